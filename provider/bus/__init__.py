@@ -1,0 +1,1 @@
+"""The bus: subjects, endpoints, events, replies. Knows nothing of the pipeline."""

@@ -1,0 +1,1 @@
+"""The packaged sample app and the local stack of `preview demo`."""

@@ -1,0 +1,392 @@
+"""What the parts hand to each other: requests, records, outcomes, reports. No I/O.
+
+Records are versioned and frozen; a change makes a new one. Secrets have a type of their own whose
+`repr` and JSON are `***`, and a record holds only their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from provider.errors import Code, PreviewError, Whose
+
+RECORD_VERSION = 1
+LOG_TAIL_LINES = 40
+IMAGES_KEPT = 20
+
+
+class Secret(SecretStr):
+    """A value that never shows: `repr`, `str` and JSON are `***`."""
+
+    def _display(self) -> str:
+        return "***" if self.get_secret_value() else ""
+
+
+class Frozen(BaseModel):
+    """Base of everything here: immutable, and a mistyped field name is an error in our own code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tolerant(BaseModel):
+    """Base of what is read back from the store: a field that a later provider added is no error."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def now() -> datetime:
+    """The present time in UTC."""
+    return datetime.now(UTC)
+
+
+def digest_of(value: object) -> str:
+    """A stable sha256 hex digest of JSON-able data."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# ----------------------------------------------------------------------------- requests
+
+RepoName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$", max_length=200
+    ),
+]
+HostName = Annotated[
+    str,
+    StringConstraints(
+        to_lower=True,
+        max_length=253,
+        pattern=r"^(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+DeployId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+
+
+class AcceptanceCheck(Frozen):
+    """One check of the running preview, asked over HTTP.
+
+    `status` is the expected status (default: below 400); `header` maps response header names to
+    expected values; `json` is a value that the body's JSON must contain (objects: at least these keys).
+    """
+
+    path: Annotated[str, StringConstraints(pattern=r"^/[^\s\x00-\x1f\x7f]*$", max_length=2048)]
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    body_contains: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    body_matches: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    header: dict[HeaderName, str] | None = None
+    json_: Any = Field(None, alias="json")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class RequestFields(Tolerant):
+    """What a provision request says, without its secret values."""
+
+    repo_full_name: str
+    branch: str
+    preview_yaml: str | None = None
+    commit_sha: str | None = None
+    installation_id: int | None = None
+    alias_hosts: tuple[str, ...] = ()
+    session_id: str | None = None
+    notify: bool = False
+    acceptance: tuple[AcceptanceCheck, ...] = ()
+    wait: Literal["ready", "accepted"] = "ready"
+    ttl_seconds: int | None = None
+    budget_seconds: float | None = None
+    force: bool = False
+
+
+class StoredRequest(RequestFields):
+    """A request as a record keeps it: of the secrets only the names and a keyed checksum."""
+
+    secret_names: tuple[str, ...] = ()
+    extra_env_names: tuple[str, ...] = ()
+    secrets_checksum: str = ""
+
+
+class SecretValues(Frozen):
+    """The inline secrets of one request. Never stored in a record."""
+
+    secrets: dict[str, Secret] = {}
+    extra_env: dict[str, Secret] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.secrets or self.extra_env)
+
+
+# ------------------------------------------------------------------------------ phases
+
+
+class Phase(StrEnum):
+    """The steps of a deploy, in order; `restore` only after a failure at or past `deploy`."""
+
+    RESOLVE = "resolve"
+    ADMIT = "admit"
+    BUILD = "build"
+    DEPLOY = "deploy"
+    ROLLOUT = "rollout"
+    VERIFY = "verify"
+    RESTORE = "restore"
+    PUBLISH = "publish"
+
+
+class PhaseTiming(Tolerant):
+    """When a phase began and how long it took (None while it runs)."""
+
+    phase: Phase
+    started_at: datetime
+    seconds: float | None = None
+
+
+class Check(Tolerant):
+    """One verification attempt that counted: the last of each check."""
+
+    name: str
+    url: str
+    ok: bool
+    status: int | None = None
+    expected: str = ""
+    got: str = ""
+    attempts: int = 1
+
+
+class Failure(Tolerant):
+    """Why a deploy failed, as a record keeps it."""
+
+    code: Code
+    message: str
+    phase: Phase | None = None
+    reason: str | None = None
+    hint: str | None = None
+    retryable: bool = False
+    whose: Whose = Whose.USER
+    evidence: tuple[str, ...] = ()
+    log_tail: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: PreviewError, phase: Phase | None) -> Failure:
+        """The failure that `error` in `phase` is."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            phase=phase,
+            reason=error.reason,
+            hint=error.hint,
+            retryable=error.retryable,
+            whose=error.whose,
+            evidence=error.evidence,
+            log_tail=error.log_tail[-LOG_TAIL_LINES:],
+        )
+
+
+# ----------------------------------------------------------------------------- records
+
+
+class Bundle(Tolerant):
+    """A generation's immutable secret bundle: its name and a keyed hash of its content."""
+
+    name: str
+    checksum: str
+    keys: tuple[str, ...] = ()
+
+
+class Revision(Tolerant):
+    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups."""
+
+    generation: int
+    deploy_id: str
+    commit_sha: str
+    branch: str
+    image: str
+    digest: str
+    inputs: str
+    bundle: Bundle | None = None
+    manifests: tuple[dict[str, Any], ...]
+    made_at: datetime
+
+
+class Newest(Tolerant):
+    """The last accepted change of a preview. `order` decides; a lower one is superseded."""
+
+    order: int
+    deploy_id: str
+    inputs: str = ""
+
+
+class BuiltImage(Tolerant):
+    """A digest that we built for these build inputs."""
+
+    build_inputs: str
+    digest: str
+    image: str
+    built_at: datetime
+
+
+class Claim(Tolerant):
+    """The session that alone may change a preview, until `expires_at`."""
+
+    session_id: str
+    expires_at: datetime
+
+
+class PreviewState(StrEnum):
+    """States of a preview (contract.md, "The others")."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    AWAITING_APPROVAL = "awaiting_approval"
+    REMOVING = "removing"
+
+
+class PreviewRecord(Tolerant):
+    """One preview. Changed only by `store.change_preview` with one of the reducers there."""
+
+    version: int = RECORD_VERSION
+    platform_id: str
+    slug: str
+    repo_full_name: str
+    branch: str
+    url: str
+    state: PreviewState
+    generation: int = 0
+    newest: Newest
+    current: Revision | None = None
+    last_good: Revision | None = None
+    failure: Failure | None = None
+    images: tuple[BuiltImage, ...] = ()
+    alias_hosts: tuple[str, ...] = ()
+    claim: Claim | None = None
+    session_id: str | None = None
+    ttl_seconds: int | None = None
+    last_access: datetime
+    anchor_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    removed_at: datetime | None = None
+
+
+class Owner(Tolerant):
+    """The provider instance that runs a deploy, and its epoch."""
+
+    instance: str
+    epoch: int
+
+
+class Waiter(Tolerant):
+    """Somebody who waits for the answer: where it goes, and until when it is repeated."""
+
+    reply: str
+    deadline: datetime
+    answered: bool = False
+
+
+class DeployRecord(Tolerant):
+    """One deploy. Written only by the runner that owns it.
+
+    `order` is the KV revision at which the record was created; None only between creation and first save.
+    """
+
+    version: int = RECORD_VERSION
+    platform_id: str
+    deploy_id: str
+    order: int | None = None
+    owner: Owner
+    fingerprint: str
+    request: StoredRequest
+    waiters: tuple[Waiter, ...] = ()
+    joins: str | None = None
+    created_at: datetime
+    deadline: datetime
+    phase: Phase = Phase.RESOLVE
+    timings: tuple[PhaseTiming, ...] = ()
+    slug: str | None = None
+    commit_sha: str | None = None
+    spec_text: str | None = None
+    build_inputs: str = ""
+    inputs: str = ""
+    generation: int = 0
+    bundle: Bundle | None = None
+    digest: str | None = None
+    built: bool = False
+    revision: Revision | None = None
+    applied: bool = False
+    checks: tuple[Check, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    report: Report | None = None
+    finished_at: datetime | None = None
+
+
+class Report(Tolerant):
+    """The final answer of a deploy: success or failure form of the contract, in one model."""
+
+    ok: bool
+    deploy_id: str
+    slug: str | None = None
+    url: str | None = None
+    image: str | None = None
+    job_name: str | None = None
+    commit_sha: str | None = None
+    digest: str | None = None
+    built: bool | None = None
+    timings: dict[str, float] | None = None
+    checks: tuple[Check, ...] | None = None
+    warnings: tuple[str, ...] = ()
+    code: Code | None = None
+    message: str | None = None
+    phase: Phase | None = None
+    reason: str | None = None
+    hint: str | None = None
+    retryable: bool | None = None
+    whose: Whose | None = None
+    evidence: tuple[str, ...] | None = None
+    log_tail: tuple[str, ...] | None = None
+    still_serving: str | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """The reply as JSON-able data: absent fields are left out, except a failure's `still_serving`."""
+        body = self.model_dump(mode="json", exclude_none=True)
+        if not self.ok:
+            body.setdefault("still_serving", None)
+        return body
+
+
+class EventType(StrEnum):
+    """Types of an event (contract.md)."""
+
+    PHASE_STARTED = "phase.started"
+    PHASE_FINISHED = "phase.finished"
+    LOG = "log"
+    WARNING = "warning"
+    STATE = "state"
+
+
+class Event(Frozen):
+    """One thing that happened to a deploy."""
+
+    event_id: str
+    slug: str | None
+    deploy_id: str
+    at: datetime
+    type: EventType
+    phase: Phase | None = None
+    data: Mapping[str, Any] = {}
+
+
+DeployRecord.model_rebuild()

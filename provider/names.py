@@ -1,0 +1,73 @@
+"""Every derived name, in one place, always valid and always unique.
+
+Kubernetes names of this kind, label values and DNS labels end at 63 characters, and a slug alone may
+have that many. A name that would pass the limit is cut and gets a hash of the whole
+(contract.md, "Names").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+MAX_NAME = 63
+_HASH_CHARS = 10
+SLUG_PATTERN = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def fit(name: str, limit: int = MAX_NAME) -> str:
+    """`name` itself if it has at most `limit` characters, else its beginning and a hash of the whole."""
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_CHARS]
+    return f"{name[: limit - _HASH_CHARS - 1].rstrip('-.')}-{digest}"
+
+
+def is_slug(text: str) -> bool:
+    """Whether `text` can be a preview's slug (the grammar of `metadata.name`)."""
+    return SLUG_PATTERN.fullmatch(text) is not None
+
+
+def host(slug: str, domain: str) -> str:
+    """The public host of a preview."""
+    return f"{slug}.{domain}"
+
+
+def url(slug: str, domain: str, port: int = 443) -> str:
+    """The public URL of a preview, with the port only where it is not 443."""
+    return f"https://{host(slug, domain)}" + ("" if port == 443 else f":{port}")
+
+
+def image(registry: str, slug: str, commit_sha: str) -> str:
+    """The tagged image reference that a build pushes."""
+    return f"{registry}/previews/{slug}:{commit_sha[:12]}"
+
+
+def image_by_digest(registry: str, slug: str, digest: str) -> str:
+    """The reference that is deployed: a digest cannot be moved, a tag can."""
+    return f"{registry}/previews/{slug}@{digest}"
+
+
+def build_job(slug: str, commit_sha: str) -> str:
+    """The build Job's name."""
+    return fit(f"preview-build-{slug}-{commit_sha[:8]}")
+
+
+def secret_bundle(slug: str, generation: int) -> str:
+    """The immutable secret bundle of one generation."""
+    return fit(f"preview-secrets-{slug}-g{generation}")
+
+
+def alias_tls_secret(slug: str, alias_host: str) -> str:
+    """The TLS secret of an alias host."""
+    return fit(f"alias-{slug}-{hashlib.sha256(alias_host.encode()).hexdigest()[:16]}")
+
+
+def container(slug: str, generation: int) -> str:
+    """A preview's container on the container engine."""
+    return fit(f"{slug}-g{generation}")
+
+
+def network(slug: str) -> str:
+    """A preview's own network on the container engine."""
+    return fit(f"x1-preview-{slug}")

@@ -1,0 +1,1 @@
+"""Ordered phases over one record, and the runner that owns it. Knows nothing of the bus."""

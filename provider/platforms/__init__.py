@@ -1,0 +1,1 @@
+"""What runs previews: one Protocol, one package per platform."""

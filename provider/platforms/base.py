@@ -1,0 +1,155 @@
+"""The Protocol that every platform fulfils, and the few types that cross it.
+
+A platform builds images, runs revisions and routes traffic. It keeps nothing that a record does not
+say: every call is idempotent and can be repeated by another process after a crash. Errors are
+`Permanent` or `Temporary`; a platform's own exceptions never leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from provider.models import Bundle, Revision, SecretValues
+
+LogSink = Callable[[list[str]], None]
+"""Takes lines of a log as they appear; never blocks."""
+
+TreeExporter = Callable[[Path], Awaitable[None]]
+"""Writes the commit's tree into an empty folder (see `source.Source.export`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """Everything that decides what a build makes, and where its image goes."""
+
+    deploy_id: str
+    slug: str
+    repo_full_name: str
+    branch: str
+    commit_sha: str
+    build_inputs: str
+    job_name: str
+    image: str
+    dockerfile: str
+    context: str
+    args: dict[str, str]
+    timeout_seconds: float
+    export: TreeExporter
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Where the new revision can be asked directly, before traffic is switched to it.
+
+    `base_url` has no trailing slash; `path` is the root path there (without a stripped prefix).
+    """
+
+    base_url: str
+    path: str
+    http2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """How the public URL is reached and what proves that the right revision answered.
+
+    Args:
+        connect: host:port to connect to, or None to follow DNS.
+        ca_pem: certificate authority of the public certificate, or None for the system's.
+        commit_header: whether answers carry `X-Preview-Commit`.
+    """
+
+    connect: str | None
+    ca_pem: str | None
+    commit_header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a teardown removed, as `kind/name`: the contract's kinds, and ours beside them."""
+
+    deleted: list[str] = field(default_factory=list)
+    also_deleted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One part that the platform needs, for `doctor` and `/readyz`."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+class Platform(Protocol):
+    """What the pipeline asks of a platform. `slug` and `Revision` name things; no call needs more state."""
+
+    async def start(self) -> None:
+        """Connect, take the platform's lock, restore what must be up."""
+
+    async def close(self) -> None:
+        """Stop watching and disconnect; builds and previews run on."""
+
+    async def parts(self) -> list[PartStatus]:
+        """The state of every part that this platform needs."""
+
+    # Secrets: staged under the deploy before its record exists, then a bundle of the generation.
+    async def stage_secrets(self, deploy_id: str, values: SecretValues) -> str:
+        """Keep `values` until a bundle is made; returns their keyed checksum ("" for none)."""
+
+    async def drop_staged(self, deploy_id: str) -> None:
+        """Forget staged secrets; nothing happens if there are none."""
+
+    async def make_bundle(
+        self, deploy_id: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+    ) -> Bundle | None:
+        """The immutable bundle of staged `extra_env` values and of the named secrets, or None when empty.
+
+        A bundle of `reuse` with the same checksum is returned instead of a new one. Keys are the secret
+        names, and `env.<NAME>` for `extra_env`.
+        """
+
+    # Build.
+    async def build(self, plan: BuildPlan, log: LogSink) -> str:
+        """Build and push; joins a running build of the same inputs. Returns the pushed digest."""
+
+    async def stop_build(self, slug: str, build_inputs: str) -> None:
+        """Stop a running build and remove what only it made."""
+
+    async def has_image(self, slug: str, digest: str) -> bool:
+        """Whether the registry still has that digest of the preview's repository."""
+
+    # Run.
+    async def admit(self, revision: Revision) -> list[str]:
+        """Check that the platform would take these manifests; returns warnings."""
+
+    async def deploy(self, slug: str, revision: Revision) -> Revision:
+        """Make the revision run beside what serves now. An unchanged one that runs already is returned as it is."""
+
+    async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
+        """Wait until the revision is ready; a terminal failure ends the wait at once."""
+
+    async def candidate(self, slug: str, revision: Revision) -> Candidate | None:
+        """Where the revision can be asked before it gets traffic, if the platform can do that."""
+
+    async def expose(self, slug: str, revision: Revision) -> None:
+        """Send the public URL's traffic to the revision, atomically."""
+
+    async def public_address(self) -> PublicAddress:
+        """How to reach public URLs."""
+
+    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
+        """Put the last good revision back in traffic; without one, take the failed one out of traffic."""
+
+    async def retire(self, slug: str, keep: tuple[Revision, ...]) -> None:
+        """Remove older revisions' workloads, and bundles that no kept revision needs."""
+
+    async def teardown(self, slug: str) -> Removed:
+        """Remove everything of the preview; works without a record and can be repeated."""
+
+    async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
+        """The last lines that the revision's app wrote."""

@@ -1,0 +1,99 @@
+"""One frozen `Settings`: the only reader of the environment.
+
+Every field is an environment variable of the same name in upper case. Names marked (platform) in the
+contract's "Environment" are fixed. Values are checked at start; an error names the variable.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The provider's configuration; seconds and bytes unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # The bus.
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server; user and password may stand in it.")
+    nats_ca_file: Path | None = Field(None, description="CA for the NATS server's certificate.")
+    nats_client_cert: Path | None = Field(None, description="Client certificate for mutual TLS.")
+    nats_client_key: Path | None = Field(None, description="Key of the client certificate.")
+    subject_prefix: str = Field("x1.provider.preview", description="Subjects below which the provider listens.")
+    platform_id: str = Field("", description="Whose records these are; default: the value of PREVIEW_DOMAIN.")
+
+    # Where clone credentials come from.
+    api_url: str = Field("", description="Base URL of the platform's API server.")
+    api_internal_token: SecretStr = Field(SecretStr(""), description="Sent as X-Internal-Token to the API server.")
+    api_timeout: PositiveFloat = Field(10.0, description="Seconds for the credentials endpoint's answer.")
+    git_base_url: str = Field("https://github.com", description="Base of clone URLs: http(s) or file.")
+    git_timeout: PositiveFloat = Field(120.0, description="Seconds for one git operation.")
+    git_max_bytes: PositiveInt = Field(1 << 30, description="Largest pack that is fetched, in bytes.")
+
+    # What is built and run where.
+    platform: Literal["container"] = Field("container", description="What runs previews.")
+    registry_address: str = Field("x1-registry:5000", description="host:port of the image registry.")
+    registry_insecure: bool = Field(True, description="The registry speaks plain HTTP.")
+    preview_domain: str = Field("preview.local.x1agent.dev", description="Wildcard domain of the previews.")
+    public_port: int = Field(443, ge=1, le=65535, description="Port of the public URLs.")
+    ingress_address: str = Field("", description="host:port that the URL check connects to instead of what DNS says.")
+    public_ca_file: Path | None = Field(
+        None, description="CA of the public certificates; default: the ingress's own CA."
+    )
+    share_base_url: str = Field("", description="Value of `from: preview.share_base_url`.")
+    state_dir: Path = Field(
+        Path("/var/lib/x1-preview"), description="Folder for git caches, builds and secret bundles."
+    )
+    container_host: str = Field(
+        "unix:///run/podman/podman.sock", description="Socket of the container engine's service."
+    )
+    caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
+    caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
+
+    # What is allowed.
+    strict_spec: bool = Field(False, description="Unknown fields of a spec are errors.")
+    missing_secrets: Literal["warn", "fail"] = Field("warn", description="What a secret that nobody sent does.")
+    read_only_root: bool = Field(False, description="Previews run with a read-only root file system.")
+    pod_security: Literal["baseline", "restricted"] = Field("baseline", description="`restricted` adds runAsNonRoot.")
+    preview_pids: PositiveInt = Field(256, description="Most processes in one preview.")
+    build_memory: str = Field("2g", description="Memory of one RUN step of a build.")
+    build_pids: PositiveInt = Field(1024, description="Most processes in one build.")
+
+    # Deadlines.
+    budget_seconds: PositiveFloat = Field(1140.0, description="From arrival to answer; a request may ask for less.")
+    resolve_timeout: PositiveFloat = Field(150.0, description="Deadline of the resolve phase.")
+    admit_timeout: PositiveFloat = Field(30.0, description="Deadline of the admit phase.")
+    build_timeout: PositiveFloat = Field(900.0, description="Deadline of the build phase; the builder enforces it too.")
+    deploy_timeout: PositiveFloat = Field(60.0, description="Deadline of the deploy phase.")
+    rollout_timeout: PositiveFloat = Field(120.0, description="Deadline of the rollout phase.")
+    verify_timeout: PositiveFloat = Field(30.0, description="Deadline of the verify phase.")
+    verify_successes: PositiveInt = Field(2, description="Successes in a row that the URL check wants.")
+    verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
+    reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
+
+    # The provider itself.
+    http_address: str = Field("127.0.0.1:0", description="host:port of /healthz and /readyz; port 0: any free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
+
+    @field_validator("git_base_url", "api_url", "caddy_admin_url", "share_base_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("git_base_url")
+    @classmethod
+    def _git_scheme(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://", "file://")):
+            raise ValueError("must start with https://, http:// or file://")
+        return value
+
+    @model_validator(mode="after")
+    def _default_platform_id(self) -> Self:
+        if not self.platform_id:
+            object.__setattr__(self, "platform_id", self.preview_domain)
+        return self
