@@ -7,7 +7,7 @@ say: every call is idempotent and can be repeated by another process after a cra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -88,8 +88,8 @@ class PartStatus:
 class Platform(Protocol):
     """What the pipeline asks of a platform. `slug` and `Revision` name things; no call needs more state."""
 
-    async def start(self) -> None:
-        """Connect, take the platform's lock, restore what must be up."""
+    async def start(self, serving: Mapping[str, Revision]) -> None:
+        """Connect, take the platform's lock, and bring up what serves by slug, as the records say."""
 
     async def close(self) -> None:
         """Stop watching and disconnect; builds and previews run on."""

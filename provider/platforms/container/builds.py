@@ -1,0 +1,284 @@
+"""Builds on this machine: one detached `builder` process each, started, joined, followed and stopped.
+
+A build is found by its folder, named after the preview and its build inputs. What it says and how it
+ended stands in files there, so a provider that was killed in the middle joins the build it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from provider.errors import Code, Permanent, Temporary
+from provider.models import LOG_TAIL_LINES
+from provider.platforms.base import BuildPlan, LogSink
+from provider.platforms.container import build_causes, builder, dockerfile
+from provider.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+FOLLOW_SECONDS = 0.1
+STOP_SECONDS = 10.0
+NETAVARK = "/usr/lib/podman/netavark"
+MAX_LINE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What a build must be told, because `podman build` does not read it from containers.conf."""
+
+    runtime: str
+    networks: str = NETAVARK
+
+
+class Builds:
+    """Starts, joins and stops builder processes below `folder`."""
+
+    def __init__(self, *, settings: Settings, facts: EngineFacts) -> None:
+        self._settings = settings
+        self._facts = facts
+        self._folder = settings.state_dir / "builds"
+        self._starting: dict[str, asyncio.Lock] = {}
+
+    def folder_of(self, slug: str, build_inputs: str) -> Path:
+        """Where the build of these inputs is, or would be."""
+        return self._folder / hashlib.sha256(f"{slug}\n{build_inputs}".encode()).hexdigest()[:20]
+
+    async def run(self, plan: BuildPlan, sink: LogSink) -> str:
+        """Join the running build of these inputs or start one; returns the digest that it pushed."""
+        folder = self.folder_of(plan.slug, plan.build_inputs)
+        async with self._starting.setdefault(folder.name, asyncio.Lock()):
+            if not _is_alive(folder) and _result(folder) is None:
+                await self._start(folder, plan)
+        await _follow(folder, sink)
+        result = _result(folder) or {"state": "died"}
+        tail = _tail(folder / "log")
+        shutil.rmtree(folder, ignore_errors=True)
+        if result["state"] == "pushed":
+            log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
+            return str(result["digest"])
+        raise build_causes.failure(result, tail, plan)
+
+    async def stop(self, slug: str, build_inputs: str) -> None:
+        """Stop the build of these inputs and wait until nothing of it runs; repeatable."""
+        await _stop(self.folder_of(slug, build_inputs))
+
+    async def stop_all(self, slug: str) -> list[str]:
+        """Stop every build of a preview; returns the job names of those that were there."""
+        stopped = []
+        for folder in self._folders():
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                plan = json.loads((folder / "plan.json").read_text())
+                if plan["slug"] == slug:
+                    await _stop(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+                    stopped.append(str(plan["job_name"]))
+        return stopped
+
+    def _folders(self) -> list[Path]:
+        return [path.parent for path in self._folder.glob("*/plan.json")] if self._folder.is_dir() else []
+
+    async def _start(self, folder: Path, plan: BuildPlan) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            (folder / "tree").mkdir()
+            await plan.export(folder / "tree")
+            text = _checked_dockerfile(folder / "tree", plan)
+            (folder / "plan.json").write_text(json.dumps(self._plan(plan, text)))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        await _launch(folder)
+
+    def _plan(self, plan: BuildPlan, dockerfile_text: str) -> dict[str, Any]:
+        images = dockerfile.base_images(dockerfile_text, plan.args)
+        local = dockerfile.local_transport(images)
+        if local is not None:
+            raise Permanent(
+                Code.KANIKO_BUILD_FAILED,
+                f"The Dockerfile's base image {local!r} is not in a registry.",
+                reason="BaseImageNotAllowed",
+                hint="Use an image of a registry after FROM and --from=.",
+            )
+        return {
+            "slug": plan.slug,
+            "deploy_id": plan.deploy_id,
+            "job_name": plan.job_name,
+            "build_inputs": plan.build_inputs,
+            "image": plan.image,
+            "dockerfile": plan.dockerfile,
+            "context": plan.context,
+            "args": plan.args,
+            "labels": _labels(plan, self._settings),
+            "base_images": images,
+            "deadline": time.time() + plan.timeout_seconds,
+            "insecure": self._settings.registry_insecure,
+            "memory": self._settings.build_memory,
+            "pids": self._settings.build_pids,
+            "ulimits": _ulimits(),
+            "runtime": self._facts.runtime,
+            "netavark": self._facts.networks,
+        }
+
+
+def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
+    """The OCI image annotations that name source, revision and time (opencontainers image-spec)."""
+    return {
+        "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
+        "org.opencontainers.image.revision": plan.commit_sha,
+        "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "preview.x1agent.io/slug": plan.slug,
+    }
+
+
+def _ulimits() -> list[str]:
+    """Limits below our own hard ones: without CAP_SYS_RESOURCE the runtime may not raise them."""
+    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    bounded = 30_000 if processes == resource.RLIM_INFINITY else min(processes, 30_000)
+    return [f"nofile={files}:{files}", f"nproc={bounded}:{bounded}"]
+
+
+def _checked_dockerfile(tree: Path, plan: BuildPlan) -> str:
+    """The Dockerfile's text, if it and the context really lie in the commit's tree.
+
+    A symlink that leads out of the tree would show the build files of this machine.
+    """
+    root = tree.resolve()
+    context = (tree / plan.context).resolve()
+    if not context.is_relative_to(root) or not context.is_dir():
+        raise _misplaced("spec.entrypoint.buildContext", plan.context, "ContextNotFound")
+    path = (tree / plan.dockerfile).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise _misplaced("spec.entrypoint.path", plan.dockerfile, "DockerfileNotFound")
+    for name in (".dockerignore", ".containerignore"):
+        if not (context / name).resolve().is_relative_to(root):
+            raise _misplaced(name, name, "IgnoreFileOutside")
+    return path.read_text(errors="replace")
+
+
+def _misplaced(field: str, value: str, reason: str) -> Permanent:
+    return Permanent(
+        Code.KANIKO_BUILD_FAILED,
+        f"{field}: {value!r} is not in the commit's tree.",
+        reason=reason,
+        hint=f"Make {field} name something inside the repository, not a link out of it.",
+    )
+
+
+async def _launch(folder: Path) -> None:
+    """Start the builder; it detaches, so the process that we wait for ends at once."""
+    with (folder / "start.log").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", builder.__file__, str(folder),
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        code = await process.wait()
+    if code:
+        raise Temporary(
+            Code.KANIKO_CREATE_FAILED,
+            f"The builder process did not start (exit code {code}).",
+            reason="BuilderNotStarted",
+            evidence=tuple(_tail(folder / "start.log")),
+        )
+
+
+def _is_alive(folder: Path) -> bool:
+    """Whether a builder holds the folder's lock."""
+    try:
+        with (folder / "alive").open("r") as alive:
+            fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+    return result
+
+
+async def _ended(folder: Path) -> None:
+    """Return when the folder's builder has ended; the kernel tells, by its pidfd."""
+    try:
+        pid = int((folder / "alive").read_text() or "0")
+        handle = os.pidfd_open(pid)
+    except (FileNotFoundError, ProcessLookupError, ValueError, OSError):
+        return
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    try:
+        loop.add_reader(handle, done.set)
+        if _is_alive(folder):  # else that process id belongs to somebody else by now
+            await done.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+async def _follow(folder: Path, sink: LogSink) -> None:
+    """Hand the log's lines to `sink` as they appear, until the builder has ended."""
+    ended = asyncio.create_task(_ended(folder))
+    rest = b""
+    try:
+        with (folder / "log").open("rb") if (folder / "log").exists() else _empty(folder) as file:
+            finished = False
+            while not finished:
+                finished = bool((await asyncio.wait({ended}, timeout=FOLLOW_SECONDS))[0])
+                *lines, rest = (rest + file.read()).split(b"\n")
+                if finished and rest:
+                    lines.append(rest)
+                if lines:
+                    sink([line[:MAX_LINE].decode(errors="replace").rstrip("\r") for line in lines])
+    finally:
+        ended.cancel()
+
+
+def _empty(folder: Path) -> Any:
+    (folder / "log").touch()
+    return (folder / "log").open("rb")
+
+
+async def _stop(folder: Path) -> None:
+    if not _is_alive(folder):
+        return
+    with contextlib.suppress(ProcessLookupError, ValueError, FileNotFoundError):
+        pid = int((folder / "alive").read_text())
+        os.kill(pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await _ended(folder)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            await _ended(folder)
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]

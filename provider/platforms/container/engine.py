@@ -1,0 +1,219 @@
+"""The container engine's API, behind one adapter: Podman's service, spoken to as Docker's API.
+
+Every exception of the client ends here as `Temporary` or `Permanent`. Two things go to Podman's own API
+instead of Docker's: making networks (Docker's cannot switch off the engine's name server, which would
+listen on each preview's gateway), and asking which runtime the engine uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiodocker
+import aiohttp
+import httpx
+
+from provider.errors import Code, Permanent, Temporary
+
+CALL_SECONDS = 60.0
+NO_AUTH = {"username": "", "password": ""}
+LIBPOD = "http://engine/v4.0.0/libpod"
+
+
+class Engine:
+    """Containers, images and networks of one engine.
+
+    Args:
+        url: the service's address, `unix:///…`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._docker: aiodocker.Docker | None = None
+        self._libpod = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=url.removeprefix("unix://")), timeout=CALL_SECONDS
+        )
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._libpod.aclose()
+        if self._docker is not None:
+            await self._docker.close()
+
+    async def runtime(self) -> str:
+        """The name of the OCI runtime that the engine starts containers with."""
+        info = await self._podman("GET", "/info")
+        return str(info["host"]["ociRuntime"]["name"])
+
+    async def container(self, name: str) -> dict[str, Any] | None:
+        """What the engine says of a container, or None if there is none of that name."""
+        with _translated(f"inspect container {name}"):
+            try:
+                return dict(await (self._client().containers.container(name)).show())
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return None
+                raise
+
+    async def containers(self, **labels: str) -> list[dict[str, Any]]:
+        """Every container, running or not, with these labels."""
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        with _translated("list containers"):
+            found = await self._client().containers.list(all=True, filters=filters)
+        return [dict(container._container) for container in found]
+
+    async def create(self, name: str, config: dict[str, Any]) -> None:
+        """Create a container."""
+        with _translated(f"create container {name}"):
+            await self._client().containers.create(config, name=name)
+
+    async def start(self, name: str) -> None:
+        """Start a container; one that runs already is no error."""
+        with _translated(f"start container {name}"):
+            await self._client().containers.container(name).start()
+
+    async def stop(self, name: str, grace_seconds: int) -> None:
+        """Stop a container; one that is gone or stopped is no error."""
+        with _translated(f"stop container {name}", gone_is_fine=True):
+            await self._client().containers.container(name).stop(t=grace_seconds)
+
+    async def restart(self, name: str, grace_seconds: int) -> None:
+        """Restart a container."""
+        with _translated(f"restart container {name}"):
+            await self._client().containers.container(name).restart(timeout=grace_seconds)
+
+    async def remove(self, name: str) -> bool:
+        """Remove a container with its anonymous volumes, running or not; whether it was there."""
+        if await self.container(name) is None:
+            return False
+        with _translated(f"remove container {name}", gone_is_fine=True):
+            await self._client().containers.container(name).delete(force=True, v=True)
+        return True
+
+    async def wait_exit(self, name: str) -> int:
+        """Return a container's exit code when it exits."""
+        with _translated(f"wait for container {name}"):
+            answer = await self._client().containers.container(name).wait(timeout=None)
+        return int(answer["StatusCode"])
+
+    async def log(self, name: str, lines: int) -> tuple[str, ...]:
+        """The last lines of a container's output; none if it is gone."""
+        with _translated(f"read the log of {name}"):
+            try:
+                chunks = await self._client().containers.container(name).log(stdout=True, stderr=True, tail=lines)
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return ()
+                raise
+        return tuple("".join(chunks).splitlines()[-lines:])
+
+    async def has_image(self, reference: str) -> bool:
+        """Whether the engine holds that image."""
+        with _translated(f"inspect image {reference}"):
+            try:
+                await self._client().images.inspect(reference)
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
+
+    async def pull(self, reference: str) -> None:
+        """Pull an image by its digest.
+
+        Raises:
+            Permanent: `image_unpullable` when the registry says that there is none.
+        """
+        with _translated(f"pull {reference}"):
+            try:
+                await self._client().images.pull(reference, auth=NO_AUTH)
+            except aiodocker.DockerError as error:
+                text = str(error.message)
+                if error.status == 404 or "manifest unknown" in text.lower():
+                    raise _unpullable(reference, text) from error
+                raise Temporary(
+                    Code.IMAGE_UNPULLABLE, f"The image {reference} could not be pulled.", evidence=(text[:300],)
+                ) from error
+        if not await self.has_image(reference):  # the engine reports a failed pull inside a 200
+            raise _unpullable(reference, "the engine has no such image after pulling it")
+
+    async def network(self, name: str) -> dict[str, Any] | None:
+        """A network in Podman's words, or None."""
+        found: dict[str, Any] | None = await self._podman("GET", f"/networks/{name}/json", absent=404)
+        return found
+
+    async def create_network(self, name: str, labels: dict[str, str]) -> dict[str, Any]:
+        """A bridge that is cut off from every other isolated one; an existing one of that name is returned."""
+        body = {"name": name, "driver": "bridge", "dns_enabled": False, "labels": labels}
+        made = await self._podman("POST", "/networks/create", json=body | {"options": {"isolate": "true"}}, absent=409)
+        found = made or await self.network(name)
+        if found is None:
+            raise Temporary(Code.PLATFORM_UNREACHABLE, f"The network {name} vanished while it was made.")
+        return found
+
+    async def remove_network(self, name: str) -> bool:
+        """Remove a network; whether it was there."""
+        return await self._podman("DELETE", f"/networks/{name}", absent=404) is not None
+
+    def _client(self) -> aiodocker.Docker:
+        if self._docker is None:  # wants a running loop
+            self._docker = aiodocker.Docker(url=self._url, timeout=aiohttp.ClientTimeout(total=CALL_SECONDS))
+        return self._docker
+
+    async def _podman(self, method: str, path: str, *, absent: int = 0, json: object = None) -> Any:
+        try:
+            answer = await self._libpod.request(method, LIBPOD + path, json=json)
+        except httpx.HTTPError as error:
+            raise unreachable(f"{method} {path}", repr(error)) from error
+        if answer.status_code == absent:
+            return None
+        if answer.is_error:
+            raise unreachable(f"{method} {path}", f"{answer.status_code} {answer.text[:300]}")
+        return answer.json() if answer.content else {}
+
+
+@contextmanager
+def _translated(call: str, *, gone_is_fine: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        if gone_is_fine and error.status in {304, 404}:
+            return
+        raise unreachable(call, f"{error.status} {str(error.message)[:300]}") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise unreachable(call, repr(error)) from error
+
+
+def unreachable(call: str, evidence: str) -> Temporary:
+    """The engine did not do what it was asked; worth another try."""
+    return Temporary(
+        Code.PLATFORM_UNREACHABLE,
+        "The container engine did not do its part.",
+        reason="EngineUnreachable",
+        hint="Check the engine's service at CONTAINER_HOST.",
+        evidence=(call, evidence),
+    )
+
+
+def _unpullable(reference: str, evidence: str) -> Permanent:
+    return Permanent(
+        Code.IMAGE_UNPULLABLE,
+        f"The registry has no image {reference}.",
+        reason="ImageNotFound",
+        hint="Deploy again: the image is built anew.",
+        evidence=(evidence[:300],),
+    )
+
+
+@asynccontextmanager
+async def until_exit(engine: Engine, name: str) -> AsyncIterator[asyncio.Task[int]]:
+    """A task that ends when the container exits, cancelled on the way out."""
+    task = asyncio.create_task(engine.wait_exit(name))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

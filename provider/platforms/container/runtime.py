@@ -1,0 +1,219 @@
+"""Previews as containers: made beside what serves, waited for, removed when nothing needs them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from provider import names
+from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.models import LOG_TAIL_LINES, Revision, digest_of
+from provider.platforms.container import probes, workload
+from provider.platforms.container.engine import Engine, until_exit
+from provider.platforms.container.secrets import SecretFiles
+from provider.platforms.container.workload import Workload
+from provider.settings import Settings
+
+CRASHES = 3
+STOP_GRACE = 5
+
+
+class Runtime:
+    """The containers and networks of previews on one engine."""
+
+    def __init__(self, *, settings: Settings, engine: Engine, secrets: SecretFiles) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._secrets = secrets
+
+    def work(self, revision: Revision) -> Workload:
+        """What the revision runs, with its bundle's values.
+
+        Raises:
+            Permanent: `secret_missing` when the bundle is gone.
+        """
+        values = self._secrets.values(revision.bundle.name) if revision.bundle else {}
+        found = workload.workload(revision, values or {})
+        if found.missing_keys:
+            raise Permanent(
+                Code.SECRET_MISSING,
+                f"The secret bundle lacks {', '.join(found.missing_keys)}.",
+                reason="BundleGone",
+                hint="Deploy again with the secrets.",
+            )
+        return found
+
+    async def run(self, slug: str, revision: Revision) -> Revision:
+        """A container for the revision runs; an unchanged one that runs already stands for it."""
+        checksum = digest_of(revision.manifests)
+        for container in await self._containers(slug):
+            labels = container["Labels"]
+            if labels.get(workload.CHECKSUM_LABEL) == checksum and container["State"] == "running":
+                return revision.model_copy(update={"generation": int(labels[workload.GENERATION_LABEL])})
+        await self.ensure(slug, revision)
+        return revision
+
+    async def ensure(self, slug: str, revision: Revision) -> None:
+        """The revision's own container exists and is started; one left half-made is replaced."""
+        name = names.container(slug, revision.generation)
+        checksum = digest_of(revision.manifests)
+        existing = await self._engine.container(name)
+        if existing is not None and existing["Config"]["Labels"].get(workload.CHECKSUM_LABEL) != checksum:
+            await self._engine.remove(name)
+            existing = None
+        if existing is None:
+            await self._create(slug, name, revision, checksum)
+        if existing is None or not existing["State"]["Running"]:
+            await self._engine.start(name)
+
+    async def _create(self, slug: str, name: str, revision: Revision, checksum: str) -> None:
+        work = self.work(revision)
+        labels = {
+            "app": slug,
+            "x1-preview": "true",
+            workload.PLATFORM_LABEL: self._settings.platform_id,
+            workload.SLUG_LABEL: slug,
+            workload.GENERATION_LABEL: str(revision.generation),
+            workload.CHECKSUM_LABEL: checksum,
+        }
+        network = names.network(slug)
+        made, _ = await asyncio.gather(
+            self._engine.create_network(network, {"x1-preview": "true", workload.SLUG_LABEL: slug}),
+            self._ensure_image(work.image),
+        )
+        config = workload.engine_config(
+            work,
+            labels=labels,
+            network=network,
+            address=_address(made["subnets"][0]["subnet"], revision.generation),
+            pids=self._settings.preview_pids,
+        )
+        await self._engine.create(name, config)
+
+    async def _ensure_image(self, reference: str) -> None:
+        if not await self._engine.has_image(reference):
+            await self._engine.pull(reference)
+
+    async def wait_ready(self, slug: str, revision: Revision) -> None:
+        """Return when the app answers its probe.
+
+        Raises:
+            Permanent: `deployment_not_ready` when it crashes again and again or never gets ready.
+        """
+        name = names.container(slug, revision.generation)
+        work = self.work(revision)
+        prober = probes.Prober(await self.address(slug, revision), work)
+        budget = min(probes.startup_budget(work), self._settings.rollout_timeout)
+        ready = asyncio.create_task(prober.until_ready())
+        crashed = asyncio.create_task(self._until_crash_loop(name))
+        try:
+            done, _ = await asyncio.wait({ready, crashed}, timeout=budget, return_when=asyncio.FIRST_COMPLETED)
+            if ready in done:
+                return
+            if crashed in done:
+                raise await self._crash_error(name, crashed.result())
+            raise await self._never_ready(name, work, prober.last, budget)
+        finally:
+            for task in (ready, crashed):
+                task.cancel()
+            await asyncio.gather(ready, crashed, return_exceptions=True)
+
+    async def _until_crash_loop(self, name: str) -> int:
+        """Return the exit code when the container has exited for the third time."""
+        for crashes in range(1, CRASHES + 1):
+            async with until_exit(self._engine, name) as exited:
+                code = await exited
+            if crashes == CRASHES:
+                return code
+            await self._until_running(name)
+        raise AssertionError("unreachable")
+
+    async def _until_running(self, name: str) -> None:
+        """The engine restarts a container by itself; help it where it did not within a moment."""
+        for pause in (0.1, 0.2, 0.5):
+            container = await self._engine.container(name)
+            if container is None or container["State"]["Running"]:
+                return
+            await asyncio.sleep(pause)
+        await self._engine.start(name)
+
+    async def _crash_error(self, name: str, exit_code: int) -> PreviewError:
+        container = await self._engine.container(name) or {"State": {}}
+        tail = await self._engine.log(name, LOG_TAIL_LINES)
+        oom = bool(container["State"].get("OOMKilled")) or exit_code == 137
+        return Permanent(
+            Code.DEPLOYMENT_NOT_READY,
+            f"The app exited {CRASHES} times with code {exit_code} before it was ready.",
+            reason="OutOfMemory" if oom else "CrashLoop",
+            hint="Raise spec.resources.limits.memory or use less memory."
+            if oom
+            else "Read the log's tail: it ends with what the app said before it exited.",
+            evidence=(f"exit code {exit_code}", *tail[-1:]),
+            log_tail=tail,
+        )
+
+    async def _never_ready(self, name: str, work: Workload, last: str, waited: float) -> PreviewError:
+        container = await self._engine.container(name) or {"State": {}}
+        tail = await self._engine.log(name, LOG_TAIL_LINES)
+        known = probes.explain_listening(int(container["State"].get("Pid") or 0), work.port)
+        reason, hint = known or ("Unhealthy", "Make spec.runtime.healthcheck.path answer with a status below 400.")
+        return Permanent(
+            Code.DEPLOYMENT_NOT_READY,
+            f"The app was not ready within {waited:.0f} s: {last}.",
+            reason=reason,
+            hint=hint,
+            evidence=(f"port {work.port}", last),
+            log_tail=tail,
+        )
+
+    async def address(self, slug: str, revision: Revision) -> str:
+        """The container's address in the preview's network."""
+        container = await self._engine.container(names.container(slug, revision.generation))
+        networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
+        address = networks.get(names.network(slug), {}).get("IPAddress")
+        if not address:
+            raise Temporary(
+                Code.PLATFORM_UNREACHABLE,
+                f"The container {names.container(slug, revision.generation)} has no address; it does not run.",
+                reason="ContainerGone",
+            )
+        return str(address)
+
+    async def restart(self, name: str) -> None:
+        """Restart a container that stopped answering."""
+        await self._engine.restart(name, STOP_GRACE)
+
+    async def park(self, slug: str, revision: Revision) -> None:
+        """Stop a failed container but keep it, so that its log can be read."""
+        await self._engine.stop(names.container(slug, revision.generation), STOP_GRACE)
+
+    async def remove_others(self, slug: str, keep: tuple[Revision, ...]) -> list[str]:
+        """Remove the preview's containers but those of the kept revisions, gently; returns their names."""
+        kept = {names.container(slug, revision.generation) for revision in keep}
+        removed = []
+        for container in await self._containers(slug):
+            name = str(container["Names"][0]).lstrip("/")
+            if name not in kept:
+                await self._engine.stop(name, STOP_GRACE)
+                await self._engine.remove(name)
+                removed.append(name)
+        return removed
+
+    async def remove_all(self, slug: str) -> tuple[list[str], bool]:
+        """Remove every container and the network of a preview; returns the names and whether a network was there."""
+        containers = [str(container["Names"][0]).lstrip("/") for container in await self._containers(slug)]
+        await asyncio.gather(*(self._engine.remove(name) for name in containers))
+        return sorted(containers), await self._engine.remove_network(names.network(slug))
+
+    async def log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
+        """The last lines of the revision's app."""
+        return await self._engine.log(names.container(slug, revision.generation), lines)
+
+    async def _containers(self, slug: str) -> list[dict[str, Any]]:
+        labels = {workload.SLUG_LABEL: slug, workload.PLATFORM_LABEL: self._settings.platform_id}
+        return await self._engine.containers(**labels)
+
+
+def _address(subnet: str, generation: int) -> str:
+    """A fixed address by generation: neighbours in time differ, and a restart keeps it."""
+    return f"{subnet.rpartition('.')[0]}.{2 + generation % 250}"

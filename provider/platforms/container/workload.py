@@ -1,0 +1,171 @@
+"""From a Deployment to what the container engine is told: the engine runs what the manifest says.
+
+Pure. The manifest is the one that `render` makes for both platforms, so a record's last good revision
+can be put back here without anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from provider.models import Revision
+
+LABEL_PREFIX = "preview.x1agent.io/"
+SLUG_LABEL = LABEL_PREFIX + "slug"
+GENERATION_LABEL = LABEL_PREFIX + "generation"
+CHECKSUM_LABEL = LABEL_PREFIX + "checksum"
+PLATFORM_LABEL = LABEL_PREFIX + "platform-id"
+
+_UNITS = {
+    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
+}  # fmt: skip
+
+
+def quantity(text: str) -> Decimal:
+    """A Kubernetes quantity as a number ("200m" → 0.2, "512Mi" → 536870912)."""
+    for suffix_length in (2, 1, 0):
+        number, suffix = (text[:-suffix_length], text[-suffix_length:]) if suffix_length else (text, "")
+        if suffix == "m":
+            return Decimal(number) / 1000
+        if suffix in _UNITS and number and not number[-1].isalpha():
+            return Decimal(number) * _UNITS[suffix]
+    return Decimal(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An HTTP probe; seconds as in Kubernetes."""
+
+    path: str
+    initial_delay: float
+    period: float
+    timeout: float
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The parts of a revision's Deployment that the engine and its probes need."""
+
+    image: str
+    port: int
+    http2: bool
+    environment: dict[str, str]
+    missing_keys: tuple[str, ...]
+    startup: Probe | None
+    readiness: Probe
+    liveness: Probe
+    container: dict[str, Any]
+    pod: dict[str, Any]
+
+
+def find(manifests: tuple[dict[str, Any], ...], kind: str) -> dict[str, Any]:
+    """The manifest of that kind."""
+    return next(manifest for manifest in manifests if manifest["kind"] == kind)
+
+
+def workload(revision: Revision, bundle: dict[str, str]) -> Workload:
+    """What `revision` runs.
+
+    Args:
+        revision: its manifests decide.
+        bundle: values of its secret bundle.
+    """
+    deployment = find(revision.manifests, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    environment, missing = _environment(container.get("env", []), bundle)
+    annotations = find(revision.manifests, "Ingress")["metadata"].get("annotations", {})
+    return Workload(
+        image=container["image"],
+        port=int(container["ports"][0]["containerPort"]),
+        http2=annotations.get(LABEL_PREFIX + "backend-protocol") == "http2",
+        environment=environment,
+        missing_keys=missing,
+        startup=_probe(container["startupProbe"]) if "startupProbe" in container else None,
+        readiness=_probe(container["readinessProbe"]),
+        liveness=_probe(container["livenessProbe"]),
+        container=container,
+        pod=pod,
+    )
+
+
+def engine_config(work: Workload, *, labels: dict[str, str], network: str, address: str, pids: int) -> dict[str, Any]:
+    """The engine's (Docker API) description of a container that runs `work` in its own network.
+
+    Args:
+        work: what runs.
+        labels: found again by these.
+        network: the preview's network.
+        address: the container's fixed IPv4 there, so that a restart does not move it.
+        pids: most processes.
+    """
+    limits = work.container["resources"]["limits"]
+    security = work.container.get("securityContext", {})
+    config: dict[str, Any] = {
+        "Image": work.image,
+        "Labels": labels,
+        "Env": [f"{name}={value}" for name, value in work.environment.items()],
+        "HostConfig": {
+            "NetworkMode": network,
+            "CapDrop": list(security.get("capabilities", {}).get("drop", ["ALL"])),
+            "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyRootfs": bool(security.get("readOnlyRootFilesystem", False)),
+            "PidsLimit": pids,
+            "Memory": int(quantity(str(limits["memory"]))),
+            "MemorySwap": int(quantity(str(limits["memory"]))),
+            "NanoCpus": int(quantity(str(limits["cpu"])) * 10**9),
+            "Sysctls": {item["name"]: item["value"] for item in _sysctls(work.pod)},
+            "RestartPolicy": {"Name": "always"},
+            "LogConfig": {"Type": "k8s-file", "Config": {"max-size": "10mb"}},
+            **_mounts(work),
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": address}}}},
+    }
+    return config
+
+
+def _sysctls(pod: dict[str, Any]) -> list[dict[str, str]]:
+    return list(pod.get("securityContext", {}).get("sysctls", []))
+
+
+def _mounts(work: Workload) -> dict[str, Any]:
+    """An emptyDir in memory → tmpfs; any other → an anonymous volume that goes with the container."""
+    kinds = {volume["name"]: volume.get("emptyDir", {}) for volume in work.pod.get("volumes", [])}
+    tmpfs: dict[str, str] = {}
+    mounts: list[dict[str, Any]] = []
+    for mount in work.container.get("volumeMounts", []):
+        source = kinds[mount["name"]]
+        if source.get("medium") == "Memory":
+            size = source.get("sizeLimit")
+            tmpfs[mount["mountPath"]] = "rw,mode=1777" + (f",size={int(quantity(str(size)))}" if size else "")
+        else:
+            mounts.append({"Type": "volume", "Target": mount["mountPath"], "ReadOnly": False})
+    return {"Tmpfs": tmpfs, "Mounts": mounts}
+
+
+def _environment(entries: list[dict[str, Any]], bundle: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    values: dict[str, str] = {}
+    missing: list[str] = []
+    for entry in entries:
+        reference = entry.get("valueFrom", {}).get("secretKeyRef")
+        if reference is None:
+            values[entry["name"]] = entry.get("value", "")
+        elif reference["key"] in bundle:
+            values[entry["name"]] = bundle[reference["key"]]
+        else:
+            missing.append(reference["key"])
+    return values, tuple(missing)
+
+
+def _probe(probe: dict[str, Any]) -> Probe:
+    return Probe(
+        path=probe["httpGet"]["path"],
+        initial_delay=float(probe.get("initialDelaySeconds", 0)),
+        period=float(probe.get("periodSeconds", 10)),
+        timeout=float(probe.get("timeoutSeconds", 1)),
+        failures=int(probe.get("failureThreshold", 3)),
+    )
