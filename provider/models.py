@@ -308,6 +308,7 @@ class DeployRecord(Tolerant):
     order: int | None = None
     owner: Owner
     fingerprint: str
+    staged: str = ""
     request: StoredRequest
     waiters: tuple[Waiter, ...] = ()
     joins: str | None = None
@@ -331,6 +332,11 @@ class DeployRecord(Tolerant):
     failure: Failure | None = None
     report: Report | None = None
     finished_at: datetime | None = None
+
+    @property
+    def answer_id(self) -> str:
+        """The deploy id that answers carry: a repeated request has a record `<deploy_id>.<n>` of its own."""
+        return self.deploy_id.partition(".")[0]
 
 
 class Report(Tolerant):

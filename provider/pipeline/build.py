@@ -1,0 +1,50 @@
+"""build: a digest for these inputs, from the records where the registry still has it, else from a build."""
+
+from __future__ import annotations
+
+from provider import names
+from provider.models import BuiltImage, DeployRecord, now
+from provider.pipeline.context import Context
+from provider.platforms.base import BuildPlan
+from provider.store import reducers
+
+
+async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
+    """Ends with a digest in the record that the registry has."""
+    slug = str(record.slug)
+    known = await _known_digest(ctx, record, slug)
+    if known is not None:
+        return record.model_copy(update={"digest": known, "built": False})
+    plan = _plan(ctx, record, slug)
+    digest = await ctx.platform.build(plan, ctx.log_sink(record))
+    image = BuiltImage(build_inputs=record.build_inputs, digest=digest, image=plan.image, built_at=now())
+    await ctx.store.change_preview(slug, reducers.image_built(record, image))
+    return record.model_copy(update={"digest": digest, "built": True})
+
+
+async def _known_digest(ctx: Context, record: DeployRecord, slug: str) -> str | None:
+    preview = await ctx.store.get_preview(slug)
+    for image in preview.images if preview is not None else ():
+        if image.build_inputs == record.build_inputs and await ctx.platform.has_image(slug, image.digest):
+            return image.digest
+    return None
+
+
+def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
+    entrypoint = ctx.spec_of(record).spec.entrypoint
+    request, sha = record.request, str(record.commit_sha)
+    return BuildPlan(
+        deploy_id=record.deploy_id,
+        slug=slug,
+        repo_full_name=request.repo_full_name,
+        branch=request.branch,
+        commit_sha=sha,
+        build_inputs=record.build_inputs,
+        job_name=names.build_job(slug, sha),
+        image=names.image(ctx.settings.registry_address, slug, sha),
+        dockerfile=entrypoint.path,
+        context=entrypoint.build_context,
+        args=dict(entrypoint.args),
+        timeout_seconds=ctx.settings.build_timeout,
+        export=lambda folder: ctx.source.export(request.repo_full_name, sha, folder),
+    )

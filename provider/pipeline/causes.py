@@ -1,0 +1,74 @@
+"""Why a deploy ends that no phase failed: interrupted, out of time, or met by a bug."""
+
+from __future__ import annotations
+
+import uuid
+
+import structlog
+
+from provider.errors import Code, Permanent
+from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState, now
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_CODES = {
+    Phase.RESOLVE: Code.REPO_UNREACHABLE,
+    Phase.ADMIT: Code.PLATFORM_UNREACHABLE,
+    Phase.BUILD: Code.JOB_TIMEOUT,
+    Phase.DEPLOY: Code.PLATFORM_UNREACHABLE,
+    Phase.ROLLOUT: Code.DEPLOYMENT_NOT_READY,
+    Phase.VERIFY: Code.VERIFY_FAILED,
+    Phase.RESTORE: Code.PLATFORM_UNREACHABLE,
+    Phase.PUBLISH: Code.PLATFORM_UNREACHABLE,
+}
+
+
+def late(record: DeployRecord, phase: Phase) -> Permanent:
+    """A phase did not end in time: its own deadline passed, or the whole budget."""
+    if now() >= record.deadline:
+        return Permanent(
+            Code.BUDGET_EXCEEDED,
+            f"The deploy's time budget passed in phase {phase}.",
+            reason="BudgetExceeded",
+            hint="Ask again with a larger budget_seconds, or make that phase faster.",
+        )
+    return Permanent(
+        TIMEOUT_CODES[phase],
+        f"Phase {phase} did not end within its deadline.",
+        reason="PhaseDeadline",
+        retryable=True,
+    )
+
+
+def superseded_by(preview: PreviewRecord) -> Permanent:
+    """Why a deploy of this preview ends that is not its newest."""
+    if preview.state is PreviewState.REMOVING or not preview.newest.deploy_id:
+        return torn_down(preview.slug)
+    return Permanent(
+        Code.SUPERSEDED,
+        f"Deploy {preview.newest.deploy_id} of {preview.slug} was accepted later and took this one's place.",
+        reason="NewerDeploy",
+        hint=f"Follow deploy {preview.newest.deploy_id} instead.",
+    )
+
+
+def torn_down(slug: str) -> Permanent:
+    """Why a deploy ends whose preview is being removed."""
+    return Permanent(
+        Code.CANCELLED,
+        f"The preview {slug} was torn down while this deploy was under way.",
+        reason="TornDown",
+        hint="Ask for a new deploy if the preview is still wanted.",
+    )
+
+
+def internal_error(error: BaseException) -> Permanent:
+    """An answer for a bug: an id that stands in the log, and nothing of the exception."""
+    error_id = uuid.uuid4().hex[:12]
+    log.error("internal_error", error_id=error_id, exc_info=error)
+    return Permanent(
+        Code.INTERNAL_ERROR,
+        f"Internal error {error_id}; the provider's log says more.",
+        reason="Bug",
+        hint="Tell the provider's operator the id.",
+    )

@@ -1,0 +1,56 @@
+"""What a phase gets: the parts it may use, and a way to say what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from provider import names, spec
+from provider.models import DeployRecord, EventType, PreviewRecord
+from provider.platforms.base import Platform
+from provider.settings import Settings
+from provider.source import Source
+from provider.store import Store
+
+Emit = Callable[[DeployRecord, EventType, Mapping[str, Any]], None]
+"""Publishes an event of a deploy; never blocks, never fails."""
+
+
+class Reporter(Protocol):
+    """How answers and messages leave; the bus fulfils it, the pipeline knows no more of it."""
+
+    async def deliver(self, reply: str, payload: bytes, deadline: datetime) -> bool:
+        """Repeat an answer until somebody takes it (True) or the deadline passes (False)."""
+
+    async def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+        """Tell a session something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that phases use."""
+
+    settings: Settings
+    platform: Platform
+    source: Source
+    store: Store
+    reporter: Reporter
+    emit: Emit
+
+    def spec_of(self, record: DeployRecord) -> spec.Spec:
+        """The spec that the resolve phase put into the record."""
+        return spec.load(record.spec_text or "", strict=self.settings.strict_spec).spec
+
+    async def preview_of(self, record: DeployRecord) -> PreviewRecord | None:
+        """The preview that the deploy belongs to."""
+        return await self.store.get_preview(record.slug) if record.slug else None
+
+    def url(self, slug: str) -> str:
+        """A preview's public URL."""
+        return names.url(slug, self.settings.preview_domain, self.settings.public_port)
+
+    def log_sink(self, record: DeployRecord) -> Callable[[list[str]], None]:
+        """Takes lines of a log and makes events of them."""
+        return lambda lines: self.emit(record, EventType.LOG, {"lines": lines})

@@ -1,0 +1,80 @@
+"""publish: the preview's record is final, then everybody who asked is told.
+
+This is the step that always runs, whatever happened before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from provider.errors import PreviewError
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Revision, now
+from provider.pipeline import report
+from provider.pipeline.context import Context
+from provider.store import reducers
+
+
+async def settle(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tuple[Revision, ...]]:
+    """Write the preview's final record; returns the deploy with its report, and the revisions to keep.
+
+    A deploy that succeeded, but is not the newest any more by now, has failed after all.
+    """
+    preview: PreviewRecord | None = None
+    if record.slug and record.generation:
+        try:
+            preview = await ctx.store.change_preview(record.slug, _reducer(record))
+        except PreviewError as late:
+            if record.failure is not None:
+                raise
+            return record.model_copy(update={"failure": Failure.of(late, Phase.PUBLISH)}), ()
+    elif record.slug:
+        preview = await ctx.store.get_preview(record.slug)
+    final = record.model_copy(update={"report": _report(ctx, record, preview)})
+    revisions = (preview.current, preview.last_good) if preview is not None and record.generation else ()
+    return final, tuple(revision for revision in revisions if revision is not None)
+
+
+def _reducer(record: DeployRecord) -> reducers.Reducer:
+    if record.failure is not None:
+        return reducers.failed(record, record.failure, now())
+    assert record.revision is not None, "a deploy without a failure has a revision"
+    return reducers.succeeded(record, record.revision, now())
+
+
+def _report(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> Report:
+    if record.failure is None:
+        assert record.revision is not None, "a deploy without a failure has a revision"
+        return report.success(record, record.revision, ctx.url(str(record.slug)))
+    return report.failure(record, record.failure, preview)
+
+
+async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
+    """Events, every asker, the session; returns the finished record."""
+    final = record.report
+    assert final is not None, "settle comes first"
+    ctx.emit(record, EventType.STATE, {"ok": final.ok, "code": final.code, "url": final.url})
+    payload = json.dumps(final.wire()).encode()
+    request = record.request
+    told = _tell_session(ctx, record, final) if request.notify and request.session_id else asyncio.sleep(0)
+    answers = [_answer(ctx, payload, index, record) for index in range(len(record.waiters))]
+    taken, _ = await asyncio.gather(asyncio.gather(*answers), told)
+    waiters = tuple(
+        waiter.model_copy(update={"answered": waiter.answered or done})
+        for waiter, done in zip(record.waiters, taken, strict=True)
+    )
+    return record.model_copy(update={"waiters": waiters, "finished_at": now()})
+
+
+async def _answer(ctx: Context, payload: bytes, index: int, record: DeployRecord) -> bool:
+    """Whether nothing is left to do for this waiter: it took the answer, or its time is over."""
+    waiter = record.waiters[index]
+    if not waiter.answered:
+        await ctx.reporter.deliver(waiter.reply, payload, waiter.deadline)
+    return True
+
+
+async def _tell_session(ctx: Context, record: DeployRecord, final: Report) -> None:
+    request = record.request
+    text = report.session_text(final, request.repo_full_name, request.branch)
+    await ctx.reporter.tell_session(str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}")

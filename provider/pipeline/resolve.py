@@ -1,0 +1,84 @@
+"""resolve: branch → commit, the spec at that commit, and what decides the build."""
+
+from __future__ import annotations
+
+from provider import spec
+from provider.errors import Code, Permanent
+from provider.models import DeployRecord, digest_of
+from provider.pipeline.context import Context
+
+BUILDER_VERSION = 1
+"""Raised whenever the same inputs would be built differently by a newer provider."""
+
+
+async def resolve(ctx: Context, record: DeployRecord) -> DeployRecord:
+    """Ends with sha, spec and build inputs in the record.
+
+    A spec that came with the request is read first: its mistakes need no git.
+    """
+    request = record.request
+    if request.preview_yaml is not None:
+        spec.load(request.preview_yaml, strict=ctx.settings.strict_spec)
+    sha = await ctx.source.resolve(request.repo_full_name, request.branch, request.commit_sha, request.installation_id)
+    text = request.preview_yaml if request.preview_yaml is not None else await _spec_at(ctx, record, sha)
+    loaded = spec.load(text, strict=ctx.settings.strict_spec)
+    await _check_paths(ctx, record, sha, loaded.spec)
+    return record.model_copy(
+        update={
+            "slug": loaded.spec.metadata.name,
+            "commit_sha": sha,
+            "spec_text": text,
+            "build_inputs": _build_inputs(ctx, record, sha, loaded.spec),
+            "warnings": (*record.warnings, *loaded.warnings),
+        }
+    )
+
+
+async def _spec_at(ctx: Context, record: DeployRecord, sha: str) -> str:
+    repo = record.request.repo_full_name
+    content = await ctx.source.read(repo, sha, spec.SPEC_PATH, spec.MAX_SPEC_BYTES)
+    if content is None:
+        raise Permanent(
+            Code.SPEC_NOT_FOUND,
+            f"{repo} has no {spec.SPEC_PATH} at {sha} of branch {record.request.branch}.",
+            reason="FileNotFound",
+            hint=f"Commit this file as {spec.SPEC_PATH}:\n{spec.SMALLEST_SPEC}",
+            evidence=(f"repo {repo}", f"branch {record.request.branch}", f"commit {sha}"),
+        )
+    return content.decode(errors="replace")
+
+
+async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> None:
+    """The entrypoint, and the build context, exist at the commit."""
+    entrypoint = parsed.spec.entrypoint
+    problems = []
+    if await ctx.source.kind(record.request.repo_full_name, sha, entrypoint.path) is None:
+        problems.append(f"spec.entrypoint.path: {entrypoint.path!r} does not exist at {sha}")
+    context = entrypoint.build_context
+    if context not in {None, ".", "./"} and (
+        await ctx.source.kind(record.request.repo_full_name, sha, str(context)) is None
+    ):
+        problems.append(f"spec.entrypoint.buildContext: {context!r} does not exist at {sha}")
+    if problems:
+        raise Permanent(
+            Code.INVALID_PREVIEW_SPEC,
+            "; ".join(problems),
+            reason="PathNotFound",
+            hint="Correct the path in .x1agent/preview.yaml, or commit what it names.",
+            evidence=tuple(problems),
+        )
+
+
+def _build_inputs(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> str:
+    """Everything that decides the image; an image is reused only where this is the same."""
+    entrypoint = parsed.spec.entrypoint
+    return digest_of(
+        {
+            "repo": record.request.repo_full_name,
+            "sha": sha,
+            "dockerfile": entrypoint.path,
+            "context": entrypoint.build_context,
+            "args": entrypoint.args,
+            "builder": [BUILDER_VERSION, ctx.settings.platform, ctx.settings.build_memory],
+        }
+    )

@@ -1,0 +1,35 @@
+"""From a deploy record to the revision that it runs: the one place that asks for manifests."""
+
+from __future__ import annotations
+
+from provider import names, render
+from provider.models import DeployRecord, Revision, now
+from provider.pipeline.context import Context
+
+
+def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
+    """What the record would run, rendered for an image of that digest."""
+    slug, sha, request = str(record.slug), str(record.commit_sha), record.request
+    manifests = render.render(
+        ctx.spec_of(record),
+        slug=slug,
+        repo_full_name=request.repo_full_name,
+        branch=request.branch,
+        commit_sha=sha,
+        image=names.image_by_digest(ctx.settings.registry_address, slug, digest),
+        bundle=record.bundle,
+        alias_hosts=request.alias_hosts,
+        settings=ctx.settings,
+    )
+    return Revision(
+        generation=record.generation,
+        deploy_id=record.deploy_id,
+        commit_sha=sha,
+        branch=request.branch,
+        image=names.image(ctx.settings.registry_address, slug, sha),
+        digest=digest,
+        inputs=record.inputs,
+        bundle=record.bundle,
+        manifests=manifests,
+        made_at=now(),
+    )
