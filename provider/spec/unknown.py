@@ -56,9 +56,8 @@ def _walk(data: Any, model: type[BaseModel], path: Path) -> Iterator[tuple[Path,
 def _paths(model: type[BaseModel], path: Path) -> Iterator[Path]:
     for name, info in _fields(model).items():
         yield (*path, name)
-        inner = _model_in(info.annotation)
-        # Items of a list have no fixed place to point to.
-        if inner is not None and info.annotation == inner:
+        # Only a mapping's fields: items of a list have no fixed place to point to.
+        if isinstance(info.annotation, type) and (inner := _model_in(info.annotation)):
             yield from _paths(inner, (*path, name))
 
 
