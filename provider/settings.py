@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         None, description="CA of the public certificates; default: the ingress's own CA."
     )
     share_base_url: str = Field("", description="Value of `from: preview.share_base_url`.")
+    preview_namespace: str = Field("x1-previews", description="Namespace of the objects of previews.")
+    ingress_class: str = Field("nginx", description="`ingressClassName` of the previews' Ingress objects.")
+    tls_secret_name: str = Field("x1agent-wildcard", description="TLS secret with the domain's wildcard certificate.")
+    alias_cluster_issuer: str = Field(
+        "", description="cert-manager ClusterIssuer for alias hosts; empty: their TLS secrets come from elsewhere."
+    )
     state_dir: Path = Field(
         Path("/var/lib/x1-preview"), description="Folder for git caches, builds and secret bundles."
     )
