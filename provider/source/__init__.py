@@ -1,0 +1,17 @@
+"""Git: a branch's commit, files at a commit, a commit's tree; and the credentials for it.
+
+    source.py        Source: resolve, look, read, export; the caches below `state_dir/git`
+    cache.py         one bare repository on disk that can be thrown away at any time
+    remote.py        one repository on its host: its URL, its authorization, what its failures mean
+    credentials.py   Credentials: clone credentials minted by the platform
+    git.py           git's command line, run safely
+
+Only this package runs git; its failures leave as `Permanent` or `Temporary`.
+"""
+
+from provider.source.credentials import Credential, Credentials
+from provider.source.git import valid_branch
+from provider.source.remote import valid_repo
+from provider.source.source import Entry, Source
+
+__all__ = ["Credential", "Credentials", "Entry", "Source", "valid_branch", "valid_repo"]

@@ -1,0 +1,83 @@
+"""One bare repository on disk that can be thrown away at any time.
+
+It is made by writing three files (no process), and read by hand where one small file says it all.
+Loose refs are all there is: nothing packs them, for git's housekeeping is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+
+# Every fetch adds a pack, and each slows look-ups a little; a fresh start is one fetch without history.
+_MAX_PACKS = 64
+_COMMITS = "refs/heads/commits"
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
+
+
+class Cache:
+    """A bare repository at `path`. Whoever changes it holds `lock`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = asyncio.Lock()
+
+    @staticmethod
+    def commit_ref(sha: str) -> str:
+        """The ref that says: this commit's whole tree is here. Below refs/heads/ git takes nothing but commits."""
+        return f"{_COMMITS}/{sha}"
+
+    def has(self, sha: str) -> bool:
+        """Whether the commit's whole tree is here."""
+        return (self.path / self.commit_ref(sha)).exists()
+
+    def mark(self, *shas: str) -> None:
+        """Note that the trees of these commits are here."""
+        (self.path / _COMMITS).mkdir(parents=True, exist_ok=True)
+        for sha in shas:
+            (self.path / self.commit_ref(sha)).write_text(f"{sha}\n")
+
+    def head(self, ref: str) -> str:
+        """The sha that a ref of a fetch that just succeeded holds."""
+        return (self.path / ref).read_text().strip()
+
+    @property
+    def shallow(self) -> bool:
+        """Whether some commit here lacks its parents."""
+        return (self.path / "shallow").exists()
+
+    async def prepare(self) -> bool:
+        """Make it ready for a fetch; returns whether it is fresh, so that nothing in it can be damaged."""
+        return await asyncio.to_thread(self._prepare)
+
+    async def discard(self) -> None:
+        """Delete it. What is cut off in the middle is found damaged, and deleted, when it is next used."""
+        await asyncio.to_thread(shutil.rmtree, self.path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a killed fetch leaves: half a pack, and lock files that nobody holds any more."""
+        for pattern in ("*.lock", "refs/heads/*/*.lock", "objects/pack/tmp_*", "objects/tmp_*", "objects/incoming-*"):
+            for left in self.path.glob(pattern):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    with contextlib.suppress(OSError):
+                        left.unlink()
+
+    def _prepare(self) -> bool:
+        if len(list(self.path.glob("objects/pack/*.pack"))) >= _MAX_PACKS:
+            shutil.rmtree(self.path, ignore_errors=True)
+        head = self.path / "HEAD"
+        if head.exists():
+            self.sweep()
+            return False
+        # What stands there without a HEAD is the rest of something that was cut off.
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in ("objects", "refs/heads"):
+            (self.path / folder).mkdir(parents=True)
+        (self.path / "config").write_text(_CONFIG)
+        head.write_text("ref: refs/heads/none\n")
+        return True

@@ -1,0 +1,327 @@
+"""Commits and their trees, by way of one bare repository per remote below `state_dir/git`.
+
+A cache holds commits without their history. Below `refs/heads/commits/` it has one ref for each
+commit whose whole tree is there: fetches write it (git checks first that nothing is missing), and to
+see it takes no process. Short shas need a branch's history; a second repository, without files, has it.
+
+A cache is never repaired: what fails in it for a reason that is not the remote's is deleted and
+fetched anew. Nothing is lost, for `resolve` brings back whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import posixpath
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from provider.errors import Code, InvalidRequest, Permanent, Temporary, Whose
+from provider.settings import Settings
+from provider.source.cache import Cache
+from provider.source.credentials import Credentials
+from provider.source.git import Git, GitTimeout, Result, valid_branch
+from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable, valid_repo
+
+Kind = Literal["file", "dir", "symlink"]
+
+FULL_SHA = 40
+_MAX_LISTING = 64 << 20
+_ALL_HISTORY = "--depth=2147483647"
+_SHA = re.compile(r"[0-9a-f]{7,40}")
+_KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands at a path of a commit; `size` in bytes, 0 for a folder."""
+
+    kind: Kind
+    oid: str
+    size: int
+
+
+class Source:
+    """Reads repositories below `settings.git_base_url`.
+
+    `look`, `kind`, `read` and `export` need a commit that `resolve` returned in this process; to
+    resolve a full sha that is cached costs nothing, so it is done again before each use.
+    """
+
+    def __init__(self, *, settings: Settings, credentials: Credentials) -> None:
+        self._base_url = settings.git_base_url
+        self._folder = settings.state_dir / "git"
+        self._max_bytes = settings.git_max_bytes
+        self._timeout = settings.git_timeout
+        self._git = Git(home=self._folder, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes)
+        self._credentials = credentials
+        self._caches: dict[str, Cache] = {}
+
+    async def close(self) -> None:
+        """Nothing is held between calls: every process ends with the call that started it."""
+
+    async def resolve(self, repo: str, branch: str, commit_sha: str | None, installation_id: int | None) -> str:
+        """The full sha of what is asked for; afterwards its whole tree is in the cache.
+
+        Args:
+            repo: `owner/repo`.
+            branch: its name, without `refs/heads/`.
+            commit_sha: full, or at least 7 characters that are unique on the branch; None: the branch's head.
+            installation_id: whose credentials to clone with; None: none.
+
+        Raises:
+            InvalidRequest: a name or sha that cannot be one.
+            Permanent: `branch_not_found`, `commit_not_found`, or `repo_unreachable` with reason
+                RepositoryNotFound, CredentialsRefused, RepositoryMoved or TooLarge.
+            Temporary: `repo_unreachable` with reason Unreachable, or `token_mint_failed`.
+        """
+        sha = _checked(repo, branch, commit_sha)
+        if sha is not None and self._cache(repo).has(sha):
+            return sha
+        remote = Remote(self._base_url, repo, branch)
+        if installation_id is None:
+            return await self._resolve(remote, sha)
+        began = time.monotonic()
+        credential = await self._credentials.mint(installation_id)
+        try:
+            return await self._resolve(replace(remote, credential=credential), sha)
+        except Permanent as error:
+            if error.reason not in ("CredentialsRefused", "RepositoryNotFound"):
+                raise
+            self._credentials.forget(installation_id, credential)
+            if credential.minted_at >= began:
+                raise
+        # A kept credential may have been revoked, or be older than our access to the repository.
+        credential = await self._credentials.mint(installation_id)
+        return await self._resolve(replace(remote, credential=credential), sha)
+
+    async def look(self, repo: str, sha: str, paths: Sequence[str]) -> dict[str, Entry]:
+        """What stands at each of `paths` (one git process for all); those with nothing are left out.
+
+        Symlinks are never followed, and a submodule is nothing: its files are not in the repository.
+        """
+        wanted = {path: clean for path in paths if (clean := _clean(path)) is not None}
+        found = {".": Entry("dir", sha, 0)}
+        if names := sorted(set(wanted.values()) - {"."}):
+            arguments = ("ls-tree", "-z", "-l", "--full-tree", sha, "--", *names)
+            result = await self._local(repo, sha, *arguments)
+            found |= _listing(result.out.decode(errors="surrogateescape"))
+        return {path: found[clean] for path, clean in wanted.items() if clean in found}
+
+    async def kind(self, repo: str, sha: str, path: str) -> Kind | None:
+        """Whether `path` is a file, a folder or a symlink at the commit; None if there is nothing."""
+        entry = (await self.look(repo, sha, [path])).get(path)
+        return entry.kind if entry else None
+
+    async def read(self, repo: str, sha: str, path: str, max_bytes: int) -> bytes | None:
+        """The content of the file at `path`, or None if there is no file.
+
+        Raises:
+            Permanent: `invalid_preview_spec`: the file is larger than `max_bytes`, or a symlink.
+        """
+        entry = (await self.look(repo, sha, [path])).get(path)
+        if entry is None or entry.kind == "dir":
+            return None
+        if entry.kind == "symlink":
+            raise _unreadable("Symlink", f"{path} is a symlink at {sha[:12]}; symlinks are not followed")
+        if entry.size > max_bytes:
+            raise _unreadable("TooLarge", f"{path} has {entry.size} bytes at {sha[:12]}; at most {max_bytes} are read")
+        return (await self._local(repo, sha, "cat-file", "blob", entry.oid, max_out=max_bytes)).out
+
+    async def export(self, repo: str, sha: str, into: Path) -> None:
+        """Write the commit's tree into the empty folder `into`, as a clone would: modes, symlinks, line ends.
+
+        Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
+        """
+        await asyncio.to_thread(_make_empty, into)
+        await self._check_size(repo, sha)
+        # An index of its own lets several exports run at once; the cache itself has none.
+        with tempfile.TemporaryDirectory(prefix="index-", dir=self._folder) as folder:
+            index = {"GIT_INDEX_FILE": f"{folder}/index"}
+            await self._local(repo, sha, f"--work-tree={into}", "read-tree", "--reset", "-u", sha, env=index)
+
+    async def _check_size(self, repo: str, sha: str) -> None:
+        """Refuse a tree that is many times larger than the pack it came in."""
+        sizes = await self._local(
+            repo, sha, "ls-tree", "-r", "--full-tree", "--format=%(objectsize)", sha, max_out=_MAX_LISTING
+        )
+        total = sum(int(size) for size in sizes.out.split() if size != b"-")
+        if sizes.truncated or total > self._max_bytes:
+            raise _unusable(
+                "TooLarge",
+                f"the files of {repo} at {sha[:12]} are larger than GIT_MAX_BYTES ({self._max_bytes}) allows",
+            )
+
+    async def _resolve(self, remote: Remote, sha: str | None) -> str:
+        if sha is not None and len(sha) < FULL_SHA:
+            sha = await self._lengthen(remote, sha)
+        cache = self._cache(remote.repo)
+        async with cache.lock:
+            if sha is not None and cache.has(sha):
+                return sha
+            return await self._fetch_commit(remote, cache, sha)
+
+    async def _lengthen(self, remote: Remote, short: str) -> str:
+        """The one commit on the branch whose sha begins with `short`."""
+        history = self._cache(remote.repo, ".history")
+        async with history.lock:
+            await self._fetch(remote, history, [remote.branch_refspec], "--filter=tree:0")
+            listed = await self._ask(remote, history, "rev-parse", f"--disambiguate={short}")
+            found = [sha for sha in listed.out.decode().split() if await self._on_branch(remote, history, sha)]
+        if len(found) != 1:
+            raise commit_not_found(remote, short, ambiguous=len(found) > 1)
+        return found[0]
+
+    async def _fetch_commit(self, remote: Remote, cache: Cache, sha: str | None) -> str:
+        branch = remote.branch_refspec
+        wanted = [branch] if sha is None else [branch, f"{sha}:{cache.commit_ref(sha)}"]
+        try:
+            await self._fetch(remote, cache, wanted, "--depth=1", sha=sha)
+        except _NeedsHistory:
+            # An old server gives a commit only as part of its branch, a dumb one nothing without history.
+            await self._fetch(remote, cache, [branch], *([_ALL_HISTORY] if cache.shallow else []), sha=sha)
+            if sha is not None and not await self._on_branch(remote, cache, sha):
+                raise commit_not_found(remote, sha) from None
+        head = cache.head(remote.branch_ref)
+        cache.mark(head, sha or head)
+        return sha or head
+
+    async def _on_branch(self, remote: Remote, cache: Cache, sha: str) -> bool:
+        ancestry = await self._ask(remote, cache, "merge-base", "--is-ancestor", sha, remote.branch_ref)
+        return ancestry.code == 0
+
+    async def _fetch(
+        self, remote: Remote, cache: Cache, refspecs: list[str], *options: str, sha: str | None = None
+    ) -> None:
+        """One `git fetch`, again in a fresh cache if the old one is what failed.
+
+        The refspecs go over stdin: no name can be taken for an option, and git fetches nothing before
+        its limits are in place.
+        """
+        fresh = await cache.prepare()
+        try:
+            result = await self._ask(
+                remote, cache, *_FETCH, *options, "--stdin", "--", remote.url, stdin=refspecs, config=remote.config()
+            )
+        finally:
+            cache.sweep()
+        if result.code == 0:
+            return
+        cause = cause_of(result)
+        if cause in (Cause.UNADVERTISED, Cause.NO_SHALLOW) and "--depth=1" in options:
+            raise _NeedsHistory
+        if cause is not None or fresh:
+            raise failure(remote, cause, result, sha)
+        await cache.discard()
+        await self._fetch(remote, cache, refspecs, *options, sha=sha)
+
+    async def _ask(
+        self,
+        remote: Remote,
+        cache: Cache,
+        *arguments: str,
+        stdin: Sequence[str] = (),
+        config: Mapping[str, str] | None = None,
+    ) -> Result:
+        lines = "".join(f"{line}\n" for line in stdin).encode()
+        try:
+            return await self._git.run(f"--git-dir={cache.path}", *arguments, stdin=lines, config=config)
+        except GitTimeout:
+            raise unreachable(remote, f"could not be fetched within {self._timeout:g} s") from None
+
+    async def _local(
+        self, repo: str, sha: str, *arguments: str, env: Mapping[str, str] | None = None, max_out: int = 1 << 20
+    ) -> Result:
+        """A git process that only reads the cache; a cache that cannot be read is deleted."""
+        cache = self._cache(repo)
+        if not cache.has(sha):
+            raise _lost(repo, sha, "is not in the cache")
+        try:
+            result = await self._git.run(f"--git-dir={cache.path}", *arguments, env=env, max_out=max_out)
+        except GitTimeout:
+            raise _lost(repo, sha, f"could not be read within {self._timeout:g} s") from None
+        if result.code == 0 or result.truncated:
+            return result
+        if "invalid path" in result.err:
+            raise _unusable("UnusableTree", f"{repo} at {sha[:12]} holds paths that git refuses", result.complaints)
+        if cause_of(result) is not Cause.DISK_FULL:
+            async with cache.lock:
+                await cache.discard()
+        raise _lost(repo, sha, "could not be read from the cache", result.complaints)
+
+    def _cache(self, repo: str, suffix: str = "") -> Cache:
+        """Named by a hash: no name can lead out of the folder, whatever the file system thinks of case."""
+        name = hashlib.sha256(f"{self._base_url}/{repo}".encode()).hexdigest()[:32] + suffix
+        if name not in self._caches:
+            self._caches[name] = Cache(self._folder / name)
+        return self._caches[name]
+
+
+class _NeedsHistory(Exception):
+    """The server cannot give single commits."""
+
+
+def _checked(repo: str, branch: str, commit_sha: str | None) -> str | None:
+    """The sha in lower case. What a request may hold was checked before; nothing else must reach git."""
+    if not valid_repo(repo):
+        raise _invalid("repo_full_name", repo, "owner/repo")
+    if not valid_branch(branch):
+        raise _invalid("branch", branch, "a branch name as git allows it")
+    sha = commit_sha.lower() if commit_sha is not None else None
+    if sha is not None and not _SHA.fullmatch(sha):
+        raise _invalid("commit_sha", sha, "7 to 40 hexadecimal digits")
+    return sha
+
+
+def _make_empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if next(folder.iterdir(), None) is not None:
+        raise ValueError(f"{folder} is not empty")
+
+
+def _clean(path: str) -> str | None:
+    """`path` relative to the root and normal (`.` is the root); None where nothing of the tree can be."""
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        return None
+    return posixpath.normpath(path)
+
+
+def _listing(listed: str) -> dict[str, Entry]:
+    """Entries by path, from lines `<mode> <type> <oid> <size>\\t<path>` that end with NUL."""
+    entries: dict[str, Entry] = {}
+    for line in listed.split("\0")[:-1]:
+        meta, _, path = line.partition("\t")
+        mode, _, oid, size = meta.split()
+        if kind := _KINDS.get(mode[:2]):
+            entries[path] = Entry(kind, oid, 0 if size == "-" else int(size))
+    return entries
+
+
+def _invalid(field: str, value: str, allowed: str) -> InvalidRequest:
+    return InvalidRequest(Code.INVALID_REQUEST, f"{field}: {value[:200]!r} is not {allowed}")
+
+
+def _unreadable(reason: str, message: str) -> Permanent:
+    return Permanent(Code.INVALID_PREVIEW_SPEC, message, reason=reason)
+
+
+def _unusable(reason: str, message: str, evidence: tuple[str, ...] = ()) -> Permanent:
+    return Permanent(
+        Code.REPO_UNREACHABLE, message, reason=reason, evidence=evidence, whose=Whose.USER, retryable=False
+    )
+
+
+def _lost(repo: str, sha: str, what: str, evidence: tuple[str, ...] = ()) -> Temporary:
+    return Temporary(
+        Code.REPO_UNREACHABLE,
+        f"{repo} at {sha[:12]} {what}",
+        reason="CacheLost",
+        hint="resolve the commit again",
+        evidence=evidence,
+    )
