@@ -1,0 +1,229 @@
+"""The ingress of previews on one machine: Caddy, set up by its admin API, switched by the route table.
+
+Caddy's configuration is made once and then left alone; a switch is a file (`routes.py` says why). So a preview
+can be switched, made and removed while Caddy is down, and Caddy needs only its base configuration back after it
+was killed: `ensure` notices and pushes it, with all that the table needs, in one load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+
+from provider import names
+from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.platforms.base import PartStatus
+from provider.platforms.container import caddy_config
+from provider.platforms.container.routes import Route, RouteTable
+from provider.settings import Settings
+
+__all__ = ["Ingress", "Route"]
+
+_TIMEOUT = 10.0
+_ATTEMPTS = 10
+# A label that no slug can have (slugs start with a letter), to see what an unknown host gets.
+_PROBE_LABEL = "0"
+
+
+class Ingress:
+    """Routes the public hosts of previews to their revisions.
+
+    Any number of switches may run at once, in several processes too. Errors: `Temporary` (IngressUnreachable) when
+    Caddy does not answer, `Permanent` (IngressRefused) when it rejects what it is told.
+
+    Args:
+        settings: `caddy_admin_url`, `caddy_listen`, `preview_domain`, and `state_dir` for the route table; Caddy's
+            user must be able to enter `state_dir` (mode 0711 is enough).
+        http: client for the admin API.
+    """
+
+    def __init__(self, *, settings: Settings, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._http = http
+        self._table = RouteTable(settings.state_dir / "routes")
+        self._config_lock = asyncio.Lock()
+
+    async def ensure(self) -> bool:
+        """Give Caddy whatever is missing of our configuration, in one load; True if something was.
+
+        Routes need not be pushed afterwards: they stand in the table, and their shapes come with this load.
+        """
+        await asyncio.to_thread(self._table.prepare)
+        return await self._configure(await self.routes())
+
+    async def routes(self) -> list[Route]:
+        """Every route, ordered by slug."""
+        return await asyncio.to_thread(self._table.all)
+
+    async def route(self, slug: str) -> Route | None:
+        """What the preview's next request will meet, or None."""
+        return await asyncio.to_thread(self._table.get, slug)
+
+    async def switch(self, route: Route, *, expected_generation: int | None = None) -> None:
+        """Send the preview's traffic to `route`, atomically; makes the route when there is none.
+
+        When this returns, every new request goes to the new upstream; requests in flight end where they are.
+
+        Args:
+            route: what is wanted. The same route as now changes nothing.
+            expected_generation: replace only this generation, by an older one too (that is what putting the last
+                good revision back needs). None: replace any that is not newer.
+
+        Raises:
+            Permanent: SUPERSEDED if another generation serves; INVALID_REQUEST if a host is another preview's.
+        """
+        self._check_aliases(route)
+        # First, since an entry whose shape Caddy does not know would be answered empty. For most routes this only
+        # reads that all is there (3 ms), and so finds out that Caddy is down, or restarted without its configuration.
+        await self._configure([route])
+        await asyncio.to_thread(self._table.put, route, expected_generation)
+
+    async def remove(self, slug: str) -> bool:
+        """Take the preview out of traffic; whether it was there. Its hosts answer 404 from now on."""
+        return await asyncio.to_thread(self._table.remove, slug)
+
+    async def sync(self, routes: list[Route]) -> None:
+        """Make sure of these routes and of Caddy's configuration for them, in one load.
+
+        A newer generation in the table stays. Routes that are not in the list stay too.
+        """
+        await asyncio.to_thread(self._table.prepare)
+        await self._configure([*await self.routes(), *routes])
+        for route in routes:
+            try:
+                await asyncio.to_thread(self._table.put, route)
+            except Permanent as error:
+                if error.code is not Code.SUPERSEDED:
+                    raise
+
+    async def root_ca(self) -> str:
+        """PEM of the authority that signs the previews' certificates."""
+        answer = await self._call("GET", "/pki/ca/local")
+        return str(answer.json()["root_certificate"])
+
+    async def part(self) -> PartStatus:
+        """Whether previews would be served: asks for an unknown one as a visitor would."""
+        try:
+            config, _ = await self._read_config()
+            if not caddy_config.has_server(config):
+                return self._not_ok("Caddy runs without our server.", "It is set up when the provider starts.")
+            answer = await self._probe(await self.root_ca())
+        except PreviewError as error:
+            return self._not_ok(error.message, error.hint or "")
+        except httpx.HTTPError as error:
+            hint = f"Is {self._settings.caddy_listen} (CADDY_LISTEN) free of other servers?"
+            return self._not_ok(f"Caddy does not serve previews: {error!r}", hint)
+        if answer.text == caddy_config.UNREADABLE:
+            hint = f"Let Caddy's user enter {self._settings.state_dir} (STATE_DIR), for example with mode 0711."
+            return self._not_ok(f"Caddy cannot read {self._table.root}.", hint)
+        if answer.text != caddy_config.NO_SUCH_PREVIEW:
+            return self._not_ok(f"Another server answers: {answer.status_code}", "See CADDY_LISTEN.")
+        return PartStatus("ingress", True, f"Caddy serves previews on {self._settings.caddy_listen}")
+
+    # ------------------------------------------------------------------ configuration
+
+    def _aliases(self, routes: Iterable[Route]) -> set[str]:
+        """Hosts that the wildcard certificate does not cover."""
+        domain = self._settings.preview_domain
+        return {host for route in routes for host in route.hosts if host.partition(".")[2] != domain}
+
+    def _check_aliases(self, route: Route) -> None:
+        """A host right below the domain is the preview's of that name, even before that preview exists."""
+        own = names.host(route.slug, self._settings.preview_domain)
+        for host in sorted(set(route.hosts) - self._aliases([route]) - {own}):
+            raise Permanent(
+                Code.INVALID_REQUEST,
+                f"The host {host} is reserved for the preview of that name.",
+                reason="HostTaken",
+                hint=f"Take {host} out of alias_hosts.",
+            )
+
+    async def _configure(self, routes: list[Route]) -> bool:
+        """Add what `routes` need to Caddy's configuration; False, and no reload, if all is there.
+
+        A configuration that was lost is made for the whole table at once.
+        """
+        async with self._config_lock:
+            for _ in range(_ATTEMPTS):
+                config, etag = await self._read_config()
+                lost = not caddy_config.has_server(config)
+                wanted = self._merged(config, [*routes, *(await self.routes() if lost else ())])
+                if wanted == config:
+                    return False
+                if await self._write_config(wanted, etag):
+                    return True
+        raise Temporary(Code.PLATFORM_UNREACHABLE, "Caddy's configuration is changed by others all the time.")
+
+    def _merged(self, config: dict[str, Any] | None, routes: list[Route]) -> dict[str, Any]:
+        return caddy_config.merge(
+            config,
+            root=self._table.root,
+            domain=self._settings.preview_domain,
+            listen=self._settings.caddy_listen,
+            shapes=[route.shape for route in routes],
+            aliases=self._aliases(routes),
+        )
+
+    async def _read_config(self) -> tuple[dict[str, Any] | None, str]:
+        answer = await self._call("GET", "/config/")
+        return answer.json(), caddy_config.etag("/config/", answer.content)
+
+    async def _write_config(self, config: dict[str, Any], etag: str) -> bool:
+        """Replace the configuration that has this ETag; False if it was changed meanwhile."""
+        headers = {"Content-Type": "application/json", "If-Match": etag}
+        answer = await self._call("POST", "/config/", content=json.dumps(config), headers=headers)
+        return answer.status_code != httpx.codes.PRECONDITION_FAILED
+
+    # -------------------------------------------------------------------------- calls
+
+    async def _call(
+        self, method: str, path: str, *, content: str | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """One call of the admin API; 412 is returned, other failures are raised as ours."""
+        url = self._settings.caddy_admin_url + path
+        # A connection a call: each reload closes the admin's idle ones.
+        headers = {"Connection": "close", **(headers or {})}
+        try:
+            answer = await self._http.request(method, url, content=content, headers=headers, timeout=_TIMEOUT)
+        except httpx.HTTPError as error:
+            raise self._unreachable(repr(error)) from error
+        if answer.is_success or answer.status_code == httpx.codes.PRECONDITION_FAILED:
+            return answer
+        # A configuration that Caddy cannot load is reported as 400 or 500, always with this text.
+        if answer.is_server_error and "loading new config" not in answer.text:
+            raise self._unreachable(f"{answer.status_code}: {answer.text[:500]}")
+        raise Permanent(
+            Code.INTERNAL_ERROR,
+            "The ingress refused its configuration.",
+            reason="IngressRefused",
+            hint="The evidence is Caddy's own message; a port that is taken is named there.",
+            evidence=(f"{method} {path}: {answer.status_code}", answer.text[:2000]),
+        )
+
+    def _unreachable(self, evidence: str) -> Temporary:
+        return Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            "The ingress does not answer.",
+            reason="IngressUnreachable",
+            hint=f"Is Caddy running, with its admin API at {self._settings.caddy_admin_url} (CADDY_ADMIN_URL)?",
+            evidence=(evidence,),
+        )
+
+    async def _probe(self, ca_pem: str) -> httpx.Response:
+        """What a visitor of an unknown preview gets. Needs a client of its own: one that trusts Caddy's CA."""
+        host = names.host(_PROBE_LABEL, self._settings.preview_domain)
+        address, _, port = self._settings.caddy_listen.rpartition(":")
+        address = address if address not in ("", "0.0.0.0", "[::]") else "127.0.0.1"  # noqa: S104 - not bound, asked
+        trusting = ssl.create_default_context(cadata=ca_pem)
+        async with httpx.AsyncClient(verify=trusting, timeout=_TIMEOUT, trust_env=False) as client:
+            return await client.get(
+                f"https://{address}:{port}/", headers={"Host": host}, extensions={"sni_hostname": host}
+            )
+
+    def _not_ok(self, detail: str, hint: str) -> PartStatus:
+        return PartStatus("ingress", False, detail, hint)
