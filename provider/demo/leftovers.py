@@ -93,8 +93,13 @@ async def purge(folder: Path) -> None:
     for mount in mounts_below(folder):
         await run("umount", "--lazy", mount, env=env, timeout=PURGE_TIMEOUT)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    if (left := processes_of(folder)) or os.path.lexists(folder):
-        raise StackError(f"Could not remove all of {folder}: processes {left}, mounts {mounts_below(folder)} are left.")
+    _check_gone(folder)
+
+
+def _check_gone(folder: Path) -> None:
+    processes, mounted = processes_of(folder), mounts_below(folder)
+    if processes or mounted or folder.exists():
+        raise StackError(f"Could not remove all of {folder}: left are processes {processes}, mounts {mounted}.")
 
 
 def processes_of(folder: Path) -> list[int]:
