@@ -1,0 +1,5 @@
+"""`python -m provider` is `preview`."""
+
+from provider.cli import main
+
+main()

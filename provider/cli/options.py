@@ -1,0 +1,110 @@
+"""Options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provider.cli.output import clean
+
+if TYPE_CHECKING:
+    from provider.client import PreviewClient
+    from provider.settings import Settings
+
+NatsUrl = Annotated[
+    str | None, typer.Option("--nats-url", metavar="URL", help="NATS server; default: NATS_URL.", show_default=False)
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix", metavar="SUBJECT", help="Where the provider listens; default: SUBJECT_PREFIX.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly the reply's JSON on stdout.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait in all.")]
+Branch = Annotated[str | None, typer.Option("--branch", "-b", metavar="NAME", help="The branch.", show_default=False)]
+Commit = Annotated[
+    str | None,
+    typer.Option(
+        "--commit", metavar="SHA", help="Commit, 7 to 40 hex digits; default: the branch's head.", show_default=False
+    ),
+]
+Installation = Annotated[
+    int | None,
+    typer.Option(
+        "--installation-id", metavar="N", min=0, help="Whose clone credentials; left out: none.", show_default=False
+    ),
+]
+DeployIdOption = Annotated[
+    str | None, typer.Option("--deploy-id", metavar="ID", help="The deploy instead of the preview.", show_default=False)
+]
+
+
+def examples(*lines: str) -> str:
+    """Examples as an epilog that keeps its lines."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def wrong(option: str, value: object, allowed: str) -> typer.BadParameter:
+    """A usage error that names the option, its value and what is allowed."""
+    return typer.BadParameter(f"{clean(value)!r} is not allowed; allowed: {allowed}", param_hint=f"'{option}'")
+
+
+def settings_for(nats_url: str | None, prefix: str | None) -> Settings:
+    """The settings of the environment, with what the command line overrides."""
+    from provider.settings import Settings
+
+    given = {"nats_url": nats_url, "subject_prefix": prefix}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value}
+    return Settings(**overrides)
+
+
+def client_for(nats_url: str | None, prefix: str | None) -> AbstractAsyncContextManager[PreviewClient]:
+    """A client as environment and command line say."""
+    from provider.client import PreviewClient
+
+    if prefix and not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", prefix):
+        raise wrong("--prefix", prefix, "tokens joined by dots, without spaces, * or >")
+    return PreviewClient.connect(settings_for(nats_url, prefix))
+
+
+def check_value(option: str, value: str | None, kind: Any, allowed: str) -> None:
+    """Raise a usage error unless `value` is None or of `kind`, one of the annotated types of `models`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if value is None:
+        return
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        raise wrong(option, value, allowed) from None
+
+
+def check_names(repo: str, branch: str | None, commit: str | None) -> str:
+    """Raise a usage error unless repository, branch and commit can be such; returns the branch."""
+    from provider.models import RepoName
+
+    check_value("OWNER/REPO", repo, RepoName, "OWNER/REPO, like acme/shop")
+    if not branch:
+        raise typer.BadParameter("is required with OWNER/REPO, like --branch main", param_hint="'--branch'")
+    if commit is not None and not re.fullmatch(r"[0-9a-fA-F]{7,40}", commit):
+        raise wrong("--commit", commit, "7 to 40 hex digits")
+    return branch
+
+
+def one_of(slug: str | None, deploy_id: str | None) -> None:
+    """Raise a usage error unless exactly one of the two is given."""
+    if bool(slug) == bool(deploy_id):
+        raise typer.BadParameter("give either SLUG or --deploy-id ID", param_hint="'SLUG'")
+    check_slug(slug)
+
+
+def check_slug(slug: str | None) -> None:
+    """Raise a usage error unless `slug` can be one."""
+    from provider.names import is_slug
+
+    if slug is not None and not is_slug(slug):
+        raise wrong("SLUG", slug, "a preview's name: lower case letters, digits and -, 63 at most")

@@ -1,0 +1,119 @@
+"""What a person or a script reads. Replies hold text that strangers wrote, so nothing of it is interpreted.
+
+Results go to stdout, all else to stderr. Plain text on purpose: no markup, no box drawing, no colours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provider.client import PreviewFailed
+    from provider.errors import PreviewError
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""C0, DEL, C1, line separators, and what turns the direction of text (it can make a line read as another)."""
+
+LABEL_WIDTH = 15
+
+
+def clean(text: object) -> str:
+    """`text` on one line, without anything that a terminal would act on."""
+    bare = _ESCAPES.sub("", str(text))
+    return _CONTROL.sub("", bare.replace("\r\n", " ").replace("\n", " ").replace("\t", "    "))
+
+
+def lines_of(texts: Iterable[str]) -> list[str]:
+    """The clean lines of several texts; one text may hold more than one line."""
+    # Not splitlines: it also splits at characters that are to be removed.
+    return [clean(line) for text in texts for line in str(text).rstrip("\n").split("\n")]
+
+
+def say(line: str = "") -> None:
+    """A line of the result, on stdout."""
+    sys.stdout.write(f"{line}\n")
+
+
+def tell(line: str = "") -> None:
+    """A line beside the result (progress, warnings, failures), on stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def say_json(value: object) -> None:
+    """One JSON object on stdout; ASCII, so that no character of it can do anything."""
+    say(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def say_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """`label  value` lines for what is there."""
+    for label, value in fields:
+        if value not in (None, "", (), [], {}):
+            say(f"  {clean(label):<{LABEL_WIDTH}} {clean(value)}")
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned columns."""
+    cells = [list(header), *([clean("-" if cell is None else cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def tell_warnings(warnings: Iterable[str]) -> None:
+    """Warnings of a reply."""
+    for warning in warnings:
+        tell(f"warning: {clean(warning)}")
+
+
+def short(commit_sha: str | None) -> str:
+    """A sha as people read it."""
+    return (commit_sha or "")[:12]
+
+
+def print_failure(failed: PreviewFailed | PreviewError) -> None:
+    """What failed, where, why, what was seen, what to do, and what still runs; on stderr."""
+    phase = _of(failed, "phase")
+    tell(f"Failed{f' in phase {clean(phase)}' if phase else ''}: {clean(failed.message)}")
+    reason = f" ({clean(failed.reason)})" if failed.reason else ""
+    _field("code", f"{clean(failed.code)}{reason}")
+    _field("preview", _of(failed, "slug"))
+    _field("deploy", _of(failed, "deploy_id"))
+    _block("evidence", failed.evidence, "- ")
+    _block("log", failed.log_tail, "| ")
+    _hint(failed.hint)
+    _field("still serving", short(_of(failed, "still_serving")))
+    act = "you" if failed.whose == "user" else "whoever runs the platform"
+    _field("who can fix it", f"{act}{'; trying again may help' if failed.retryable else ''}")
+    tell_warnings(_of(failed, "warnings") or ())
+
+
+def _of(failed: object, name: str) -> Any:
+    """A field that only an answer's failure has, not one that was found locally."""
+    return getattr(failed, name, None)
+
+
+def _field(label: str, value: object) -> None:
+    if value:
+        tell(f"  {label:<{LABEL_WIDTH}} {clean(value)}")
+
+
+def _block(label: str, texts: Sequence[str], mark: str) -> None:
+    if texts:
+        tell(f"  {label}:")
+        for line in lines_of(texts):
+            tell(f"    {mark}{line}".rstrip())
+
+
+def _hint(hint: str | None) -> None:
+    """A hint of one line like a field; a longer one (the smallest valid spec) as it stands."""
+    lines = lines_of([hint]) if hint else []
+    if len(lines) > 1:
+        _block("hint", [hint or ""], "")
+    elif lines:
+        _field("hint", lines[0])

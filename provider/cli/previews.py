@@ -1,0 +1,145 @@
+"""`preview teardown`, `status`, `list`, `cancel`: what is done with previews that are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from provider.cli.ask import ask
+from provider.cli.options import AsJson, Branch, DeployIdOption, NatsUrl, Prefix, Timeout, check_slug, one_of, wrong
+from provider.cli.output import clean, say, say_fields, say_table, short, tell
+
+if TYPE_CHECKING:
+    from provider.client import Cancelled, Listing, Record, TornDown
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The preview's name.", show_default=False)]
+MaybeSlug = Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The preview's name.", show_default=False)]
+
+
+def teardown(
+    slug: Slug, as_json: AsJson = False, timeout: Timeout = 120.0, nats_url: NatsUrl = None, prefix: Prefix = None
+) -> None:
+    """Remove a preview and everything of it. Can be repeated."""
+    check_slug(slug)
+    ask(
+        lambda client: client.teardown(slug, timeout=timeout),
+        _show_torn_down,
+        nats_url=nats_url,
+        prefix=prefix,
+        as_json=as_json,
+    )
+
+
+def _show_torn_down(done: TornDown) -> None:
+    removed = [*done.deleted, *done.also_deleted]
+    say(f"Removed {clean(done.slug)}" if removed else f"Nothing to remove of {clean(done.slug)}")
+    for name in removed:
+        say(f"  {clean(name)}")
+
+
+def status(
+    slug: MaybeSlug = None,
+    deploy_id: DeployIdOption = None,
+    as_json: AsJson = False,
+    timeout: Timeout = 30.0,
+    nats_url: NatsUrl = None,
+    prefix: Prefix = None,
+) -> None:
+    """Show a preview, or a deploy."""
+    one_of(slug, deploy_id)
+    ask(
+        lambda client: client.status(slug, deploy_id=deploy_id, timeout=timeout),
+        _show_record,
+        nats_url=nats_url,
+        prefix=prefix,
+        as_json=as_json,
+    )
+
+
+def _show_record(record: Record) -> None:
+    """The fields that people ask for; `--json` has all."""
+    say(clean(record.slug or record.deploy_id or "?"))
+    failure = record.reply.get("failure")
+    say_fields(
+        [
+            ("state", record.state),
+            ("phase", record.phase),
+            ("url", record.url),
+            ("repository", record.repo_full_name),
+            ("branch", record.branch),
+            ("commit", short(_commit(record))),
+            ("deploy", record.deploy_id),
+            ("updated", record.updated_at),
+        ]
+    )
+    if isinstance(failure, dict):
+        say_fields([("failure", f"{failure.get('code')}: {failure.get('message')}"), ("hint", failure.get("hint"))])
+
+
+def _commit(record: Record) -> str | None:
+    """A deploy's commit, or the one that a preview's record has as current."""
+    current = record.reply.get("current")
+    return record.commit_sha or (str(current.get("commit_sha") or "") if isinstance(current, dict) else None)
+
+
+def list_(
+    repo: Annotated[str | None, typer.Option("--repo", metavar="OWNER/REPO", help="Only of this repository.")] = None,
+    branch: Branch = None,
+    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="Only of this session.")] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only in this state.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most that many.")] = None,
+    after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue a page.")] = None,
+    as_json: AsJson = False,
+    timeout: Timeout = 30.0,
+    nats_url: NatsUrl = None,
+    prefix: Prefix = None,
+) -> None:
+    """List previews."""
+    from provider.models import PreviewState
+
+    states = [known.value for known in PreviewState]
+    if state is not None and state not in states:
+        raise wrong("--state", state, ", ".join(states))
+    ask(
+        lambda client: client.list(
+            repo=repo, branch=branch, session_id=session, state=state, limit=limit, after=after, timeout=timeout
+        ),
+        _show_listing,
+        nats_url=nats_url,
+        prefix=prefix,
+        as_json=as_json,
+    )
+
+
+def _show_listing(listing: Listing) -> None:
+    if not listing.previews:
+        tell("No previews.")
+        return
+    rows = [(p.slug, p.state, p.repo_full_name, p.branch, short(_commit(p)) or None, p.url) for p in listing.previews]
+    say_table(("SLUG", "STATE", "REPOSITORY", "BRANCH", "COMMIT", "URL"), rows)
+    if listing.next:
+        tell(f"There are more: --after {clean(listing.next)}")
+
+
+def cancel(
+    slug: MaybeSlug = None,
+    deploy_id: DeployIdOption = None,
+    as_json: AsJson = False,
+    timeout: Timeout = 30.0,
+    nats_url: NatsUrl = None,
+    prefix: Prefix = None,
+) -> None:
+    """Stop a deploy; by SLUG: the one that is under way. What ran before keeps running."""
+    one_of(slug, deploy_id)
+    ask(
+        lambda client: client.cancel(slug, deploy_id=deploy_id, timeout=timeout),
+        lambda done: _show_cancelled(done, deploy_id or slug),
+        nats_url=nats_url,
+        prefix=prefix,
+        as_json=as_json,
+    )
+
+
+def _show_cancelled(done: Cancelled, asked: str | None) -> None:
+    say(f"Cancelled {clean(done.deploy_id or asked or '')}")

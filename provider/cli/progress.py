@@ -1,0 +1,107 @@
+"""A deploy's progress while it is waited for: live on a terminal, else a plain line per step. All on stderr.
+
+Progress is a courtesy: it shows the events that arrive, and the answer does not depend on it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from provider.cli.output import clean, tell
+
+if TYPE_CHECKING:
+    from provider.client import Event
+
+OnEvent = Callable[["Event"], None]
+_TEXT_KEYS = ("message", "text", "line", "lines")
+
+
+@contextmanager
+def progress(environ: Mapping[str, str]) -> Iterator[OnEvent]:
+    """What takes the events, for the terminal or the pipe that stderr is."""
+    if not sys.stderr.isatty() or environ.get("TERM") == "dumb":
+        yield Plain()
+        return
+    with _live() as live:
+        yield live
+
+
+class Plain:
+    """A line as a phase starts and ends, and per warning."""
+
+    def __init__(self) -> None:
+        self._times = _Times()
+
+    def __call__(self, event: Event) -> None:
+        """Print `event`, if it is one to be printed."""
+        line = self._line(event)
+        if line:
+            tell(line)
+
+    def _line(self, event: Event) -> str:
+        phase = clean(event.phase or "")
+        if event.type == "phase.started":
+            self._times.started(event)
+            return f"{phase}: started"
+        if event.type == "phase.finished":
+            return f"{phase}: finished{self._times.taken(event, ' in ')}"
+        return f"warning: {text_of(event)}" if event.type == "warning" else ""
+
+
+@contextmanager
+def _live() -> Iterator[OnEvent]:
+    """A spinner with the phase and the newest log line; finished phases stay above it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # `Text` throughout: rich would read markup in a plain string, and strangers write log lines.
+    console, times = Console(stderr=True, highlight=False), _Times()
+    with console.status(Text("asking")) as status:
+
+        def show(event: Event) -> None:
+            phase = clean(event.phase or "")
+            if event.type == "phase.started":
+                times.started(event)
+                status.update(Text(phase))
+            elif event.type == "phase.finished":
+                console.print(Text(f"{phase:<9}{times.taken(event, '')}"))
+            elif event.type == "warning":
+                console.print(Text(f"warning: {text_of(event)}", style="yellow"))
+            elif event.type == "log":
+                room = max(console.width - len(phase) - 6, 10)
+                status.update(Text(f"{phase}  {text_of(event)[:room]}", no_wrap=True))
+
+        yield show
+
+
+class _Times:
+    """How long phases took: what the event says, else by the times of their events."""
+
+    def __init__(self) -> None:
+        self._since: dict[str | None, datetime] = {}
+
+    def started(self, event: Event) -> None:
+        self._since[event.phase] = event.at
+
+    def taken(self, event: Event, before: str) -> str:
+        """The phase's duration with `before` in front, "" if unknown."""
+        seconds = event.data.get("seconds")
+        since = self._since.get(event.phase)
+        if not isinstance(seconds, int | float) and since:
+            seconds = (event.at - since).total_seconds()
+        return f"{before}{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+
+
+def text_of(event: Event) -> str:
+    """The text of a log or warning event; of several lines the last."""
+    for key in _TEXT_KEYS:
+        value = event.data.get(key)
+        if isinstance(value, list) and value:
+            return clean(value[-1])
+        if isinstance(value, str):
+            return clean(value)
+    return ""
