@@ -82,13 +82,12 @@ def checksum(manifests: Sequence[Manifest]) -> str:
 
 
 def public_path(spec: Spec) -> str:
-    """The path to check at the public URL: the health check's, or the prefix's root where that is not public."""
-    health, prefix = health_path(spec), spec.body.runtime.prefix
-    if not prefix:
-        return health
-    if _strips(spec):
-        return prefix + health
-    return health if _is_below(health, prefix) else prefix
+    """The path to check at the public URL: `runtime.path`.
+
+    Where that is left out, an explicit health path stands for it: an app whose root answers 404 is well.
+    """
+    runtime = spec.body.runtime
+    return runtime.path if "path" in runtime.model_fields_set else runtime.healthcheck.path
 
 
 def candidate_path(spec: Spec) -> str:

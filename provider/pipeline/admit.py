@@ -6,15 +6,30 @@ from provider import spec
 from provider.errors import Code, Permanent
 from provider.models import Bundle, DeployRecord, PreviewRecord, digest_of, now
 from provider.pipeline.context import Context
-from provider.pipeline.revision import revision_of
+from provider.pipeline.revision import DRY_DIGEST, revision_of
 from provider.store import reducers
-
-DRY_DIGEST = "sha256:" + "0" * 64
 
 
 async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     """Ends with generation and bundle in the record, or with `joins` when the same is under way already."""
     parsed = ctx.spec_of(record)
+    warned = check_request(ctx, record, parsed)
+    inputs = _inputs(record)
+    slug = str(record.slug)
+    preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now()))
+    if preview.newest.deploy_id != record.deploy_id:
+        return record.model_copy(update={"joins": preview.newest.deploy_id, "inputs": inputs})
+    bundle = await ctx.platform.make_bundle(
+        record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
+    )
+    admitted = record.model_copy(update={"generation": preview.generation, "bundle": bundle, "inputs": inputs})
+    notes = await ctx.platform.admit(revision_of(ctx, admitted, DRY_DIGEST))
+    warnings = (*record.warnings, *warned, *notes)
+    return admitted.model_copy(update={"warnings": tuple(dict.fromkeys(warnings))})
+
+
+def check_request(ctx: Context, record: DeployRecord, parsed: spec.Spec) -> tuple[str, ...]:
+    """Refuse what cannot be deployed; returns warnings about secrets that nobody sent."""
     spec.check_supported(parsed)
     missing = _missing_secrets(parsed, record)
     if missing and ctx.settings.missing_secrets == "fail":
@@ -25,20 +40,7 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
             hint="Send them in secret_values, or set the env names in extra_env.",
             evidence=tuple(f"secret:{name}" for name in missing),
         )
-    inputs = _inputs(record)
-    slug = str(record.slug)
-    preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now()))
-    if preview.newest.deploy_id != record.deploy_id:
-        return record.model_copy(update={"joins": preview.newest.deploy_id, "inputs": inputs})
-    bundle = await ctx.platform.make_bundle(
-        record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
-    )
-    admitted = record.model_copy(
-        update={"generation": preview.generation, "bundle": bundle, "inputs": inputs}
-    )
-    notes = await ctx.platform.admit(revision_of(ctx, admitted, DRY_DIGEST))
-    warnings = (*record.warnings, *map(_missing_warning, missing), *notes)
-    return admitted.model_copy(update={"warnings": tuple(dict.fromkeys(warnings))})
+    return tuple(map(_missing_warning, missing))
 
 
 def _inputs(record: DeployRecord) -> str:
@@ -59,13 +61,8 @@ def _inputs(record: DeployRecord) -> str:
 def _missing_secrets(parsed: spec.Spec, record: DeployRecord) -> tuple[str, ...]:
     """Referenced secrets that neither `secret_values` nor an `extra_env` of that env name gives."""
     request = record.request
-    overridden = set(request.extra_env_names)
-    wanted = [
-        entry.from_.removeprefix("secret:")
-        for entry in parsed.spec.env
-        if entry.from_ and entry.from_.startswith("secret:") and entry.name not in overridden
-    ]
-    return tuple(name for name in dict.fromkeys(wanted) if name not in request.secret_names)
+    wanted = spec.secret_refs(parsed, frozenset(request.extra_env_names))
+    return tuple(name for name in wanted if name not in request.secret_names)
 
 
 def _missing_warning(name: str) -> str:

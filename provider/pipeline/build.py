@@ -31,7 +31,7 @@ async def _known_digest(ctx: Context, record: DeployRecord, slug: str) -> str | 
 
 
 def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
-    entrypoint = ctx.spec_of(record).spec.entrypoint
+    entrypoint = ctx.spec_of(record).body.entrypoint
     request, sha = record.request, str(record.commit_sha)
     return BuildPlan(
         deploy_id=record.deploy_id,
@@ -44,7 +44,7 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         image=names.image(ctx.settings.registry_address, slug, sha),
         dockerfile=entrypoint.path,
         context=entrypoint.build_context,
-        args=dict(entrypoint.args),
+        args=dict(entrypoint.args or {}),
         timeout_seconds=ctx.settings.build_timeout,
         export=lambda folder: ctx.source.export(request.repo_full_name, sha, folder),
     )

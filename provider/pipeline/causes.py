@@ -62,6 +62,16 @@ def torn_down(slug: str) -> Permanent:
     )
 
 
+def cancelled(how: str) -> Permanent:
+    """Why a deploy ends that somebody stopped."""
+    return Permanent(
+        Code.CANCELLED,
+        f"The deploy was stopped {how}.",
+        reason="Cancelled",
+        hint="Ask for a new deploy if it is still wanted.",
+    )
+
+
 def internal_error(error: BaseException) -> Permanent:
     """An answer for a bug: an id that stands in the log, and nothing of the exception."""
     error_id = uuid.uuid4().hex[:12]

@@ -47,10 +47,9 @@ class Target:
     prefix: str = ""
 
 
-def candidate_target(url: str, candidate: Candidate, public_path: str) -> Target:
+def candidate_target(url: str, candidate: Candidate) -> Target:
     """The candidate itself, asked as if by the ingress."""
-    stripped = public_path.rstrip("/") if candidate.path != public_path else ""
-    return Target(url, candidate.base_url, None, http2=candidate.http2, prefix=stripped)
+    return Target(url, candidate.base_url, None, http2=candidate.http2, prefix=candidate.strip_prefix)
 
 
 def public_target(url: str, address: PublicAddress, commit: str) -> Target:
@@ -67,7 +66,8 @@ def plan(path: str, acceptance: tuple[AcceptanceCheck, ...]) -> tuple[Acceptance
 @asynccontextmanager
 async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
     """A client for one target; connections are not kept, so that every attempt is one of its own."""
-    trust = ssl.create_default_context(cadata=target.ca_pem) if target.origin.startswith("https") else False
+    asked = target.connect or target.origin
+    trust = ssl.create_default_context(cadata=target.ca_pem) if asked.startswith("https") else False
     async with httpx.AsyncClient(
         verify=trust,
         trust_env=False,
@@ -122,7 +122,7 @@ async def _once(http: httpx.AsyncClient, target: Target, method: str, path: str)
     headers = {"host": public.netloc, "user-agent": "x1-preview-provider"}
     if target.commit is None:  # what the ingress would have added
         headers |= {"x-forwarded-proto": public.scheme, "x-forwarded-host": public.netloc}
-    sent = path.removeprefix(target.prefix) if path.startswith(target.prefix) else path
+    sent = path.removeprefix(target.prefix)
     base = target.connect or target.origin
     request = http.build_request(
         method, base + (sent if sent.startswith("/") else f"/{sent}"), headers=headers,

@@ -41,7 +41,8 @@ class Context:
 
     def spec_of(self, record: DeployRecord) -> spec.Spec:
         """The spec that the resolve phase put into the record."""
-        return spec.load(record.spec_text or "", strict=self.settings.strict_spec).spec
+        extra_env = frozenset(record.request.extra_env_names)
+        return spec.load(record.spec_text or "", strict=self.settings.strict_spec, extra_env_names=extra_env).spec
 
     async def preview_of(self, record: DeployRecord) -> PreviewRecord | None:
         """The preview that the deploy belongs to."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
-from provider.errors import Code, Permanent
-from provider.models import DeployRecord, Owner, ProvisionRequest, StoredRequest, Waiter, digest_of, now
+from provider.errors import Code, Permanent, PreviewError
+from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter, digest_of, now
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists
@@ -20,11 +20,21 @@ class Intake:
         self._runner = runner
         self._owner = owner
 
-    async def accept(self, request: ProvisionRequest, reply: str | None, warnings: tuple[str, ...]) -> DeployRecord:
+    async def accept(
+        self,
+        request: StoredRequest,
+        secrets: SecretValues,
+        *,
+        deploy_id: str | None,
+        reply: str | None,
+        warnings: tuple[str, ...],
+    ) -> DeployRecord:
         """Accept a request: from the return on, whoever waits at `reply` gets the final answer.
 
         Args:
             request: decoded and checked.
+            secrets: its inline values; they are staged before the record exists.
+            deploy_id: the caller's idempotency key, if it sent one.
             reply: where the final answer goes; None when nobody waits for it.
             warnings: what decoding noticed.
 
@@ -32,14 +42,14 @@ class Intake:
             Permanent: `conflict` when the deploy id was used for a different request.
         """
         staged = uuid.uuid4().hex
-        checksum = await self._ctx.platform.stage_secrets(staged, request.secret_values_only())
-        stored = request.stored(checksum)
-        record = self._record(request, stored, staged, reply, warnings)
+        checksum = await self._ctx.platform.stage_secrets(staged, secrets)
+        stored = request.model_copy(update={"secrets_checksum": checksum})
+        record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, reply, warnings)
         try:
             created = await self._ctx.store.create_deploy(record)
         except DeployExists as known:
             created = await self._again(record, known.existing, staged)
-        except BaseException:
+        except PreviewError:
             await self._ctx.platform.drop_staged(staged)
             raise
         self._runner.start(created)
@@ -56,28 +66,28 @@ class Intake:
                 hint="Use a new deploy_id for a new request; repeat one only with the same fields.",
             )
         repeat = record.model_copy(
-            update={"deploy_id": f"{record.deploy_id}.{uuid.uuid4().hex[:8]}", "joins": existing.deploy_id, "staged": ""}
+            update={
+                "deploy_id": f"{record.deploy_id}.{uuid.uuid4().hex[:8]}",
+                "joins": existing.deploy_id,
+                "staged": "",
+            }
         )
         return await self._ctx.store.create_deploy(repeat)
 
     def _record(
-        self,
-        request: ProvisionRequest,
-        stored: StoredRequest,
-        staged: str,
-        reply: str | None,
-        warnings: tuple[str, ...],
+        self, request: StoredRequest, staged: str, deploy_id: str, reply: str | None, warnings: tuple[str, ...]
     ) -> DeployRecord:
         created = now()
-        budget = min(request.budget_seconds or self._ctx.settings.budget_seconds, self._ctx.settings.budget_seconds)
-        until = created + timedelta(seconds=self._ctx.settings.reply_deadline)
+        settings = self._ctx.settings
+        budget = min(request.budget_seconds or settings.budget_seconds, settings.budget_seconds)
+        until = created + timedelta(seconds=settings.reply_deadline)
         return DeployRecord(
-            platform_id=self._ctx.settings.platform_id,
-            deploy_id=request.deploy_id or uuid.uuid4().hex,
+            platform_id=settings.platform_id,
+            deploy_id=deploy_id,
             owner=self._owner,
-            fingerprint=digest_of(stored.model_dump(mode="json", exclude={"wait"})),
+            fingerprint=digest_of(request.model_dump(mode="json", exclude={"wait"})),
             staged=staged,
-            request=stored,
+            request=request,
             waiters=(Waiter(reply=reply, deadline=until),) if reply else (),
             created_at=created,
             deadline=created + timedelta(seconds=budget),

@@ -77,4 +77,6 @@ async def _answer(ctx: Context, payload: bytes, index: int, record: DeployRecord
 async def _tell_session(ctx: Context, record: DeployRecord, final: Report) -> None:
     request = record.request
     text = report.session_text(final, request.repo_full_name, request.branch)
-    await ctx.reporter.tell_session(str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}")
+    await ctx.reporter.tell_session(
+        str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}"
+    )

@@ -64,5 +64,3 @@ def session_text(report: Report, repo: str, branch: str) -> str:
     if report.log_tail:
         lines.append("Last lines of the log:\n" + "\n".join(report.log_tail[-10:]))
     return "\n".join(lines)
-
-

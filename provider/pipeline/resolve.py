@@ -17,15 +17,16 @@ async def resolve(ctx: Context, record: DeployRecord) -> DeployRecord:
     A spec that came with the request is read first: its mistakes need no git.
     """
     request = record.request
+    extra_env = frozenset(request.extra_env_names)
     if request.preview_yaml is not None:
-        spec.load(request.preview_yaml, strict=ctx.settings.strict_spec)
+        spec.load(request.preview_yaml, strict=ctx.settings.strict_spec, extra_env_names=extra_env)
     sha = await ctx.source.resolve(request.repo_full_name, request.branch, request.commit_sha, request.installation_id)
     text = request.preview_yaml if request.preview_yaml is not None else await _spec_at(ctx, record, sha)
-    loaded = spec.load(text, strict=ctx.settings.strict_spec)
+    loaded = spec.load(text, strict=ctx.settings.strict_spec, extra_env_names=extra_env)
     await _check_paths(ctx, record, sha, loaded.spec)
     return record.model_copy(
         update={
-            "slug": loaded.spec.metadata.name,
+            "slug": loaded.spec.slug,
             "commit_sha": sha,
             "spec_text": text,
             "build_inputs": _build_inputs(ctx, record, sha, loaded.spec),
@@ -50,15 +51,10 @@ async def _spec_at(ctx: Context, record: DeployRecord, sha: str) -> str:
 
 async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> None:
     """The entrypoint, and the build context, exist at the commit."""
-    entrypoint = parsed.spec.entrypoint
-    problems = []
-    if await ctx.source.kind(record.request.repo_full_name, sha, entrypoint.path) is None:
-        problems.append(f"spec.entrypoint.path: {entrypoint.path!r} does not exist at {sha}")
-    context = entrypoint.build_context
-    if context not in {None, ".", "./"} and (
-        await ctx.source.kind(record.request.repo_full_name, sha, str(context)) is None
-    ):
-        problems.append(f"spec.entrypoint.buildContext: {context!r} does not exist at {sha}")
+    entrypoint = parsed.body.entrypoint
+    wanted = {"spec.entrypoint.path": entrypoint.path, "spec.entrypoint.buildContext": entrypoint.build_context}
+    found = await ctx.source.look(record.request.repo_full_name, sha, list(wanted.values()))
+    problems = [f"{field}: {path!r} does not exist at {sha}" for field, path in wanted.items() if path not in found]
     if problems:
         raise Permanent(
             Code.INVALID_PREVIEW_SPEC,
@@ -71,7 +67,7 @@ async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spe
 
 def _build_inputs(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> str:
     """Everything that decides the image; an image is reused only where this is the same."""
-    entrypoint = parsed.spec.entrypoint
+    entrypoint = parsed.body.entrypoint
     return digest_of(
         {
             "repo": record.request.repo_full_name,

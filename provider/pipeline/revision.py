@@ -7,20 +7,22 @@ from provider.models import DeployRecord, Revision, now
 from provider.pipeline.context import Context
 
 
+DRY_DIGEST = "sha256:" + "0" * 64
+"""Stands for a digest that is not known yet."""
+
+
 def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
     """What the record would run, rendered for an image of that digest."""
     slug, sha, request = str(record.slug), str(record.commit_sha), record.request
-    manifests = render.render(
-        ctx.spec_of(record),
-        slug=slug,
+    release = render.Release(
         repo_full_name=request.repo_full_name,
         branch=request.branch,
         commit_sha=sha,
         image=names.image_by_digest(ctx.settings.registry_address, slug, digest),
         bundle=record.bundle,
         alias_hosts=request.alias_hosts,
-        settings=ctx.settings,
     )
+    manifests = render.render(ctx.spec_of(record), release, ctx.settings)
     return Revision(
         generation=record.generation,
         deploy_id=record.deploy_id,

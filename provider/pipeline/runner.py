@@ -182,7 +182,7 @@ class Runner:
             await self._undo(running, phase)
         update["timings"] = _with_time(record, phase, time.monotonic() - began)
         failure = update.get("failure")
-        data = {"ok": failure is None, "seconds": round(time.monotonic() - began, 4)}
+        data: dict[str, object] = {"ok": failure is None, "seconds": round(time.monotonic() - began, 4)}
         if isinstance(failure, Failure):
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)

@@ -19,13 +19,13 @@ async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
     order = await ctx.store.next_order(slug)
     preview = await ctx.store.get_preview(slug)
     if preview is not None:
-        await ctx.store.change_preview(slug, reducers.removing(order, now()))
+        preview = await ctx.store.change_preview(slug, reducers.removing(order, now()))
     for deploy_id in runner.on_slug(slug):
         if runner.accepted_before(deploy_id, order):
             runner.interrupt(deploy_id, torn_down(slug))
             await runner.decided(deploy_id)
     async with runner.lock(slug):
-        removed = await ctx.platform.teardown(slug)
+        removed = await ctx.platform.teardown(slug, preview.generation if preview is not None else None)
         if preview is not None:
             await ctx.store.change_preview(slug, reducers.removed(order, now()))
     return removed

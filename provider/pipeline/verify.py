@@ -21,7 +21,7 @@ async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
     wanted = checks.plan(path, record.request.acceptance)
     candidate = await ctx.platform.candidate(slug, revision)
     if candidate is not None:
-        await _until_passed(ctx, checks.candidate_target(url, candidate, path), wanted, "candidate")
+        await _until_passed(ctx, checks.candidate_target(url, candidate), wanted, "candidate")
     await ctx.platform.expose(slug, revision)
     address = await ctx.platform.public_address()
     passed = await _until_passed(ctx, checks.public_target(url, address, revision.commit_sha), wanted, "public URL")

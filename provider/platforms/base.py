@@ -44,11 +44,11 @@ class BuildPlan:
 class Candidate:
     """Where the new revision can be asked directly, before traffic is switched to it.
 
-    `base_url` has no trailing slash; `path` is the root path there (without a stripped prefix).
+    `base_url` has no trailing slash; `strip_prefix` is what public paths have before those asked here.
     """
 
     base_url: str
-    path: str
+    strip_prefix: str = ""
     http2: bool = False
 
 
@@ -148,8 +148,8 @@ class Platform(Protocol):
     async def retire(self, slug: str, keep: tuple[Revision, ...]) -> None:
         """Remove older revisions' workloads, and bundles that no kept revision needs."""
 
-    async def teardown(self, slug: str) -> Removed:
-        """Remove everything of the preview; works without a record and can be repeated."""
+    async def teardown(self, slug: str, up_to: int | None) -> Removed:
+        """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines that the revision's app wrote."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from provider.errors import Code, Temporary
+from provider.errors import Code, PreviewError, Temporary
+from provider.platforms.base import PartStatus
 from provider.settings import Settings
 
 TIMEOUT = 5.0
@@ -32,15 +33,14 @@ class Registry:
             return True
         raise _unreachable(f"HEAD manifest answered {answer.status_code}")
 
-    async def ping(self) -> None:
-        """Return if the registry answers its API's root.
-
-        Raises:
-            Temporary: `registry_unreachable`.
-        """
-        answer = await self._ask("GET", "/v2/")
-        if answer.is_server_error:
-            raise _unreachable(f"GET /v2/ answered {answer.status_code}")
+    async def part(self) -> PartStatus:
+        """Whether the registry answers its API's root."""
+        try:
+            answer = await self._ask("GET", "/v2/")
+        except PreviewError as error:
+            return PartStatus("registry", False, "; ".join((error.message, *error.evidence)), error.hint or "")
+        ok = answer.is_success
+        return PartStatus("registry", ok, f"{self._base} answered {answer.status_code}", "" if ok else "See its log.")
 
     async def _ask(self, method: str, path: str) -> httpx.Response:
         try:

@@ -12,12 +12,10 @@ import fcntl
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,31 +25,21 @@ import structlog
 from provider.errors import Code, Permanent, Temporary
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import BuildPlan, LogSink
-from provider.platforms.container import build_causes, builder, dockerfile
+from provider.platforms.container import build_causes, builder, dockerfile, machine
 from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 FOLLOW_SECONDS = 0.1
 STOP_SECONDS = 10.0
-NETAVARK = "/usr/lib/podman/netavark"
 MAX_LINE = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What a build must be told, because `podman build` does not read it from containers.conf."""
-
-    runtime: str
-    networks: str = NETAVARK
 
 
 class Builds:
     """Starts, joins and stops builder processes below `folder`."""
 
-    def __init__(self, *, settings: Settings, facts: EngineFacts) -> None:
+    def __init__(self, *, settings: Settings) -> None:
         self._settings = settings
-        self._facts = facts
         self._folder = settings.state_dir / "builds"
         self._starting: dict[str, asyncio.Lock] = {}
 
@@ -131,9 +119,9 @@ class Builds:
             "insecure": self._settings.registry_insecure,
             "memory": self._settings.build_memory,
             "pids": self._settings.build_pids,
-            "ulimits": _ulimits(),
-            "runtime": self._facts.runtime,
-            "netavark": self._facts.networks,
+            "ulimits": machine.ulimits(),
+            "runtime": machine.oci_runtime(),
+            "netavark": machine.netavark(),
         }
 
 
@@ -145,14 +133,6 @@ def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         "preview.x1agent.io/slug": plan.slug,
     }
-
-
-def _ulimits() -> list[str]:
-    """Limits below our own hard ones: without CAP_SYS_RESOURCE the runtime may not raise them."""
-    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
-    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    bounded = 30_000 if processes == resource.RLIM_INFINITY else min(processes, 30_000)
-    return [f"nofile={files}:{files}", f"nproc={bounded}:{bounded}"]
 
 
 def _checked_dockerfile(tree: Path, plan: BuildPlan) -> str:

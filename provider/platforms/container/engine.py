@@ -2,7 +2,7 @@
 
 Every exception of the client ends here as `Temporary` or `Permanent`. Two things go to Podman's own API
 instead of Docker's: making networks (Docker's cannot switch off the engine's name server, which would
-listen on each preview's gateway), and asking which runtime the engine uses.
+listen on each preview's gateway), and asking what the engine is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import aiodocker
 import aiohttp
 import httpx
 
-from provider.errors import Code, Permanent, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.platforms.base import PartStatus
 
 CALL_SECONDS = 60.0
 NO_AUTH = {"username": "", "password": ""}
@@ -43,10 +44,14 @@ class Engine:
         if self._docker is not None:
             await self._docker.close()
 
-    async def runtime(self) -> str:
-        """The name of the OCI runtime that the engine starts containers with."""
-        info = await self._podman("GET", "/info")
-        return str(info["host"]["ociRuntime"]["name"])
+    async def part(self) -> PartStatus:
+        """Whether the engine answers."""
+        try:
+            info = await self._podman("GET", "/info")
+        except PreviewError as error:
+            return PartStatus("engine", False, str(error), error.hint or "")
+        version, runtime = info["version"]["Version"], info["host"]["ociRuntime"]["name"]
+        return PartStatus("engine", True, f"Podman {version} with {runtime} at {self._url}")
 
     async def container(self, name: str) -> dict[str, Any] | None:
         """What the engine says of a container, or None if there is none of that name."""

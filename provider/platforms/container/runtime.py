@@ -25,6 +25,7 @@ class Runtime:
         self._settings = settings
         self._engine = engine
         self._secrets = secrets
+        self._retiring: set[str] = set()
 
     def work(self, revision: Revision) -> Workload:
         """What the revision runs, with its bundle's values.
@@ -48,7 +49,8 @@ class Runtime:
         checksum = digest_of(revision.manifests)
         for container in await self._containers(slug):
             labels = container["Labels"]
-            if labels.get(workload.CHECKSUM_LABEL) == checksum and container["State"] == "running":
+            leaving = _name(container) in self._retiring
+            if labels.get(workload.CHECKSUM_LABEL) == checksum and container["State"] == "running" and not leaving:
                 return revision.model_copy(update={"generation": int(labels[workload.GENERATION_LABEL])})
         await self.ensure(slug, revision)
         return revision
@@ -187,21 +189,26 @@ class Runtime:
         """Stop a failed container but keep it, so that its log can be read."""
         await self._engine.stop(names.container(slug, revision.generation), STOP_GRACE)
 
-    async def remove_others(self, slug: str, keep: tuple[Revision, ...]) -> list[str]:
-        """Remove the preview's containers but those of the kept revisions, gently; returns their names."""
+    async def retire_others(self, slug: str, keep: tuple[Revision, ...]) -> list[str]:
+        """The preview's containers but those of the kept revisions; from now on none of them is used again."""
         kept = {names.container(slug, revision.generation) for revision in keep}
-        removed = []
-        for container in await self._containers(slug):
-            name = str(container["Names"][0]).lstrip("/")
-            if name not in kept:
-                await self._engine.stop(name, STOP_GRACE)
-                await self._engine.remove(name)
-                removed.append(name)
-        return removed
+        others = [name for container in await self._containers(slug) if (name := _name(container)) not in kept]
+        self._retiring.update(others)
+        return others
+
+    async def remove(self, name: str) -> None:
+        """Stop a container gently and remove it."""
+        await self._engine.stop(name, STOP_GRACE)
+        await self._engine.remove(name)
+        self._retiring.discard(name)
+
+    async def remove_generation(self, slug: str, generation: int) -> None:
+        """Remove one generation's container at once."""
+        await self._engine.remove(names.container(slug, generation))
 
     async def remove_all(self, slug: str) -> tuple[list[str], bool]:
         """Remove every container and the network of a preview; returns the names and whether a network was there."""
-        containers = [str(container["Names"][0]).lstrip("/") for container in await self._containers(slug)]
+        containers = [_name(container) for container in await self._containers(slug)]
         await asyncio.gather(*(self._engine.remove(name) for name in containers))
         return sorted(containers), await self._engine.remove_network(names.network(slug))
 
@@ -212,6 +219,10 @@ class Runtime:
     async def _containers(self, slug: str) -> list[dict[str, Any]]:
         labels = {workload.SLUG_LABEL: slug, workload.PLATFORM_LABEL: self._settings.platform_id}
         return await self._engine.containers(**labels)
+
+
+def _name(container: dict[str, Any]) -> str:
+    return str(container["Names"][0]).lstrip("/")
 
 
 def _address(subnet: str, generation: int) -> str:

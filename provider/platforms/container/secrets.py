@@ -56,7 +56,7 @@ class SecretFiles:
             if earlier.checksum == checksum and self._path(earlier.name).exists():
                 return earlier
         name = names.secret_bundle(slug, generation)
-        _write(self._path(name), {"slug": slug, "values": values})
+        _write(self._path(name), {"slug": slug, "generation": generation, "values": values})
         return Bundle(name=name, checksum=checksum, keys=tuple(sorted(values)))
 
     def values(self, name: str) -> dict[str, str] | None:
@@ -66,11 +66,13 @@ class SecretFiles:
         except FileNotFoundError:
             return None
 
-    def remove_bundles(self, slug: str, keep: frozenset[str] = frozenset()) -> list[str]:
-        """Remove a preview's bundles but those of `keep`; returns the removed names."""
+    def remove_bundles(self, slug: str, keep: frozenset[str] = frozenset(), before: int | None = None) -> list[str]:
+        """Remove a preview's bundles but those of `keep`, and of generations from `before` on; returns their names."""
         removed = []
         for path in sorted(self._bundles.glob("*.json")):
-            if path.stem not in keep and json.loads(path.read_text())["slug"] == slug:
+            bundle = json.loads(path.read_text())
+            newer = before is not None and bundle["generation"] >= before
+            if bundle["slug"] == slug and path.stem not in keep and not newer:
                 path.unlink()
                 removed.append(path.stem)
         return removed

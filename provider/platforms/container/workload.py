@@ -6,33 +6,20 @@ can be put back here without anything else.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from provider import render
 from provider.models import Revision
+from provider.spec import quantities
 
-LABEL_PREFIX = "preview.x1agent.io/"
+LABEL_PREFIX = render.PREFIX
 SLUG_LABEL = LABEL_PREFIX + "slug"
 GENERATION_LABEL = LABEL_PREFIX + "generation"
 CHECKSUM_LABEL = LABEL_PREFIX + "checksum"
 PLATFORM_LABEL = LABEL_PREFIX + "platform-id"
-
-_UNITS = {
-    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
-}  # fmt: skip
-
-
-def quantity(text: str) -> Decimal:
-    """A Kubernetes quantity as a number ("200m" → 0.2, "512Mi" → 536870912)."""
-    for suffix_length in (2, 1, 0):
-        number, suffix = (text[:-suffix_length], text[-suffix_length:]) if suffix_length else (text, "")
-        if suffix == "m":
-            return Decimal(number) / 1000
-        if suffix in _UNITS and number and not number[-1].isalpha():
-            return Decimal(number) * _UNITS[suffix]
-    return Decimal(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +47,18 @@ class Workload:
     liveness: Probe
     container: dict[str, Any]
     pod: dict[str, Any]
+
+
+def quantity(value: object) -> Decimal:
+    """A Kubernetes quantity as a number ("200m" → 0.2, "512Mi" → 536870912)."""
+    found = quantities.amount(str(value))
+    assert found is not None, f"render wrote the quantity {value!r}"
+    return found
+
+
+def json_annotation(annotations: dict[str, str], name: str) -> dict[str, str]:
+    """A JSON object that stands in one of our annotations; empty where there is none."""
+    return dict(json.loads(annotations.get(LABEL_PREFIX + name, "{}")))
 
 
 def find(manifests: tuple[dict[str, Any], ...], kind: str) -> dict[str, Any]:
@@ -115,9 +114,9 @@ def engine_config(work: Workload, *, labels: dict[str, str], network: str, addre
             "SecurityOpt": ["no-new-privileges"],
             "ReadonlyRootfs": bool(security.get("readOnlyRootFilesystem", False)),
             "PidsLimit": pids,
-            "Memory": int(quantity(str(limits["memory"]))),
-            "MemorySwap": int(quantity(str(limits["memory"]))),
-            "NanoCpus": int(quantity(str(limits["cpu"])) * 10**9),
+            "Memory": int(quantity(limits["memory"])),
+            "MemorySwap": int(quantity(limits["memory"])),
+            "NanoCpus": int(quantity(limits["cpu"]) * 10**9),
             "Sysctls": {item["name"]: item["value"] for item in _sysctls(work.pod)},
             "RestartPolicy": {"Name": "always"},
             "LogConfig": {"Type": "k8s-file", "Config": {"max-size": "10mb"}},
@@ -141,7 +140,7 @@ def _mounts(work: Workload) -> dict[str, Any]:
         source = kinds[mount["name"]]
         if source.get("medium") == "Memory":
             size = source.get("sizeLimit")
-            tmpfs[mount["mountPath"]] = "rw,mode=1777" + (f",size={int(quantity(str(size)))}" if size else "")
+            tmpfs[mount["mountPath"]] = "rw,mode=1777" + (f",size={int(quantity(size))}" if size else "")
         else:
             mounts.append({"Type": "volume", "Target": mount["mountPath"], "ReadOnly": False})
     return {"Tmpfs": tmpfs, "Mounts": mounts}

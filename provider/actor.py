@@ -1,0 +1,201 @@
+"""What each request of the contract does: the one place where the bus's requests meet the pipeline.
+
+Every method takes a decoded message and returns the answer as JSON-able data, or None when the answer
+comes later by the reply promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from provider.bus import requests
+from provider.bus.endpoints import Handler, Incoming
+from provider.errors import Code, Permanent
+from provider.models import DeployRecord, Owner, PreviewRecord, ProvisionRequest, now
+from provider.pipeline.causes import cancelled
+from provider.pipeline.context import Context
+from provider.pipeline.intake import Intake
+from provider.pipeline.preflight import preflight
+from provider.pipeline.runner import Runner
+from provider.pipeline.teardown import teardown
+
+Answer = dict[str, Any]
+Audit = Callable[[dict[str, Any]], None]
+HIDDEN_OF_A_DEPLOY = {"waiters", "staged", "fingerprint", "spec_text"}
+
+
+class Actor:
+    """Answers the requests of one provider."""
+
+    def __init__(self, *, ctx: Context, runner: Runner, intake: Intake, audit: Audit) -> None:
+        self._ctx = ctx
+        self._runner = runner
+        self._intake = intake
+        self._audit = audit
+
+    def handlers(self) -> dict[str, Handler]:
+        """The handler of each endpoint."""
+        return {
+            "provision": self.provision,
+            "teardown": self.teardown,
+            "validate": self.validate,
+            "status": self.status,
+            "list": self.list_previews,
+            "cancel": self.cancel,
+        }
+
+    async def provision(self, incoming: Incoming) -> Answer | None:
+        """Accept a deploy; the answer follows when it has ended, unless the caller does not want to wait."""
+        request = requests.provision_request(incoming.body)
+        warnings = requests.unknown_fields(incoming.body)
+        if request.dry_run:
+            return await self._preflight(request, warnings)
+        waits = request.wait == "ready" and bool(incoming.reply)
+        record = await self._intake.accept(
+            requests.to_stored(request),
+            requests.secret_values(request),
+            deploy_id=request.deploy_id,
+            reply=incoming.reply if waits else None,
+            warnings=warnings,
+        )
+        self._audited("provision", record)
+        if waits:
+            return None
+        return {"ok": True, "accepted": True, "deploy_id": record.answer_id, "warnings": list(warnings)}
+
+    async def validate(self, incoming: Incoming) -> Answer:
+        """What a deploy of this would make; nothing is built, applied or recorded."""
+        return await self._preflight(requests.provision_request(incoming.body), requests.unknown_fields(incoming.body))
+
+    async def _preflight(self, request: ProvisionRequest, warnings: tuple[str, ...]) -> Answer:
+        created = now()
+        record = DeployRecord(
+            platform_id=self._ctx.settings.platform_id,
+            deploy_id="preflight",
+            owner=Owner(instance="", epoch=0),
+            fingerprint="",
+            request=requests.to_stored(request),
+            created_at=created,
+            deadline=created + timedelta(seconds=self._ctx.settings.resolve_timeout),
+            warnings=warnings,
+        )
+        checked, manifests = await preflight(self._ctx, record)
+        parsed = self._ctx.spec_of(checked)
+        return {
+            "ok": True,
+            "slug": checked.slug,
+            "url": self._ctx.url(str(checked.slug)),
+            "commit_sha": checked.commit_sha,
+            "spec": parsed.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "warnings": list(checked.warnings),
+            "manifests": list(manifests),
+        }
+
+    async def teardown(self, incoming: Incoming) -> Answer:
+        """Remove a preview."""
+        slug = requests.slug_request(incoming.body).slug
+        removed = await teardown(self._ctx, self._runner, slug)
+        self._audit({"action": "teardown", "slug": slug, "deleted": removed.deleted, "at": now().isoformat()})
+        return {
+            "ok": True,
+            "slug": slug,
+            "deleted": removed.deleted,
+            "also_deleted": removed.also_deleted,
+            "warnings": list(requests.unknown_fields(incoming.body, requests.SlugRequest)),
+        }
+
+    async def status(self, incoming: Incoming) -> Answer:
+        """A preview's or a deploy's record."""
+        asked = requests.deploy_or_slug_request(incoming.body)
+        if asked.deploy_id is not None:
+            return {"ok": True, **_deploy_view(await self._deploy(asked.deploy_id))}
+        return {"ok": True, **_preview_view(await self._preview(str(asked.slug)))}
+
+    async def list_previews(self, incoming: Incoming) -> Answer:
+        """A page of previews, by slug."""
+        asked = requests.list_request(incoming.body)
+        wanted = {"repo_full_name": asked.repo, "branch": asked.branch, "session_id": asked.session_id, "state": asked.state}
+        matching = [
+            preview
+            for preview in await self._ctx.store.previews()
+            if all(value is None or getattr(preview, field) == value for field, value in wanted.items())
+            and (asked.after is None or preview.slug > asked.after)
+        ]
+        page = matching[: asked.limit]
+        return {
+            "ok": True,
+            "previews": [_short_view(preview) for preview in page],
+            "next": page[-1].slug if len(matching) > len(page) else None,
+        }
+
+    async def cancel(self, incoming: Incoming) -> Answer:
+        """Stop a deploy and wait until it has ended; one that has ended already is said to have."""
+        asked = requests.deploy_or_slug_request(incoming.body)
+        deploy_id = asked.deploy_id or (await self._preview(str(asked.slug))).newest.deploy_id
+        record = await self._deploy(deploy_id)
+        stopped = self._runner.interrupt(record.deploy_id, cancelled("by a cancel request"))
+        if stopped:
+            await self._runner.decided(record.deploy_id)
+        ended = await self._deploy(record.deploy_id)
+        was_cancelled = ended.failure is not None and ended.failure.code is Code.CANCELLED
+        self._audited("cancel", ended)
+        return {"ok": True, "deploy_id": ended.deploy_id, "slug": ended.slug, "cancelled": was_cancelled}
+
+    # ------------------------------------------------------------------ parts
+
+    async def _deploy(self, deploy_id: str) -> DeployRecord:
+        record = await self._ctx.store.get_deploy(deploy_id)
+        if record is None:
+            raise _not_found("deploy", deploy_id)
+        return record
+
+    async def _preview(self, slug: str) -> PreviewRecord:
+        preview = await self._ctx.store.get_preview(slug)
+        if preview is None or preview.removed_at is not None:
+            raise _not_found("preview", slug)
+        return preview
+
+    def _audited(self, action: str, record: DeployRecord) -> None:
+        request = record.request
+        self._audit(
+            {
+                "action": action,
+                "deploy_id": record.deploy_id,
+                "slug": record.slug,
+                "repo_full_name": request.repo_full_name,
+                "branch": request.branch,
+                "session_id": request.session_id,
+                "at": now().isoformat(),
+            }
+        )
+
+
+def _not_found(what: str, name: str) -> Permanent:
+    return Permanent(
+        Code.NOT_FOUND,
+        f"There is no {what} {name!r}.",
+        reason=f"{what.title()}NotFound",
+        hint="`list` names the previews that there are.",
+    )
+
+
+def _preview_view(preview: PreviewRecord) -> Answer:
+    view = preview.model_dump(mode="json")
+    serving = preview.last_good
+    return view | {"commit_sha": serving.commit_sha if serving else None, "deploy_id": preview.newest.deploy_id}
+
+
+def _short_view(preview: PreviewRecord) -> Answer:
+    view = _preview_view(preview)
+    for heavy in ("current", "last_good", "images"):
+        del view[heavy]
+    return view
+
+
+def _deploy_view(record: DeployRecord) -> Answer:
+    request = record.request
+    state = "provisioning" if record.report is None else "ready" if record.report.ok else "failed"
+    named = {"repo_full_name": request.repo_full_name, "branch": request.branch, "state": state}
+    return record.model_dump(mode="json", exclude=HIDDEN_OF_A_DEPLOY) | named

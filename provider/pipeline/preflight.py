@@ -1,0 +1,38 @@
+"""preflight: what a deploy would do, found out without doing any of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provider import spec
+from provider.models import Bundle, DeployRecord, now
+from provider.pipeline.admit import check_request
+from provider.pipeline.context import Context
+from provider.pipeline.resolve import resolve
+from provider.pipeline.revision import DRY_DIGEST, revision_of
+from provider.store import reducers
+
+
+async def preflight(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tuple[dict[str, Any], ...]]:
+    """The record as `resolve` and the checks of `admit` leave it, and the manifests for an image of zeros.
+
+    Nothing is written: the record exists only in memory.
+    """
+    resolved = await resolve(ctx, record)
+    parsed = ctx.spec_of(resolved)
+    warnings = check_request(ctx, resolved, parsed)
+    preview = await ctx.store.get_preview(str(resolved.slug))
+    after = preview.newest.order + 1 if preview is not None else 1
+    reducers.admitted(resolved.model_copy(update={"order": after}), ctx.url(str(resolved.slug)), "", now())(preview)
+    dry = resolved.model_copy(update={"bundle": _dry_bundle(parsed, resolved)})
+    revision = revision_of(ctx, dry, DRY_DIGEST)
+    notes = await ctx.platform.admit(revision)
+    return dry.model_copy(update={"warnings": (*resolved.warnings, *warnings, *notes)}), revision.manifests
+
+
+def _dry_bundle(parsed: spec.Spec, record: DeployRecord) -> Bundle | None:
+    """The bundle that would be made, by the names of its keys alone."""
+    request = record.request
+    sent = [name for name in spec.secret_refs(parsed) if name in request.secret_names]
+    keys = (*sent, *(f"env.{name}" for name in request.extra_env_names))
+    return Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=tuple(sorted(keys))) if keys else None

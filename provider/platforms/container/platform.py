@@ -1,0 +1,257 @@
+"""The container engine as a platform: builder processes, containers, Caddy's routes, secret files."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import Coroutine, Mapping
+from typing import TextIO
+
+import httpx
+import structlog
+
+from provider import names
+from provider.errors import Code, Permanent, PreviewError
+from provider.models import Bundle, Revision, SecretValues
+from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.container import machine, probes, workload
+from provider.platforms.container.builds import Builds
+from provider.platforms.container.engine import Engine
+from provider.platforms.container.ingress import Ingress, Route
+from provider.platforms.container.runtime import Runtime
+from provider.platforms.container.secrets import SecretFiles
+from provider.platforms.registry import Registry
+from provider.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 5.0
+WATCH_SECONDS = 1.0
+
+
+class ContainerPlatform:
+    """Fulfils `platforms.base.Platform` on one machine; one provider per state folder."""
+
+    def __init__(self, *, settings: Settings, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._engine = Engine(settings.container_host)
+        self._secrets = SecretFiles(settings.state_dir / "secrets")
+        self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
+        self._builds = Builds(settings=settings)
+        self._ingress = Ingress(settings=settings, http=http)
+        self._registry = Registry(settings=settings, http=http)
+        self._liveness = probes.Liveness(self._runtime.restart)
+        self._background: set[asyncio.Task[None]] = set()
+        self._lock: TextIO | None = None
+        self._ca: str | None = None
+
+    async def start(self, serving: Mapping[str, Revision]) -> None:
+        """Take the engine's lock, set up the ingress, start what serves."""
+        self._take_lock()
+        await self._ingress.ensure()
+        await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
+        self._spawn(self._watch_ingress())
+
+    async def close(self) -> None:
+        """Stop watching; containers and builds run on."""
+        await self._liveness.close()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._engine.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def parts(self) -> list[PartStatus]:
+        """The engine, what builds need on this machine, the registry, the ingress."""
+        engine, registry, ingress = await asyncio.gather(
+            self._engine.part(), self._registry.part(), self._ingress.part()
+        )
+        return [engine, machine.builder_part(), registry, ingress, machine.state_part(self._settings.state_dir)]
+
+    # ------------------------------------------------------------------ secrets
+
+    async def stage_secrets(self, deploy_id: str, values: SecretValues) -> str:
+        """See `Platform`."""
+        return self._secrets.stage(deploy_id, values)
+
+    async def drop_staged(self, deploy_id: str) -> None:
+        """See `Platform`."""
+        self._secrets.drop(deploy_id)
+
+    async def make_bundle(
+        self, deploy_id: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+    ) -> Bundle | None:
+        """See `Platform`."""
+        return self._secrets.bundle(deploy_id, slug, generation, secret_names, reuse)
+
+    # -------------------------------------------------------------------- build
+
+    async def build(self, plan: BuildPlan, log: LogSink) -> str:
+        """See `Platform`."""
+        return await self._builds.run(plan, log)
+
+    async def stop_build(self, slug: str, build_inputs: str) -> None:
+        """See `Platform`."""
+        await self._builds.stop(slug, build_inputs)
+
+    async def has_image(self, slug: str, digest: str) -> bool:
+        """See `Platform`."""
+        return await self._registry.has(slug, digest)
+
+    # ---------------------------------------------------------------------- run
+
+    async def admit(self, revision: Revision) -> list[str]:
+        """Name what the engine cannot enforce, and refuse a host that is another preview's."""
+        work = workload.workload(revision, {})
+        limited = [
+            volume["name"]
+            for volume in work.pod.get("volumes", [])
+            if volume["emptyDir"].get("sizeLimit") and volume["emptyDir"].get("medium") != "Memory"
+        ]
+        return [f"volume {name}: this engine does not enforce sizeLimit on emptyDir; use tmpfs" for name in limited]
+
+    async def deploy(self, slug: str, revision: Revision) -> Revision:
+        """See `Platform`."""
+        return await self._runtime.run(slug, revision)
+
+    async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
+        """See `Platform`."""
+        await self._runtime.wait_ready(slug, revision)
+
+    async def candidate(self, slug: str, revision: Revision) -> Candidate | None:
+        """The container itself, in the preview's network."""
+        work = self._runtime.work(revision)
+        address = await self._runtime.address(slug, revision)
+        prefix = _annotations(revision).get(workload.LABEL_PREFIX + "strip-path", "")
+        return Candidate(f"http://{address}:{work.port}", prefix, http2=work.http2)
+
+    async def expose(self, slug: str, revision: Revision) -> None:
+        """See `Platform`."""
+        await self._send_traffic(slug, revision)
+
+    async def public_address(self) -> PublicAddress:
+        """The ingress, trusted by its own authority unless a CA file is set."""
+        return PublicAddress(self._settings.ingress_address or None, await self._ca_pem(), commit_header=True)
+
+    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
+        """The last good container serves; the failed one is removed, or kept stopped when there is no other."""
+        if last_good is None:
+            self._liveness.forget(slug)
+            await self._ingress.remove(slug)
+            if failed is not None:
+                await self._runtime.park(slug, failed)
+            return
+        await self._runtime.ensure(slug, last_good)
+        await self._send_traffic(slug, last_good)
+        if failed is not None and failed.generation != last_good.generation:
+            await self._runtime.remove_generation(slug, failed.generation)
+
+    async def retire(self, slug: str, keep: tuple[Revision, ...]) -> None:
+        """Older containers go after a while in which their last requests can end."""
+        bundles = frozenset(revision.bundle.name for revision in keep if revision.bundle is not None)
+        self._secrets.remove_bundles(slug, keep=bundles, before=max((one.generation for one in keep), default=0))
+        others = await self._runtime.retire_others(slug, keep)
+        if others:
+            self._spawn(self._drain(others))
+
+    async def teardown(self, slug: str, up_to: int | None) -> Removed:
+        """See `Platform`."""
+        self._liveness.forget(slug)
+        route = await self._ingress.remove(slug)
+        builds = await self._builds.stop_all(slug) if up_to is None else []
+        containers, network = await self._runtime.remove_all(slug)
+        bundles = self._secrets.remove_bundles(slug, before=None if up_to is None else up_to + 1)
+        deleted = [f"ingress/{slug}", f"service/{slug}"] if route else []
+        deleted += [f"deployment/{slug}"] if containers else []
+        deleted += [f"secret/{name}" for name in bundles]
+        also = [f"container/{name}" for name in containers]
+        also += [f"network/{names.network(slug)}"] if network else []
+        return Removed(deleted, also + [f"job/{name}" for name in builds])
+
+    async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
+        """See `Platform`."""
+        return await self._runtime.log(slug, revision, lines)
+
+    # ----------------------------------------------------------------- internal
+
+    def _take_lock(self) -> None:
+        """Two providers on one engine would undo each other's work."""
+        self._settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._settings.state_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Permanent(
+                Code.CONFLICT,
+                f"Another provider runs with the state folder {self._settings.state_dir}.",
+                reason="EngineLocked",
+                hint="Stop it, or give this one a STATE_DIR of its own.",
+            ) from None
+
+    async def _bring_up(self, slug: str, revision: Revision) -> None:
+        """What serves, serves again; one that cannot must not keep the others down."""
+        try:
+            await self._runtime.ensure(slug, revision)
+            await self._send_traffic(slug, revision)
+        except PreviewError as error:
+            log.error("bring_up.failed", slug=slug, error=str(error), evidence=error.evidence)
+
+    async def _send_traffic(self, slug: str, revision: Revision) -> None:
+        """Replace whatever the route says now; the caller holds the preview's turn, so nobody else writes it."""
+        route = await self._route(slug, revision)
+        present = await self._ingress.route(slug)
+        await self._ingress.switch(route, expected_generation=present.generation if present else None)
+        address = route.upstream.rpartition(":")[0]
+        prober = probes.Prober(address, self._runtime.work(revision))
+        self._liveness.watch(slug, names.container(slug, revision.generation), prober)
+
+    async def _route(self, slug: str, revision: Revision) -> Route:
+        work = self._runtime.work(revision)
+        ingress = workload.find(revision.manifests, "Ingress")["spec"]["rules"]
+        annotations = _annotations(revision)
+        return Route(
+            slug=slug,
+            hosts=tuple(rule["host"] for rule in ingress),
+            upstream=f"{await self._runtime.address(slug, revision)}:{work.port}",
+            commit_sha=revision.commit_sha,
+            response_headers=workload.json_annotation(annotations, "response-headers"),
+            strip_prefix=annotations.get(workload.LABEL_PREFIX + "strip-path"),
+            path_prefix=ingress[0]["http"]["paths"][0]["path"],
+            http2=work.http2,
+            generation=revision.generation,
+        )
+
+    async def _ca_pem(self) -> str:
+        if self._ca is None:
+            file = self._settings.public_ca_file
+            self._ca = file.read_text() if file else await self._ingress.root_ca()
+        return self._ca
+
+    async def _drain(self, containers: list[str]) -> None:
+        await asyncio.sleep(DRAIN_SECONDS)
+        for name in containers:
+            try:
+                await self._runtime.remove(name)
+            except PreviewError as error:
+                log.warning("retire.failed", container=name, error=str(error))
+
+    async def _watch_ingress(self) -> None:
+        """Caddy tells nobody that it was restarted without its configuration, so it is asked."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                if await self._ingress.ensure():
+                    log.warning("ingress.restored")
+                    self._ca = None
+            except PreviewError as error:
+                log.warning("ingress.away", error=str(error))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _annotations(revision: Revision) -> dict[str, str]:
+    return dict(workload.find(revision.manifests, "Ingress")["metadata"].get("annotations", {}))
