@@ -1,8 +1,8 @@
 """The ingress of previews on one machine: Caddy, set up by its admin API, switched by the route table.
 
-Caddy's configuration is made once and then left alone; a switch is a file (`routes.py` says why). So a preview
-can be switched, made and removed while Caddy is down, and Caddy needs only its base configuration back after it
-was killed: `ensure` notices and pushes it, with all that the table needs, in one load.
+Caddy's configuration is made once and then left alone; a switch is a file (`routes.py` says why). Killing Caddy
+loses no route: it needs only its configuration back, and whichever call comes first notices and pushes it, with
+all that the table needs, in one load. Started with `--resume`, Caddy needs nothing.
 """
 
 from __future__ import annotations
