@@ -162,9 +162,7 @@ class Visitor:
     def __init__(self, caddy: Caddy, ca_pem: str, *, http2: bool = False) -> None:
         self.ssl = ssl.create_default_context(cadata=ca_pem)
         self.base = f"https://{caddy.public}"
-        # Every connection is kept alive: a reload would close them under requests that are being sent.
-        limits = httpx.Limits(max_keepalive_connections=None)
-        self.client = httpx.AsyncClient(verify=self.ssl, http2=http2, limits=limits, timeout=10, trust_env=False)
+        self.client = httpx.AsyncClient(verify=self.ssl, http2=http2, timeout=10, trust_env=False)
 
     async def ask(self, host: str, path: str = "/", method: str = "GET", content: str | None = None) -> httpx.Response:
         return await self.client.request(
