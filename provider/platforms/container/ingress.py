@@ -1,8 +1,8 @@
 """The ingress of previews on one machine: Caddy, set up by its admin API, switched by the route table.
 
-Caddy's configuration is made once and then left alone; a switch is a file (`routes.py` says why). So a preview
-can be switched, made and removed while Caddy is down, and Caddy needs only its base configuration back after it
-was killed: `ensure` notices and pushes it, with all that the table needs, in one load.
+Caddy's configuration is made once and then left alone; a switch is a file (`routes.py` says why). Killing Caddy
+loses no route: it needs only its configuration back, and whichever call comes first notices and pushes it, with
+all that the table needs, in one load. Started with `--resume`, Caddy needs nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -26,6 +27,8 @@ __all__ = ["Ingress", "Route"]
 
 _TIMEOUT = 10.0
 _ATTEMPTS = 10
+_CERTIFICATE_TIMEOUT = 10.0
+_CERTIFICATE_INTERVAL = 0.02
 # A label that no slug can have (slugs start with a letter), to see what an unknown host gets.
 _PROBE_LABEL = "0"
 
@@ -156,6 +159,7 @@ class Ingress:
                 if wanted == config:
                     return False
                 if await self._write_config(wanted, etag):
+                    await self._certified({self._probe_host(), *self._aliases(routes)})
                     return True
         raise Temporary(Code.PLATFORM_UNREACHABLE, "Caddy's configuration is changed by others all the time.")
 
@@ -214,16 +218,53 @@ class Ingress:
             evidence=(evidence,),
         )
 
+    async def _certified(self, hosts: set[str]) -> None:
+        """Wait until Caddy has certificates for these hosts: it makes them in the background (some 50 ms)."""
+        trusting = ssl.create_default_context(cadata=await self.root_ca())
+        address, port = self._address()
+        try:
+            async with asyncio.timeout(_CERTIFICATE_TIMEOUT):
+                for host in sorted(hosts):
+                    while not await _handshake(address, port, host, trusting):  # noqa: ASYNC110 - nobody tells us
+                        await asyncio.sleep(_CERTIFICATE_INTERVAL)
+        except TimeoutError as error:
+            raise Temporary(
+                Code.PLATFORM_UNREACHABLE,
+                f"The ingress made no certificate for {', '.join(sorted(hosts))}.",
+                reason="CertificateMissing",
+                hint=f"Does Caddy answer on {self._settings.caddy_listen} (CADDY_LISTEN)? Its log names the cause.",
+            ) from error
+
     async def _probe(self, ca_pem: str) -> httpx.Response:
         """What a visitor of an unknown preview gets. Needs a client of its own: one that trusts Caddy's CA."""
-        host = names.host(_PROBE_LABEL, self._settings.preview_domain)
-        address, _, port = self._settings.caddy_listen.rpartition(":")
-        address = address if address not in ("", "0.0.0.0", "[::]") else "127.0.0.1"  # noqa: S104 - not bound, asked
+        host = self._probe_host()
+        address, port = self._address()
         trusting = ssl.create_default_context(cadata=ca_pem)
         async with httpx.AsyncClient(verify=trusting, timeout=_TIMEOUT, trust_env=False) as client:
             return await client.get(
                 f"https://{address}:{port}/", headers={"Host": host}, extensions={"sni_hostname": host}
             )
 
+    def _probe_host(self) -> str:
+        return names.host(_PROBE_LABEL, self._settings.preview_domain)
+
+    def _address(self) -> tuple[str, int]:
+        """Where this machine reaches what listens on CADDY_LISTEN."""
+        address, _, port = self._settings.caddy_listen.rpartition(":")
+        everywhere = address in ("", "0.0.0.0", "[::]")  # noqa: S104 - not bound, asked
+        return ("127.0.0.1" if everywhere else address), int(port)
+
     def _not_ok(self, detail: str, hint: str) -> PartStatus:
         return PartStatus("ingress", False, detail, hint)
+
+
+async def _handshake(address: str, port: int, host: str, trusting: ssl.SSLContext) -> bool:
+    """Whether a certificate for `host` is presented."""
+    try:
+        _, writer = await asyncio.open_connection(address.strip("[]"), port, ssl=trusting, server_hostname=host)
+    except OSError:  # ssl.SSLError is one
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
