@@ -25,6 +25,7 @@ T = TypeVar("T")
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/podman:/usr/libexec/podman"
 LOG_LINES_SHOWN = 15
 LINE_LIMIT = 1 << 20
+RETRY_INTERVAL = 0.005
 
 
 class StackError(RuntimeError):
@@ -43,6 +44,24 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise StackError("No free TCP port between 20000 and 29999 on 127.0.0.1.")
+
+
+async def until_open(address: str, *, timeout: float) -> None:
+    """Return as soon as something accepts connections at `host:port`; for what has no log line to wait for.
+
+    Raises:
+        TimeoutError: nothing did within `timeout` seconds.
+    """
+    host, _, port = address.rpartition(":")
+    async with asyncio.timeout(timeout):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                writer.close()
+                return
 
 
 def clean_environment(home: Path) -> dict[str, str]:

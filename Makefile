@@ -1,0 +1,57 @@
+# `make` says what there is. Everything runs from .venv, which follows requirements.lock.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp-installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install system demo test lint format bench lock clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: system $(STAMP) ## Install the system packages and the Python environment
+
+system:
+	@.ci/install
+
+# pip runs only when the lock or the project's metadata changed.
+$(STAMP): requirements.lock pyproject.toml | system
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## Show it all on this machine: make demo ARGS="--help"
+	@$(BIN)/preview demo $(ARGS)
+
+test: install ## Run the tests: make test ARGS="tests/unit -k slug"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Put the code into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Measure: make bench ARGS="-k deploy"
+	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+lock: ## Solve the dependencies anew into requirements.lock
+	@.ci/install
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --all-extras --all-build-deps --strip-extras --generate-hashes --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--output-file=requirements.lock pyproject.toml
+
+clean: ## Remove what was made here, the environment too
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+"""Real servers for the tests: the whole local stack once a session, a NATS server for each test that wants one.
+
+Everything asynchronous runs on one loop for the whole session (pyproject.toml), so that a test can stop,
+kill and start again what a session's fixture started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from provider.demo import stack as demo_stack
+from provider.demo.base_image import push_base_image
+from provider.demo.processes import Server
+from provider.demo.stack import Stack, local_stack
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """The whole stack, shared by the session: leave its servers running, and name what you make uniquely."""
+    async with local_stack() as running:
+        yield running
+
+
+@pytest.fixture
+async def own_stack() -> AsyncIterator[Stack]:
+    """A stack of the test's own (about 0.1 s), to be killed and restarted at will."""
+    async with local_stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def base_image(stack: Stack) -> str:
+    """Reference of the sample's base image in the shared stack's registry."""
+    return await push_base_image(stack)
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server with JetStream: `.address` is its URL; `.kill()` and `.start()` keep port and store."""
+    async for server in _running(demo_stack.nats_server(tmp_path)):
+        yield server
+
+
+@pytest.fixture
+async def nats_plain(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server without JetStream."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    async for server in _running(demo_stack.nats_server(folder, jetstream=False)):
+        yield server
+
+
+async def _running(server: Server) -> AsyncIterator[Server]:
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
