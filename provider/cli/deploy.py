@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from provider.cli.options import (
     check_names,
     check_value,
     examples,
+    number,
+    wrong,
 )
 from provider.cli.output import say, say_fields, short, tell, tell_warnings
 from provider.cli.values import parse_checks, parse_env, parse_secrets, read_text
@@ -80,10 +83,12 @@ def deploy(
     ] = None,
     notify: Annotated[bool, typer.Option("--notify", help="Tell the session the outcome.")] = False,
     ttl: Annotated[
-        int | None, typer.Option("--ttl", metavar="SECONDS", min=1, help="Remove it after that long unused.")
+        int | None,
+        typer.Option("--ttl", metavar="SECONDS", parser=number(int, 1), help="Remove it after that long unused."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option("--budget", metavar="SECONDS", min=1, help="How long the deploy may take.")
+        float | None,
+        typer.Option("--budget", metavar="SECONDS", parser=number(float, 1.0), help="How long the deploy may take."),
     ] = None,
     deploy_id: Annotated[
         str | None,
@@ -155,11 +160,13 @@ def _deploy(job: _Job, nats_url: str | None, prefix: str | None, as_json: bool) 
 
 def _check(deploy_id: str | None, aliases: list[str], session: str | None, notify: bool) -> None:
     """The options that need no file and no environment."""
-    from provider.models import DeployId, HostName
+    from provider.models import DeployId
 
     check_value("--deploy-id", deploy_id, DeployId, "1 to 64 letters, digits, _ and -")
     for alias in aliases:
-        check_value("--alias", alias, HostName, "a host name with a dot, like shop.example.com")
+        # The provider knows the whole grammar; here only what is no host name at all (a URL, a bare word).
+        if not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", alias):
+            raise wrong("--alias", alias, "a host name with a dot, like shop.example.com")
     if notify and not session:
         raise typer.BadParameter("needs --session ID: who is to be told?", param_hint="'--notify'")
 

@@ -24,7 +24,7 @@ from provider.cli.output import clean, say, say_fields, say_json, tell_warnings
 
 if TYPE_CHECKING:
     from provider.client import Validated
-    from provider.spec import Loaded
+    from provider.spec import Loaded, Spec
 
 VALIDATE_EXAMPLES = examples(
     "preview validate",
@@ -84,7 +84,7 @@ def _validate_folder(folder: Path, strict: bool, as_json: bool) -> None:
             raise
         say_json({"ok": False, "code": error.code, "message": error.message, "evidence": list(error.evidence)})
         raise typer.Exit(blame(error.whose)) from None
-    slug = loaded.spec.metadata.name
+    slug = loaded.spec.slug
     if as_json:
         say_json({"ok": True, "slug": slug, "warnings": list(loaded.warnings)})
         return
@@ -98,10 +98,11 @@ def render(
 ) -> None:
     """Print the manifests that a folder makes.
 
-    Deployment, Service and Ingress, as its preview.yaml says. Commit and image digest are placeholders of zeros, since nothing is built.
+    Deployment, Service and Ingress, as its preview.yaml says. Commit and image digest are placeholders of
+    zeros, since nothing is built.
     """
     loaded = _load(_folder(folder), strict=False)
-    manifests = _manifests(loaded)
+    manifests = _manifests(loaded.spec)
     if as_json:
         say_json(list(manifests))
     else:
@@ -142,14 +143,27 @@ def _load(folder: Path, strict: bool) -> Loaded:
         raise Permanent(Code.INVALID_PREVIEW_SPEC, f"cannot read {path}: {error}") from error
     loaded = spec.load(text, strict=strict)
     spec.check_supported(loaded.spec)
-    entrypoint = loaded.spec.spec.entrypoint.path
+    entrypoint = loaded.spec.body.entrypoint.path
     if not (folder / entrypoint).exists():
         problem = f"spec.entrypoint.path: {entrypoint} does not exist in {folder}"
         raise Permanent(Code.INVALID_PREVIEW_SPEC, problem, evidence=(problem,))
     return loaded
 
 
-def _manifests(loaded: Loaded) -> tuple[dict[str, Any], ...]:
+def _manifests(spec: Spec) -> tuple[dict[str, Any], ...]:
+    """What a deploy would apply, if somebody sent every secret that the spec refers to."""
+    from provider import names
+    from provider.models import Bundle
+    from provider.render import Release
     from provider.render import render as render_manifests
 
-    return render_manifests(loaded.spec, settings_for(None, None))
+    settings = settings_for(None, None)
+    secrets = tuple(sorted({entry.secret for entry in spec.body.env if entry.secret}))
+    release = Release(
+        repo_full_name="OWNER/REPO",
+        branch="BRANCH",
+        commit_sha=_NO_COMMIT,
+        image=names.image_by_digest(settings.registry_address, spec.slug, _NO_DIGEST),
+        bundle=Bundle(name=names.secret_bundle(spec.slug, 1), checksum="0" * 64, keys=secrets) if secrets else None,
+    )
+    return render_manifests(spec, release, settings)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +15,25 @@ from provider.cli.output import clean
 if TYPE_CHECKING:
     from provider.client import PreviewClient
     from provider.settings import Settings
+
+Number = TypeVar("Number", int, float)
+
+
+def number(kind: type[Number], least: Number) -> Callable[[str], Number]:
+    """A parser of numbers from `least` up, whose error names the value and what is allowed."""
+
+    def parse(text: str) -> Number:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(least - 1)
+        if not (math.isfinite(value) and value >= least):
+            what = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(f"{clean(text)!r} is not allowed; allowed: {what} from {least} up")
+        return value
+
+    return parse
+
 
 NatsUrl = Annotated[
     str | None, typer.Option("--nats-url", metavar="URL", help="NATS server; default: NATS_URL.", show_default=False)
@@ -24,7 +45,9 @@ Prefix = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly the reply's JSON on stdout.")]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait in all.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", parser=number(float, 0.1), help="How long to wait in all.")
+]
 Branch = Annotated[str | None, typer.Option("--branch", "-b", metavar="NAME", help="The branch.", show_default=False)]
 Commit = Annotated[
     str | None,
@@ -35,7 +58,11 @@ Commit = Annotated[
 Installation = Annotated[
     int | None,
     typer.Option(
-        "--installation-id", metavar="N", min=0, help="Whose clone credentials; left out: none.", show_default=False
+        "--installation-id",
+        metavar="N",
+        parser=number(int, 0),
+        help="Whose clone credentials; left out: none.",
+        show_default=False,
     ),
 ]
 DeployIdOption = Annotated[

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provider.cli.ask import ask
-from provider.cli.options import AsJson, Branch, DeployIdOption, NatsUrl, Prefix, Timeout, check_slug, one_of, wrong
+from provider.cli.options import (
+    AsJson,
+    Branch,
+    DeployIdOption,
+    NatsUrl,
+    Prefix,
+    Timeout,
+    check_slug,
+    number,
+    one_of,
+    wrong,
+)
 from provider.cli.output import clean, say, say_fields, say_table, short, tell
 
 if TYPE_CHECKING:
@@ -88,7 +99,9 @@ def list_(
     branch: Branch = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="Only of this session.")] = None,
     state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only in this state.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most that many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", parser=number(int, 1), help="At most that many.")
+    ] = None,
     after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue a page.")] = None,
     as_json: AsJson = False,
     timeout: Timeout = 30.0,
