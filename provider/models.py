@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
+from provider import names
 from provider.errors import Code, PreviewError, Whose
 
 RECORD_VERSION = 1
@@ -65,13 +67,15 @@ HostName = Annotated[
     StringConstraints(
         to_lower=True,
         max_length=253,
-        pattern=r"^(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
     ),
 ]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 DeployId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+"""One token of a NATS subject: a dot or a wildcard would tell another session."""
 
 
 class AcceptanceCheck(Frozen):
@@ -126,6 +130,86 @@ class SecretValues(Frozen):
 
     def __bool__(self) -> bool:
         return bool(self.secrets or self.extra_env)
+
+
+MAX_SECRETS = 200
+MAX_SECRET_BYTES = 64 * 1024
+MAX_ALL_SECRETS_BYTES = 256 * 1024
+MAX_SPEC_BYTES = 128 * 1024
+MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        raise ValueError("a regular expression that Python's re compiles") from None
+    return pattern
+
+
+def _branch(text: str) -> str:
+    if not names.is_branch(text):
+        raise ValueError("a valid git branch name without refs/heads/")
+    return text
+
+
+def _fits_a_record(text: str) -> str:
+    # A larger spec is refused by the spec's own loader at 64 KiB; this bound keeps the record storable.
+    if len(text.encode()) > MAX_SPEC_BYTES:
+        raise ValueError(f"at most {MAX_SPEC_BYTES} bytes")
+    return text
+
+
+def _env_value(value: Secret) -> Secret:
+    text = value.get_secret_value()
+    if "\0" in text or len(text.encode()) > MAX_SECRET_BYTES:
+        raise ValueError(f"a string of at most {MAX_SECRET_BYTES} bytes without NUL")
+    return value
+
+
+EnvValue = Annotated[Secret, AfterValidator(_env_value)]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=1024)]
+
+
+class RequestedCheck(AcceptanceCheck):
+    """An acceptance check as it may be asked for: bounded, and its expression compiles."""
+
+    body_matches: Annotated[str, StringConstraints(max_length=1024), AfterValidator(_compiles)] | None = None
+    header: Annotated[dict[HeaderName, HeaderValue], Field(max_length=20)] | None = None
+
+
+class ProvisionRequest(RequestFields):
+    """A provision request as it came over the bus, every field within the contract's limits.
+
+    Lives only in memory: what is kept of it is a `StoredRequest` and staged `SecretValues`.
+    """
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    repo_full_name: RepoName
+    branch: Annotated[str, AfterValidator(_branch)]
+    preview_yaml: Annotated[str, AfterValidator(_fits_a_record)] | None = None
+    commit_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{7,40}$", to_lower=True)] | None = None
+    installation_id: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    alias_hosts: Annotated[tuple[HostName, ...], Field(max_length=20)] = ()
+    session_id: SessionId | None = None
+    acceptance: Annotated[tuple[RequestedCheck, ...], Field(max_length=50)] = ()
+    ttl_seconds: Annotated[int, Field(ge=0, le=MAX_TTL_SECONDS)] | None = None
+    budget_seconds: Annotated[float, Field(ge=1, le=1140)] | None = None
+    secret_values: Annotated[dict[SecretName, EnvValue], Field(max_length=MAX_SECRETS)] = {}
+    extra_env: Annotated[dict[EnvName, EnvValue], Field(max_length=MAX_SECRETS)] = {}
+    deploy_id: DeployId | None = None
+    dry_run: bool = False
+    reply_to: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][^\s.*>]*(\.[^\s.*>]+)*$", max_length=255)] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _secrets_fit_a_bundle(self) -> Self:
+        values = (*self.secret_values.values(), *self.extra_env.values())
+        if sum(len(value.get_secret_value().encode()) for value in values) > MAX_ALL_SECRETS_BYTES:
+            raise ValueError(f"secret_values and extra_env together at most {MAX_ALL_SECRETS_BYTES} bytes")
+        return self
 
 
 # ------------------------------------------------------------------------------ phases

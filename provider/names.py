@@ -12,7 +12,9 @@ import re
 
 MAX_NAME = 63
 _HASH_CHARS = 10
+MAX_BRANCH_BYTES = 244
 SLUG_PATTERN = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_NEVER_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
 
 
 def fit(name: str, limit: int = MAX_NAME) -> str:
@@ -26,6 +28,19 @@ def fit(name: str, limit: int = MAX_NAME) -> str:
 def is_slug(text: str) -> bool:
     """Whether `text` can be a preview's slug (the grammar of `metadata.name`)."""
     return SLUG_PATTERN.fullmatch(text) is not None
+
+
+def is_branch(text: str) -> bool:
+    """Whether git takes `text` as a branch name (`git check-ref-format --branch`).
+
+    A name with a leading dash is refused as git refuses it: on a command line it would be an option.
+    The length leaves room for `refs/heads/` and `.lock` in a file name of 255 bytes.
+    """
+    if not text or text in ("@", "HEAD") or text.startswith(("-", "/")) or text.endswith(("/", ".")):
+        return False
+    if _NEVER_IN_A_REF.search(text) or len(text.encode()) > MAX_BRANCH_BYTES:
+        return False
+    return not any(part.startswith(".") or part.endswith(".lock") for part in text.split("/"))
 
 
 def host(slug: str, domain: str) -> str:

@@ -1,0 +1,285 @@
+"""A bucket in JetStream KV. The only place of the store that knows the NATS client and its exceptions.
+
+What was learnt the hard way and stands here: a write that timed out may have been applied, or may be
+sent later from the client's buffer; the client's own watch resumes late after a restart and can end
+its first listing early; a missing stream must never look like a missing record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType
+from nats.js.kv import KV_OP, KeyValue
+
+from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.models import now
+from provider.store.kv import Deleted, Entry, KeyExists, WrongRevision, check_size
+from provider.store.records import DEPLOY_TTL, Store
+
+log = structlog.get_logger(__name__)
+
+HEADROOM_BYTES = 64 * 1024
+"""Left for headers: the client closes for good when payload and headers pass the server's limit."""
+REQUEST_TIMEOUT = 5.0
+RELIST_SECONDS = 5.0
+_BUCKET_BYTES = {"previews": 128 << 20, "deploys": 512 << 20}
+_BATCH = 256
+_NO_MESSAGE = 10037
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+_CONSUMER_KEPT_SECONDS = 30.0
+
+
+def payload_limit(nc: Client) -> int:
+    """The largest payload in bytes that may be given to the client."""
+    return nc.max_payload - HEADROOM_BYTES
+
+
+async def open_store(nc: Client, bucket_prefix: str, platform_id: str, *, relist: float = RELIST_SECONDS) -> Store:
+    """The store in this bus's JetStream; its buckets are made where they are missing."""
+    previews = await JetStreamKeyValue.open(nc, f"{bucket_prefix}_previews", _BUCKET_BYTES["previews"], relist=relist)
+    deploys = await JetStreamKeyValue.open(
+        nc, f"{bucket_prefix}_deploys", _BUCKET_BYTES["deploys"], ttl=DEPLOY_TTL, relist=relist
+    )
+    return Store(previews=previews, deploys=deploys, platform_id=platform_id)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Nobody above sees an exception of the client."""
+    try:
+        yield
+    except nats.errors.MaxPayloadError:
+        raise Permanent(
+            Code.INTERNAL_ERROR, "A record is larger than the bus carries.", reason="RecordTooLarge"
+        ) from None
+    except (nats.errors.Error, TimeoutError, OSError) as error:
+        detail = f"{type(error).__name__} {getattr(error, 'description', None) or ''}".strip()
+        raise Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            "The store on the bus did not answer.",
+            reason="StoreUnreachable",
+            hint="Is nats-server up, and JetStream within its limits?",
+            evidence=(detail,),
+        ) from error
+
+
+class JetStreamKeyValue:
+    """One KV bucket; see `kv.KeyValue`."""
+
+    def __init__(self, nc: Client, js: JetStreamContext, bucket: KeyValue, name: str, relist: float) -> None:
+        self._nc = nc
+        self._js = js
+        self._bucket = bucket
+        self._stream = f"KV_{name}"
+        self._subjects = f"$KV.{name}."
+        self._relist = relist
+
+    @classmethod
+    async def open(
+        cls,
+        nc: Client,
+        name: str,
+        max_bytes: int,
+        *,
+        ttl: timedelta | None = None,
+        relist: float = RELIST_SECONDS,
+    ) -> JetStreamKeyValue:
+        """Bind the bucket, or make it. One that is there is taken as it is: its limits are the operator's."""
+        js = nc.jetstream(timeout=REQUEST_TIMEOUT)
+        with translated():
+            try:
+                bucket = await js.key_value(name)
+            except nats.js.errors.BucketNotFoundError:
+                bucket = await js.create_key_value(
+                    bucket=name,
+                    history=1,
+                    ttl=ttl.total_seconds() if ttl else None,
+                    max_bytes=max_bytes,
+                    storage=StorageType.FILE,
+                )
+        return cls(nc, js, bucket, name, relist)
+
+    async def get(self, key: str) -> Entry | None:
+        """See `kv.KeyValue`. Asks the stream's leader: a direct get may answer from a stale replica."""
+        with translated():
+            try:
+                message = await self._js.get_msg(self._stream, subject=self._subjects + key, direct=False)
+            except nats.js.errors.NotFoundError as error:
+                if error.err_code == _NO_MESSAGE:
+                    return None
+                raise
+        if KV_OP in (message.headers or {}):
+            return None
+        return Entry(key, message.data or b"", message.seq or 0, message.time or now())
+
+    async def create(self, key: str, value: bytes) -> int:
+        """See `kv.KeyValue`."""
+        check_size(key, value, payload_limit(self._nc))
+        with translated():
+            try:
+                return await self._bucket.create(key, value)
+            except nats.js.errors.KeyWrongLastSequenceError:
+                raise KeyExists(key) from None
+            except TimeoutError as error:
+                return await self._applied_after_all(key, value, error)
+
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        """See `kv.KeyValue`."""
+        check_size(key, value, payload_limit(self._nc))
+        with translated():
+            try:
+                return await self._bucket.update(key, value, last=revision)
+            except nats.js.errors.KeyWrongLastSequenceError:
+                raise WrongRevision(key) from None
+            except TimeoutError as error:
+                return await self._applied_after_all(key, value, error)
+
+    async def put(self, key: str, value: bytes) -> int:
+        """See `kv.KeyValue`."""
+        check_size(key, value, payload_limit(self._nc))
+        with translated():
+            return await self._bucket.put(key, value)
+
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """See `kv.KeyValue`."""
+        with translated():
+            try:
+                await self._bucket.delete(key, last=revision)
+            except nats.js.errors.APIError as error:
+                if error.err_code not in _WRONG_LAST_SEQUENCE:
+                    raise
+                raise WrongRevision(key) from None
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """See `kv.KeyValue`."""
+        with translated():
+            listing = await _Listing.open(self._js, self._stream, self._subject(prefix))
+            try:
+                return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
+            finally:
+                await listing.close()
+
+    async def watch(self, prefix: str) -> AsyncIterator[Entry | Deleted]:
+        """See `kv.KeyValue`. Each turn lists and then follows with the same consumer, so nothing falls between.
+
+        A turn is short, because a consumer dies with its server and a change can then only be listed.
+        """
+        known: dict[str, int] = {}
+        while True:
+            try:
+                async for change in self._turn(prefix, known):
+                    yield change
+            except PreviewError as error:
+                log.debug("store.watch.again", prefix=prefix, error=str(error), evidence=error.evidence)
+                await asyncio.sleep(min(1.0, self._relist))
+
+    async def _turn(self, prefix: str, known: dict[str, int]) -> AsyncIterator[Entry | Deleted]:
+        """One listing's differences from `known`, then what follows for a while."""
+        with translated():
+            listing = await _Listing.open(self._js, self._stream, self._subject(prefix))
+        try:
+            with translated():
+                first = await listing.first(self._change)
+            gone = known.keys() - {change.key for change in first if isinstance(change, Entry)}
+            for change in [*(Deleted(key) for key in gone), *first]:
+                if _is_news(change, known):
+                    yield change
+            until = time.monotonic() + self._relist
+            while (left := until - time.monotonic()) > 0:
+                with translated():
+                    message = await listing.next(left)
+                if message is not None and _is_news(change := self._change(message), known):
+                    yield change
+        finally:
+            await listing.close()
+
+    def _subject(self, prefix: str) -> str:
+        return f"{self._subjects}{prefix}" + (">" if prefix.endswith(".") else "")
+
+    def _change(self, message: Msg) -> Entry | Deleted:
+        key = message.subject.removeprefix(self._subjects)
+        if KV_OP in (message.headers or {}):
+            return Deleted(key)
+        metadata = message.metadata
+        return Entry(key, message.data, metadata.sequence.stream, metadata.timestamp)
+
+    async def _applied_after_all(self, key: str, value: bytes, error: TimeoutError) -> int:
+        """A write whose acknowledgement is missing may stand: then it is ours, with its revision."""
+        entry = await self.get(key)
+        if entry is not None and entry.value == value:
+            return entry.revision
+        raise error
+
+
+def _is_news(change: Entry | Deleted, known: dict[str, int]) -> bool:
+    """Whether `known` did not know that yet; it does afterwards."""
+    if isinstance(change, Deleted):
+        return known.pop(change.key, None) is not None
+    if known.get(change.key, 0) >= change.revision:
+        return False
+    known[change.key] = change.revision
+    return True
+
+
+class _Listing:
+    """The last message of every subject, then new ones, from one short-lived consumer.
+
+    The client's own watcher guesses where the first listing ends; here the answer to the consumer's
+    creation says how many messages there are.
+    """
+
+    def __init__(self, pull: JetStreamContext.PullSubscription, pending: int) -> None:
+        self._pull = pull
+        self._pending = pending
+
+    @classmethod
+    async def open(cls, js: JetStreamContext, stream: str, subject: str) -> _Listing:
+        config = ConsumerConfig(
+            filter_subject=subject,
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=_CONSUMER_KEPT_SECONDS,
+            mem_storage=True,
+        )
+        info = await js.add_consumer(stream, config)
+        pull = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
+        return cls(pull, info.num_pending or 0)
+
+    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
+        """Everything that was there when the consumer was made."""
+        found: dict[str, Entry | Deleted] = {}
+        left = self._pending
+        while left > 0:
+            messages = await self._pull.fetch(min(left, _BATCH), timeout=REQUEST_TIMEOUT)
+            if not messages:
+                break  # the server said that there is nothing: the rest expired meanwhile
+            for message in messages:
+                found[message.subject] = change(message)
+                # The server's own count: a key rewritten meanwhile has left the listing and comes later.
+                left = message.metadata.num_pending
+        return list(found.values())
+
+    async def next(self, timeout: float) -> Msg | None:
+        """The next message, or None when none came in `timeout` seconds."""
+        try:
+            return (await self._pull.fetch(1, timeout=timeout))[0]
+        except TimeoutError:
+            return None
+
+    async def close(self) -> None:
+        """Stop listening; the server removes the consumer by itself."""
+        try:
+            await self._pull.unsubscribe()
+        except nats.errors.Error as error:
+            log.debug("store.listing.close", error=type(error).__name__)

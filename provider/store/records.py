@@ -1,0 +1,329 @@
+"""The store: what a record is, whose it is, and who may write it when.
+
+Preview records change only through `change_preview`, deploy records only by their owner. Both rules
+are compare-and-set on the bucket's revisions, so that they hold between processes too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.models import RECORD_VERSION, DeployRecord, Frozen, PreviewRecord, now
+from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
+
+log = structlog.get_logger(__name__)
+
+DEPLOY_TTL = timedelta(hours=48)
+_ATTEMPTS = 30
+_LONGEST_PAUSE = 0.25
+
+Record = TypeVar("Record", PreviewRecord, DeployRecord)
+Reducer = Callable[[PreviewRecord | None], PreviewRecord]
+
+
+class DeployExists(Exception):
+    """There is a deploy of that id already: a repeated request, or a mistaken one."""
+
+    def __init__(self, existing: DeployRecord) -> None:
+        super().__init__(existing.deploy_id)
+        self.existing = existing
+
+
+class Lost(Exception):
+    """Another instance owns the deploy now; whoever gets this stops working on it."""
+
+
+class Lease(Frozen):
+    """A provider instance as its heartbeat shows it. `seen_at` is by the store's clock."""
+
+    instance: str
+    epoch: int
+    seen_at: datetime
+
+
+class Store:
+    """Records of one installation; another's in the same buckets are neither returned nor touched.
+
+    Args:
+        previews, deploys: the two buckets. Orders are revisions of `deploys`.
+        platform_id: whose records these are.
+    """
+
+    def __init__(self, *, previews: KeyValue, deploys: KeyValue, platform_id: str) -> None:
+        self._previews = previews
+        self._deploys = deploys
+        self._platform_id = platform_id
+        self._owned: dict[str, int] = {}
+        self._listed: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
+
+    # ------------------------------------------------------------------------- deploys
+
+    async def create_deploy(self, record: DeployRecord) -> DeployRecord:
+        """Accept a deploy; returns it with its order. Raises `DeployExists`.
+
+        Repeated with the very same record after a lost answer, it succeeds.
+        """
+        key, value = f"deploy.{record.deploy_id}", _encode(record)
+        try:
+            revision = await self._deploys.create(key, value)
+        except KeyExists:
+            entry = await self._deploys.get(key)
+            if entry is None:
+                raise Temporary(Code.PLATFORM_UNREACHABLE, f"{key} vanished.", reason="StoreContended") from None
+            if entry.value != value:
+                raise DeployExists(self._deploy(self._own(entry, DeployRecord), entry)) from None
+            revision = entry.revision
+        self._owned[record.deploy_id] = revision
+        return record.model_copy(update={"order": revision})
+
+    async def get_deploy(self, deploy_id: str) -> DeployRecord | None:
+        """The deploy, or None. Reading gives no right to write: see `save_deploy`."""
+        entry = await self._deploys.get(f"deploy.{deploy_id}")
+        record = self._mine(entry, DeployRecord)
+        return self._deploy(record, entry) if record and entry else None
+
+    async def save_deploy(self, record: DeployRecord) -> None:
+        """Write a deploy that this process created, saved before, or takes over.
+
+        The first save of a deploy that `unfinished_deploys` returned takes it over when nobody wrote it
+        since. Raises `Lost` when another owner did.
+        """
+        key, value = f"deploy.{record.deploy_id}", _encode(record)
+        revision = self._owned.get(record.deploy_id) or self._listed.pop(record.deploy_id, None)
+        for _ in range(_ATTEMPTS):
+            try:
+                if revision is not None:
+                    self._remember(record, await self._deploys.update(key, value, revision))
+                    return
+            except WrongRevision:
+                pass
+            # Also a write of ours whose acknowledgement was lost changes the revision: the owner decides.
+            entry = await self._deploys.get(key)
+            stored = self._mine(entry, DeployRecord)
+            if entry is None or stored is None or stored.owner != record.owner:
+                self._owned.pop(record.deploy_id, None)
+                raise Lost(record.deploy_id)
+            revision = entry.revision
+        raise _contended(key)
+
+    async def unfinished_deploys(self) -> list[DeployRecord]:
+        """Deploys without an end, or with somebody who has not got the answer; oldest first."""
+        found = []
+        for entry in await self._deploys.entries("deploy."):
+            record = self._readable(entry, DeployRecord)
+            if record and _unfinished(record):
+                found.append(self._deploy(record, entry))
+                self._listed[record.deploy_id] = entry.revision
+        return sorted(found, key=lambda record: record.order or 0)
+
+    def _remember(self, record: DeployRecord, revision: int) -> None:
+        # What is over is dropped, or this would grow with every deploy.
+        self._owned[record.deploy_id] = revision
+        if not _unfinished(record):
+            del self._owned[record.deploy_id]
+
+    async def watch_deploy(self, deploy_id: str) -> AsyncIterator[DeployRecord | None]:
+        """The deploy as it is and as it changes; None once it is gone."""
+        async for change in self._deploys.watch(f"deploy.{deploy_id}"):
+            if isinstance(change, Deleted):
+                yield None
+            elif record := self._readable(change, DeployRecord):
+                yield self._deploy(record, change)
+
+    async def wait_deploy(self, deploy_id: str, predicate: Callable[[DeployRecord], bool]) -> DeployRecord:
+        """Wait until the deploy fulfils `predicate`; bound it with `asyncio.timeout`.
+
+        Raises:
+            Permanent: `not_found` when there is no such deploy, or no more.
+        """
+        record = await self._patiently(deploy_id)
+        if record is not None and predicate(record):
+            return record
+        if record is not None:
+            async for changed in self.watch_deploy(deploy_id):
+                if changed is None:
+                    break
+                if predicate(changed):
+                    return changed
+        raise Permanent(Code.NOT_FOUND, f"There is no deploy {deploy_id}.", reason="DeployNotFound")
+
+    async def _patiently(self, deploy_id: str) -> DeployRecord | None:
+        # Whoever waits for a deploy outlasts a restart of the bus.
+        while True:
+            try:
+                return await self.get_deploy(deploy_id)
+            except Temporary as error:
+                log.debug("store.wait.again", deploy_id=deploy_id, error=str(error))
+                await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def next_order(self, tag: str) -> int:
+        """A fresh number in the order of deploys, for a change that is no deploy (a teardown of `tag`)."""
+        return await self._deploys.put(f"order.{tag}", _stamp(self._platform_id))
+
+    # ------------------------------------------------------------------------ previews
+
+    async def get_preview(self, slug: str) -> PreviewRecord | None:
+        """The preview's record, a removed one's tombstone included."""
+        return self._mine(await self._previews.get(f"preview.{slug}"), PreviewRecord)
+
+    async def previews(self) -> list[PreviewRecord]:
+        """Every preview that is not removed, by slug."""
+        records = [self._readable(entry, PreviewRecord) for entry in await self._previews.entries("preview.")]
+        return sorted((r for r in records if r and r.removed_at is None), key=lambda r: r.slug)
+
+    async def change_preview(self, slug: str, reducer: Reducer) -> PreviewRecord:
+        """Apply `reducer` to the present record by compare-and-set; the one way in which previews change.
+
+        The reducer may run several times and its exceptions pass through. Nothing is written when it
+        returns an equal record. `updated_at` is set here.
+        """
+        key = f"preview.{slug}"
+        for attempt in range(_ATTEMPTS):
+            entry = await self._previews.get(key)
+            before = self._own(entry, PreviewRecord) if entry else None
+            after = reducer(before)
+            if after == before:
+                return after
+            after = after.model_copy(update={"updated_at": now()})
+            try:
+                if entry is None:
+                    await self._previews.create(key, _encode(after))
+                else:
+                    await self._previews.update(key, _encode(after), entry.revision)
+            except (KeyExists, WrongRevision):
+                await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.005 * 2**attempt)))  # noqa: S311
+            else:
+                return after
+        raise _contended(key)
+
+    async def watch_previews(self) -> AsyncIterator[PreviewRecord]:
+        """Every preview as it is and as it changes, tombstones included."""
+        async for change in self._previews.watch("preview."):
+            if isinstance(change, Entry) and (record := self._readable(change, PreviewRecord)):
+                yield record
+
+    async def purge_removed(self, older_than: timedelta) -> int:
+        """Drop tombstones of that age; returns how many.
+
+        With a tombstone goes the slug's generation, so keep it longer than any deploy can live.
+        """
+        purged = 0
+        for entry in await self._previews.entries("preview."):
+            record = self._readable(entry, PreviewRecord)
+            if record is None or record.removed_at is None or record.removed_at > now() - older_than:
+                continue
+            try:
+                await self._previews.delete(entry.key, entry.revision)
+                purged += 1
+            except WrongRevision:
+                continue  # in use again
+        return purged
+
+    # ---------------------------------------------------------------------- instances
+
+    async def register(self, instance: str) -> int:
+        """Begin an epoch of this instance; returns it."""
+        epoch = await self._deploys.put(f"instance.{instance}", _stamp(self._platform_id))
+        self._epochs[instance] = epoch
+        await self.heartbeat(instance)
+        return epoch
+
+    async def heartbeat(self, instance: str) -> None:
+        """Say that this registered instance lives."""
+        await self._deploys.put(f"instance.{instance}", _stamp(self._platform_id, self._epochs[instance]))
+
+    async def instances(self) -> list[Lease]:
+        """Every instance of this installation that showed itself within the bucket's time to live."""
+        leases = []
+        for entry in await self._deploys.entries("instance."):
+            stamp = json.loads(entry.value)
+            if stamp["platform_id"] == self._platform_id:
+                epoch = stamp["epoch"] or entry.revision
+                leases.append(Lease(instance=entry.key.removeprefix("instance."), epoch=epoch, seen_at=entry.created))
+        return leases
+
+    # ------------------------------------------------------------------------ reading
+
+    def _deploy(self, record: DeployRecord, entry: Entry) -> DeployRecord:
+        # Without an order it was never rewritten, so this revision is the one that created it.
+        return record if record.order is not None else record.model_copy(update={"order": entry.revision})
+
+    def _mine(self, entry: Entry | None, model: type[Record]) -> Record | None:
+        """The record, or None when there is none or it is another installation's."""
+        if entry is None:
+            return None
+        record = _decode(entry, model)
+        return record if record.platform_id == self._platform_id else None
+
+    def _own(self, entry: Entry, model: type[Record]) -> Record:
+        """The record; another installation's is an error, because it must not be written over."""
+        record = self._mine(entry, model)
+        if record is None:
+            raise Permanent(
+                Code.CONFLICT,
+                f"{entry.key} belongs to another installation on this bus.",
+                reason="OtherInstallation",
+                hint="Give each installation a SUBJECT_PREFIX of its own.",
+            )
+        return record
+
+    def _readable(self, entry: Entry, model: type[Record]) -> Record | None:
+        """As `_mine`, but one bad record does not hide the others; the log names it."""
+        try:
+            return self._mine(entry, model)
+        except PreviewError:
+            return None
+
+
+def memory_store(platform_id: str) -> Store:
+    """The store of a bus without JetStream: it forgets everything when the process ends."""
+    return Store(previews=MemoryKeyValue(), deploys=MemoryKeyValue(ttl=DEPLOY_TTL), platform_id=platform_id)
+
+
+def _unfinished(record: DeployRecord) -> bool:
+    return record.finished_at is None or any(not waiter.answered for waiter in record.waiters)
+
+
+def _encode(record: PreviewRecord | DeployRecord) -> bytes:
+    return record.model_dump_json(by_alias=True).encode()
+
+
+def _stamp(platform_id: str, epoch: int | None = None) -> bytes:
+    return json.dumps({"platform_id": platform_id, "epoch": epoch}).encode()
+
+
+def _decode(entry: Entry, model: type[Record]) -> Record:
+    try:
+        version = json.loads(entry.value)["version"]
+        if version > RECORD_VERSION:
+            log.error("store.newer_record", key=entry.key, version=version, known=RECORD_VERSION)
+            raise Permanent(
+                Code.INTERNAL_ERROR,
+                f"{entry.key} was written by a newer provider (version {version}); it is left alone.",
+                reason="NewerRecord",
+                hint="Run one version of the provider.",
+            )
+        return model.model_validate_json(entry.value)
+    except (ValidationError, ValueError, LookupError, TypeError) as error:
+        # Which fields, but not what stands in them.
+        fields = [detail["loc"] for detail in error.errors()] if isinstance(error, ValidationError) else []
+        log.error("store.unreadable_record", key=entry.key, error=type(error).__name__, fields=fields)
+        raise Permanent(
+            Code.INTERNAL_ERROR, f"{entry.key} is not a readable record.", reason="UnreadableRecord"
+        ) from None
+
+
+def _contended(key: str) -> Temporary:
+    return Temporary(
+        Code.PLATFORM_UNREACHABLE, f"{key} is changed by others all the time.", reason="StoreContended", delay=1.0
+    )

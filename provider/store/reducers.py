@@ -1,0 +1,270 @@
+"""Every way in which a preview's record changes: pure, and the same when repeated.
+
+Each function returns a reducer for `Store.change_preview`. A process may die after any write and do
+it again on waking up, so a reducer that finds its work done returns the record as it is.
+
+Order decides, not arrival: `newest` names the last accepted change, a deploy or a teardown (then
+`newest.deploy_id` is empty), and whatever is older gives way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from provider.errors import Code, Permanent
+from provider.models import (
+    IMAGES_KEPT,
+    BuiltImage,
+    DeployRecord,
+    Failure,
+    Newest,
+    PreviewRecord,
+    PreviewState,
+    Revision,
+)
+from provider.store.records import Reducer
+
+TORN_DOWN = ""
+"""What stands in `newest.deploy_id` when the last accepted change is a teardown."""
+
+
+def still_newest(preview: PreviewRecord | None, deploy: DeployRecord) -> bool:
+    """Whether the deploy is what the preview shall become; one that joined another is not."""
+    return preview is not None and preview.newest.deploy_id == deploy.deploy_id
+
+
+def joins(preview: PreviewRecord, deploy: DeployRecord) -> str | None:
+    """After `admitted`: the id of the running deploy whose outcome this deploy shares, or None."""
+    return None if still_newest(preview, deploy) else preview.newest.deploy_id
+
+
+def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> Reducer:
+    """Make the deploy the preview's newest, or join the one under way that does the same (see `joins`).
+
+    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it.
+    Raises `slug_taken`, `superseded`, or `cancelled` when a later teardown was accepted.
+    """
+    order = _order(deploy)
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        if record is None:
+            return _fresh(deploy, url, inputs, now, generation=1)
+        _same_owner(record, deploy)
+        if record.newest.order == order or still_newest(record, deploy):
+            return record
+        _not_older(record, order)
+        if record.removed_at is not None:
+            return _fresh(deploy, url, inputs, now, generation=record.generation + 1)
+        if _under_way(record, inputs):
+            return _with(record, newest=record.newest.model_copy(update={"order": order}))
+        # A teardown that was begun takes away what ran, so there is nothing to go back to.
+        nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
+        return _with(record, **_wishes(deploy, url, inputs, now), generation=record.generation + 1, **nothing)
+
+    return reduce
+
+
+def deploying(deploy: DeployRecord, revision: Revision) -> Reducer:
+    """The revision is being applied. Raises `superseded` or `cancelled`."""
+    return lambda record: _with(_newest(record, deploy), current=revision)
+
+
+def image_built(deploy: DeployRecord, image: BuiltImage) -> Reducer:
+    """Remember a digest, whatever becomes of its deploy: the build need not be repeated."""
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _existing(record, deploy.slug)
+        if present.removed_at is not None or not _owns(present, deploy):
+            return present
+        return _with(present, images=_remembered(present, image))
+
+    return reduce
+
+
+def succeeded(deploy: DeployRecord, revision: Revision, image: BuiltImage | None = None) -> Reducer:
+    """The revision serves and is verified. Raises `superseded` or `cancelled`."""
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _newest(record, deploy)
+        return _with(
+            present,
+            state=PreviewState.READY,
+            current=revision,
+            last_good=revision,
+            failure=None,
+            images=_remembered(present, image) if image else present.images,
+        )
+
+    return reduce
+
+
+def failed(deploy: DeployRecord, failure: Failure) -> Reducer:
+    """The deploy failed: the last good serves again; a failed first one is kept to look at.
+
+    The record stays as it is when something newer was accepted: its state is that one's.
+    """
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _existing(record, deploy.slug)
+        if not still_newest(present, deploy):
+            return present
+        good = present.last_good
+        return _with(
+            present,
+            state=PreviewState.DEGRADED if good else PreviewState.FAILED,
+            current=good or present.current,
+            failure=failure,
+        )
+
+    return reduce
+
+
+def removing(order: int, now: datetime) -> Reducer:
+    """A teardown with that order was accepted. Raises `not_found` without a record, or `superseded`."""
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _existing(record)
+        if present.newest.order == order:
+            return present
+        _not_older(present, order)
+        return _with(
+            present,
+            state=PreviewState.REMOVING,
+            newest=Newest(order=order, deploy_id=TORN_DOWN),
+            last_access=max(present.last_access, now),
+        )
+
+    return reduce
+
+
+def removed(order: int, now: datetime) -> Reducer:
+    """The teardown is done: a tombstone that keeps order and generation, unless something newer was accepted."""
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _existing(record)
+        if present.newest.order != order or present.newest.deploy_id != TORN_DOWN or present.removed_at is not None:
+            return present
+        return PreviewRecord(
+            platform_id=present.platform_id,
+            slug=present.slug,
+            repo_full_name=present.repo_full_name,
+            branch=present.branch,
+            url=present.url,
+            state=PreviewState.REMOVING,
+            generation=present.generation,
+            newest=present.newest,
+            last_access=present.last_access,
+            created_at=present.created_at,
+            updated_at=present.updated_at,
+            removed_at=now,
+        )
+
+    return reduce
+
+
+def touched(now: datetime) -> Reducer:
+    """Somebody used the preview."""
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _existing(record)
+        return _with(present, last_access=max(present.last_access, now))
+
+    return reduce
+
+
+# ---------------------------------------------------------------------------------- parts
+
+
+def _with(record: PreviewRecord, **changes: object) -> PreviewRecord:
+    return record.model_copy(update=changes)
+
+
+def _order(deploy: DeployRecord) -> int:
+    if deploy.order is None:
+        raise ValueError(f"deploy {deploy.deploy_id} has no order: it was not created in the store")
+    return deploy.order
+
+
+def _wishes(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> dict[str, object]:
+    """What a newly admitted deploy says about the preview."""
+    return {
+        "branch": deploy.request.branch,
+        "url": url,
+        "state": PreviewState.PROVISIONING,
+        "newest": Newest(order=_order(deploy), deploy_id=deploy.deploy_id, inputs=inputs),
+        "failure": None,
+        "alias_hosts": deploy.request.alias_hosts,
+        "session_id": deploy.request.session_id,
+        "ttl_seconds": deploy.request.ttl_seconds,
+        "last_access": now,
+    }
+
+
+def _fresh(deploy: DeployRecord, url: str, inputs: str, now: datetime, generation: int) -> PreviewRecord:
+    if deploy.slug is None:
+        raise ValueError(f"deploy {deploy.deploy_id} has no slug yet")
+    return PreviewRecord.model_validate(
+        _wishes(deploy, url, inputs, now)
+        | {
+            "platform_id": deploy.platform_id,
+            "slug": deploy.slug,
+            "repo_full_name": deploy.request.repo_full_name,
+            "generation": generation,
+            "created_at": now,
+            "updated_at": now,
+        }
+    )
+
+
+def _under_way(record: PreviewRecord, inputs: str) -> bool:
+    same = record.newest.inputs == inputs and record.newest.deploy_id != TORN_DOWN
+    return same and record.state is PreviewState.PROVISIONING and record.failure is None
+
+
+def _owns(record: PreviewRecord, deploy: DeployRecord) -> bool:
+    # Git hosts take a repository's name in any case; one in another case is the same one.
+    return record.repo_full_name.casefold() == deploy.request.repo_full_name.casefold()
+
+
+def _same_owner(record: PreviewRecord, deploy: DeployRecord) -> None:
+    if record.removed_at is None and not _owns(record, deploy):
+        raise Permanent(
+            Code.SLUG_TAKEN,
+            f"The preview {record.slug!r} belongs to {record.repo_full_name}.",
+            reason="OtherRepository",
+            hint="Choose another metadata.name in .x1agent/preview.yaml, or tear that preview down.",
+        )
+
+
+def _not_older(record: PreviewRecord, order: int) -> None:
+    if order < record.newest.order:
+        raise _overtaken(record)
+
+
+def _overtaken(record: PreviewRecord) -> Permanent:
+    if record.newest.deploy_id == TORN_DOWN:
+        return Permanent(Code.CANCELLED, f"The preview {record.slug!r} was torn down.", reason="TornDown")
+    return Permanent(
+        Code.SUPERSEDED,
+        f"The deploy {record.newest.deploy_id} of {record.slug!r} was accepted later.",
+        reason="NewerDeploy",
+    )
+
+
+def _existing(record: PreviewRecord | None, slug: str | None = None) -> PreviewRecord:
+    if record is None:
+        name = f" {slug!r}" if slug else ""
+        raise Permanent(Code.NOT_FOUND, f"There is no preview{name}.", reason="PreviewNotFound")
+    return record
+
+
+def _newest(record: PreviewRecord | None, deploy: DeployRecord) -> PreviewRecord:
+    present = _existing(record, deploy.slug)
+    if not still_newest(present, deploy):
+        raise _overtaken(present)
+    return present
+
+
+def _remembered(record: PreviewRecord, image: BuiltImage) -> tuple[BuiltImage, ...]:
+    others = tuple(known for known in record.images if known.build_inputs != image.build_inputs)
+    return (image, *others)[:IMAGES_KEPT]
