@@ -116,7 +116,12 @@ class Actor:
     async def list_previews(self, incoming: Incoming) -> Answer:
         """A page of previews, by slug."""
         asked = requests.list_request(incoming.body)
-        wanted = {"repo_full_name": asked.repo, "branch": asked.branch, "session_id": asked.session_id, "state": asked.state}
+        wanted = {
+            "repo_full_name": asked.repo,
+            "branch": asked.branch,
+            "session_id": asked.session_id,
+            "state": asked.state,
+        }
         matching = [
             preview
             for preview in await self._ctx.store.previews()

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     container_host: str = Field(
         "unix:///run/podman/podman.sock", description="Socket of the container engine's service."
     )
+    containers_conf: Path | None = Field(None, description="Podman's own variable; given to builds.")
+    containers_storage_conf: Path | None = Field(None, description="Podman's own variable; given to builds.")
+    containers_registries_conf: Path | None = Field(None, description="Podman's own variable; given to builds.")
     caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
     caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
 

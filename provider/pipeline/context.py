@@ -21,11 +21,11 @@ Emit = Callable[[DeployRecord, EventType, Mapping[str, Any]], None]
 class Reporter(Protocol):
     """How answers and messages leave; the bus fulfils it, the pipeline knows no more of it."""
 
-    async def deliver(self, reply: str, payload: bytes, deadline: datetime) -> bool:
+    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
         """Repeat an answer until somebody takes it (True) or the deadline passes (False)."""
 
-    async def tell_session(self, session_id: str, text: str, event_id: str) -> None:
-        """Tell a session something."""
+    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+        """Tell a session something, in the background."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ This is the step that always runs, whatever happened before.
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Callable
+from typing import Any
 
 from provider.errors import PreviewError
-from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Revision, now
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Revision, Waiter, now
 from provider.pipeline import report
 from provider.pipeline.context import Context
 from provider.store import reducers
@@ -35,11 +36,11 @@ async def settle(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tupl
     return final, tuple(revision for revision in revisions if revision is not None)
 
 
-def _reducer(record: DeployRecord) -> reducers.Reducer:
+def _reducer(record: DeployRecord) -> Callable[[PreviewRecord | None], PreviewRecord]:
     if record.failure is not None:
-        return reducers.failed(record, record.failure, now())
+        return reducers.failed(record, record.failure)
     assert record.revision is not None, "a deploy without a failure has a revision"
-    return reducers.succeeded(record, record.revision, now())
+    return reducers.succeeded(record, record.revision)
 
 
 def _report(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> Report:
@@ -54,11 +55,10 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
     final = record.report
     assert final is not None, "settle comes first"
     ctx.emit(record, EventType.STATE, {"ok": final.ok, "code": final.code, "url": final.url})
-    payload = json.dumps(final.wire()).encode()
-    request = record.request
-    told = _tell_session(ctx, record, final) if request.notify and request.session_id else asyncio.sleep(0)
-    answers = [_answer(ctx, payload, index, record) for index in range(len(record.waiters))]
-    taken, _ = await asyncio.gather(asyncio.gather(*answers), told)
+    if record.request.notify and record.request.session_id:
+        _tell_session(ctx, record, final)
+    body = final.wire()
+    taken = await asyncio.gather(*(_answer(ctx, body, waiter) for waiter in record.waiters))
     waiters = tuple(
         waiter.model_copy(update={"answered": waiter.answered or done})
         for waiter, done in zip(record.waiters, taken, strict=True)
@@ -66,17 +66,14 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
     return record.model_copy(update={"waiters": waiters, "finished_at": now()})
 
 
-async def _answer(ctx: Context, payload: bytes, index: int, record: DeployRecord) -> bool:
+async def _answer(ctx: Context, body: dict[str, Any], waiter: Waiter) -> bool:
     """Whether nothing is left to do for this waiter: it took the answer, or its time is over."""
-    waiter = record.waiters[index]
     if not waiter.answered:
-        await ctx.reporter.deliver(waiter.reply, payload, waiter.deadline)
+        await ctx.reporter.deliver(waiter.reply, body, waiter.deadline)
     return True
 
 
-async def _tell_session(ctx: Context, record: DeployRecord, final: Report) -> None:
+def _tell_session(ctx: Context, record: DeployRecord, final: Report) -> None:
     request = record.request
     text = report.session_text(final, request.repo_full_name, request.branch)
-    await ctx.reporter.tell_session(
-        str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}"
-    )
+    ctx.reporter.tell_session(str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}")

@@ -6,7 +6,6 @@ from provider import names, render
 from provider.models import DeployRecord, Revision, now
 from provider.pipeline.context import Context
 
-
 DRY_DIGEST = "sha256:" + "0" * 64
 """Stands for a digest that is not known yet."""
 

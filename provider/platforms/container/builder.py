@@ -285,12 +285,13 @@ def main(folder: Path) -> None:
     """Detach, build, and leave the result where the provider (this one or the next) finds it."""
     alive = (folder / "alive").open("a+")
     fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if os.fork():
-        os._exit(0)  # the lock stays with the child
+    if child := os.fork():
+        # Written before we end, so that whoever started us can find the child at once; the lock stays with it.
+        alive.truncate(0)
+        alive.write(str(child))
+        alive.flush()
+        os._exit(0)
     os.setsid()
-    alive.truncate(0)
-    alive.write(str(os.getpid()))
-    alive.flush()
     with (folder / "log").open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

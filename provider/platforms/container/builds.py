@@ -92,7 +92,19 @@ class Builds:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        await _launch(folder)
+        await _launch(folder, self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        """What Podman needs, and nothing of ours: no credentials, and no CONTAINER_HOST, which makes it a client."""
+        variables = {
+            "PATH": os.defpath + ":/usr/sbin:/sbin",
+            "HOME": str(self._settings.state_dir),
+            "LC_ALL": "C.UTF-8",
+        }
+        for name in ("containers_conf", "containers_storage_conf", "containers_registries_conf"):
+            if (value := getattr(self._settings, name)) is not None:
+                variables[name.upper()] = str(value)
+        return variables
 
     def _plan(self, plan: BuildPlan, dockerfile_text: str) -> dict[str, Any]:
         images = dockerfile.base_images(dockerfile_text, plan.args)
@@ -162,12 +174,12 @@ def _misplaced(field: str, value: str, reason: str) -> Permanent:
     )
 
 
-async def _launch(folder: Path) -> None:
+async def _launch(folder: Path, environment: dict[str, str]) -> None:
     """Start the builder; it detaches, so the process that we wait for ends at once."""
     with (folder / "start.log").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", builder.__file__, str(folder),
-            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment,
         )  # fmt: skip
         code = await process.wait()
     if code:

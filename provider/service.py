@@ -1,0 +1,220 @@
+"""The composition root: connect, construct, run, resume, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import structlog
+from nats.aio.client import Client
+
+from provider import logs
+from provider.actor import Actor
+from provider.bus.connection import connect, has_jetstream
+from provider.bus.endpoints import Endpoints
+from provider.bus.events import EventPublisher
+from provider.bus.replies import deliver, encode
+from provider.bus.subjects import Subjects
+from provider.errors import PreviewError, Temporary
+from provider.health import HealthServer
+from provider.models import DeployRecord, Event, EventType, Owner, now
+from provider.pipeline.context import Context
+from provider.pipeline.intake import Intake
+from provider.pipeline.runner import Runner
+from provider.platforms.base import PartStatus, Platform
+from provider.platforms.container.platform import ContainerPlatform
+from provider.settings import Settings
+from provider.source import Credentials, Source
+from provider.store import Store, memory_store, open_store, payload_limit
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+HOUSEKEEPING_SECONDS = 600.0
+TOMBSTONE_AGE = timedelta(hours=1)
+DRAIN_SECONDS = 5.0
+MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
+
+
+async def serve(settings: Settings) -> int:
+    """Run a provider until SIGTERM or SIGINT; returns the process's exit code (0: ended as asked)."""
+    logs.configure(settings)
+    stop = asyncio.Event()
+    ended: list[str] = []
+
+    def closed() -> None:
+        ended.append("the bus connection was closed for good")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        nc = await connect(settings, closed)
+        stack.push_async_callback(nc.close)
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        provider = await Provider.build(settings, nc, http)
+        stack.push_async_callback(provider.close)
+        await provider.start()
+        await stop.wait()
+        log.info("provider.stopping", why=ended or "asked to")
+        unexpected = bool(ended)
+    return 1 if unexpected else 0
+
+
+async def parts(settings: Settings) -> list[PartStatus]:
+    """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        platform = ContainerPlatform(settings=settings, http=http)
+        try:
+            return await platform.parts()
+        finally:
+            await platform.close()
+
+
+class Reporter:
+    """Answers and session messages leave by the bus."""
+
+    def __init__(self, nc: Client, events: EventPublisher) -> None:
+        self._nc = nc
+        self._events = events
+
+    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
+        """See `pipeline.context.Reporter`."""
+        return await deliver(self._nc, reply, encode(body, payload_limit(self._nc)), deadline)
+
+    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+        """See `pipeline.context.Reporter`."""
+        self._events.tell_session(session_id, text, event_id)
+
+
+class Provider:
+    """One running provider: its parts, wired."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        nc: Client,
+        platform: Platform,
+        source: Source,
+        store: Store,
+        jetstream: bool,
+        owner: Owner,
+    ) -> None:
+        self._settings = settings
+        self._jetstream = jetstream
+        self._owner = owner
+        self._store = store
+        self._platform = platform
+        subjects = Subjects(settings.subject_prefix)
+        self._events = EventPublisher(nc, subjects, jetstream=jetstream)
+        ctx = Context(
+            settings=settings,
+            platform=platform,
+            source=source,
+            store=store,
+            reporter=Reporter(nc, self._events),
+            emit=self._emit,
+        )
+        self._runner = Runner(ctx)
+        actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
+        self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._health = HealthServer(settings.http_address, self._parts)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
+        """Construct every part from the settings."""
+        jetstream = await has_jetstream(nc)
+        if jetstream:
+            store = await open_store(nc, Subjects(settings.subject_prefix).bucket_prefix, settings.platform_id)
+        else:
+            log.warning("store.memory_only", detail=MEMORY_ONLY)
+            store = memory_store(settings.platform_id)
+        instance = uuid.uuid4().hex[:12]
+        return cls(
+            settings=settings,
+            nc=nc,
+            platform=ContainerPlatform(settings=settings, http=http),
+            source=Source(settings=settings, credentials=Credentials(settings=settings, http=http)),
+            store=store,
+            jetstream=jetstream,
+            owner=Owner(instance=instance, epoch=await store.register(instance)),
+        )
+
+    async def start(self) -> None:
+        """Bring up what serves, go on with unfinished deploys, then take requests."""
+        self._events.start()
+        previews = await self._store.previews()
+        await self._platform.start({one.slug: one.last_good for one in previews if one.last_good is not None})
+        self._tasks = [
+            asyncio.create_task(self._watch_previews(), name="watch previews"),
+            asyncio.create_task(self._heartbeat(), name="heartbeat"),
+            asyncio.create_task(self._housekeeping(), name="housekeeping"),
+        ]
+        await self._resume()
+        await self._endpoints.start()
+        address = await self._health.start()
+        log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
+
+    async def close(self) -> None:
+        """Take no more requests, leave what is under way to the next process, say what is still to be said."""
+        await self._endpoints.close(DRAIN_SECONDS)
+        await self._runner.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._health.close()
+        await self._platform.close()
+        await self._events.close()
+
+    async def _resume(self) -> None:
+        """Unfinished deploys are this process's now; on one machine the platform's lock says so."""
+        for record in await self._store.unfinished_deploys():
+            log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)
+            taken = record.model_copy(update={"owner": self._owner})
+            await self._store.save_deploy(taken)
+            self._runner.start(taken)
+
+    async def _watch_previews(self) -> None:
+        """Deploys that are not a preview's newest any more end, whoever changed it."""
+        async for preview in self._store.watch_previews():
+            self._runner.on_preview(preview)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with contextlib.suppress(Temporary):  # the next beat tries again
+                await self._store.heartbeat(self._owner.instance)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            try:
+                await self._store.purge_removed(TOMBSTONE_AGE)
+            except PreviewError as error:
+                log.warning("housekeeping.failed", error=str(error))
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _parts(self) -> list[PartStatus]:
+        bus = PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY)
+        return [bus, *await self._platform.parts()]
+
+    def _emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
+        self._events.publish(
+            Event(
+                event_id=uuid.uuid4().hex,
+                slug=record.slug,
+                deploy_id=record.answer_id,
+                at=now(),
+                type=kind,
+                phase=record.phase,
+                data=data,
+            )
+        )
