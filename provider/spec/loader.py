@@ -142,8 +142,10 @@ def _near(error: ErrorDetails, path: Path) -> str | None:
     if path[-1] != "from":
         return None
     word, colon, name = value.partition(":")
-    known = nearest(word, ("secret", "dep")) if colon else None
-    return f"{known}:{name}" if known and known != word else nearest(value, grammar.FROM_FORMS)
+    if not colon:
+        return nearest(value, grammar.FROM_FORMS)
+    known = nearest(word, ("secret", "dep"))
+    return f"{known}:{name}" if known and re.fullmatch(grammar.FROM, f"{known}:{name}") else None
 
 
 def _in_order(problems: list[Problem], document: Document) -> list[Problem]:

@@ -14,7 +14,7 @@ LONGEST = "a" + "b" * 62
 SHA = "0123456789abcdef0123456789abcdef01234567"
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
-slugs = st.from_regex(r"\A[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+slugs = st.just("a") | st.text("ab0-", max_size=61).map(lambda middle: f"a{middle}z")
 long_slugs = st.text("ab-", min_size=1, max_size=12).map(lambda tail: "a" + "b" * 49 + tail + "z")
 shas = st.text("0123456789abcdef", min_size=40, max_size=40)
 

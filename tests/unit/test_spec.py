@@ -578,8 +578,8 @@ def mapping(
     return st.fixed_dictionaries(required, optional=optional or {})
 
 
-slugs = st.from_regex(r"\A[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-env_names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,20}\Z")
+slugs = st.text("ab0-", max_size=61).map(lambda middle: f"a{middle}z")
+env_names = st.text("aB0_", max_size=20).map(lambda rest: f"_{rest}")
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=50)
 sources = st.sampled_from(["secret:TOKEN", "preview.self_url", "preview.share_base_url"])
 env_entries = st.one_of(
@@ -618,7 +618,7 @@ valid_specs = mapping(
 )
 
 
-@quick
+@settings(quick, max_examples=40)
 @given(valid_specs)
 def test_a_valid_spec_round_trips(data: dict[str, Any]) -> None:
     loaded = spec.load(yaml.safe_dump(data), strict=True)
