@@ -161,10 +161,19 @@ def test_a_wrong_setting_names_its_variable(run: Run, monkeypatch: pytest.Monkey
     assert "PUBLIC_PORT='70000'" in err
 
 
-def test_no_bus_ends_with_5(run: Run) -> None:
-    code, out, err = run("status", "my-app", "--nats-url", "nope://x")
+@pytest.mark.parametrize("url", ["nope://me:hunter2@x", "nats://me:hunter2@x:port", "nats://[me:hunter2@x"])
+def test_an_unusable_url_ends_with_5(run: Run, url: str) -> None:
+    code, out, err = run("status", "my-app", "--nats-url", url)
+    assert "hunter2" not in err
     assert (code, out) == (5, "")
     assert "--nats-url, NATS_URL" in err
+
+
+def test_a_tls_file_that_is_not_there_names_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_CA_FILE", "/nope.pem")
+    code, _, err = run("status", "my-app")
+    assert code == 5
+    assert "NATS_CA_FILE" in err
 
 
 def test_a_bug_is_one_line_and_a_traceback_only_with_debug(run: Run, tmp_path: Path) -> None:
