@@ -21,14 +21,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
@@ -46,6 +47,7 @@ QUICK_TIMEOUT = 30.0
 TEARDOWN_TIMEOUT = 120.0
 _HEADERS_ROOM = 64 * 1024
 _NOBODY_PAUSE = 0.25
+_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
 class ClientError(Exception):
@@ -224,6 +226,24 @@ _Mail = asyncio.Queue[Msg | BusUnreachable | None]
 """What one request waits for: a message, the end of the connection, or (None) its return."""
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What one request has seen of the provider so far."""
+
+    taken: bool = False
+    alone_since: float | None = None
+
+    def nothing(self, *, connected: bool) -> None:
+        """Nobody refused the request, so a provider has it: from now on an absent one is one that restarts."""
+        self.taken = self.taken or connected
+        self.alone_since = None
+
+    def nobody(self) -> float:
+        """The server said that nobody listens; returns for how many seconds it has been saying so."""
+        self.alone_since = self.alone_since or time.monotonic()
+        return time.monotonic() - self.alone_since
+
+
 class PreviewClient:
     """Asks a provider over one NATS connection. Made by `connect`; safe for concurrent calls.
 
@@ -273,7 +293,9 @@ class PreviewClient:
             await client._open(url, _tls(settings), credentials_file, connect_seconds)
             yield client
         finally:
-            await client._nats.close()
+            # The library asserts that it began to connect; with an unusable URL or TLS file it did not.
+            with contextlib.suppress(AssertionError):
+                await client._nats.close()
 
     @property
     def nats(self) -> Nats:
@@ -405,6 +427,7 @@ class PreviewClient:
                 event = _event(message.data)
                 if event and (deploy_id is None or event.deploy_id == deploy_id):
                     yield event
+            raise BusUnreachable("the connection to NATS is closed")
         finally:
             await self._unsubscribe(subscription)
 
@@ -414,39 +437,49 @@ class PreviewClient:
         self, name: str, body: dict[str, Any], kind: type[AnswerT], timeout: float, *, repeat: bool = True
     ) -> AnswerT:
         """Ask until an answer came or `timeout` seconds passed; `repeat=False`: once a provider has it, only wait."""
-        subject, payload = self._subjects.request(name), self._payload(body)
+        subject, payload, seen = self._subjects.request(name), self._payload(body), _Seen()
         try:
             async with asyncio.timeout(timeout), self._inbox() as (inbox, mail):
-                message = await self._exchange(subject, payload, inbox, mail, repeat=repeat)
+                message = await self._exchange(subject, payload, inbox, mail, seen, repeat=repeat)
         except TimeoutError:
-            state = "" if self._nats.is_connected else "; the connection to NATS is down"
-            raise TimedOut(f"no answer from {subject} within {timeout:g} s{state}", body.get("deploy_id")) from None
+            raise self._too_late(subject, timeout, body.get("deploy_id"), seen) from None
         except (NatsError, OSError) as error:
             raise BusUnreachable(f"the connection to NATS failed: {error!r}") from error
         return kind.read(_decode(message, subject))
 
-    async def _exchange(self, subject: str, payload: bytes, inbox: str, mail: _Mail, *, repeat: bool) -> Msg:
+    async def _exchange(
+        self, subject: str, payload: bytes, inbox: str, mail: _Mail, seen: _Seen, *, repeat: bool
+    ) -> Msg:
         """Publish, and again where that is needed, until the first message that is an answer."""
-        send, taken, alone_since = True, False, None
+        send = True
         while True:
             if send:
                 await self._nats.publish(subject, payload, reply=inbox)
             message = await _next(mail, self._repeat_seconds)
             if message is None:
-                # Nobody refused it, so a provider has it: from now on an absent one is one that restarts.
-                taken, send = taken or self._nats.is_connected, repeat
+                seen.nothing(connected=self._nats.is_connected)
+                send = repeat
             elif isinstance(message, BusUnreachable):
+                # What NATS forbids of something else (another request, the events) is not this one's problem.
                 if self._nats.is_closed or subject in str(message) or inbox in str(message):
                     raise message
                 send = False
             elif not _nobody_there(message):
                 return message
             else:
-                alone_since = alone_since or time.monotonic()
-                if not taken and time.monotonic() - alone_since >= self._patience:
+                if seen.nobody() >= self._patience and not seen.taken:
                     raise NoProvider(f"no provider listens on {subject}")
                 await asyncio.sleep(_NOBODY_PAUSE)
                 send = True
+
+    def _too_late(self, subject: str, timeout: float, deploy_id: str | None, seen: _Seen) -> ClientError:
+        """What to say at the end of `timeout`."""
+        if seen.alone_since is not None and not seen.taken:
+            return NoProvider(f"no provider listens on {subject}")
+        state = "; no provider listens there any more" if seen.alone_since is not None else ""
+        if not self._nats.is_connected:
+            state = "; the connection to NATS is down"
+        return TimedOut(f"no answer from {subject} within {timeout:g} s{state}", deploy_id)
 
     @contextlib.asynccontextmanager
     async def _inbox(self) -> AsyncIterator[tuple[str, _Mail]]:
@@ -482,6 +515,9 @@ class PreviewClient:
 
     async def _open(self, url: str, tls: ssl.SSLContext | None, credentials_file: Path | None, seconds: float) -> None:
         """Connect within `seconds`: the library itself tries forever, also with wrong credentials."""
+        servers = [part.strip() for part in url.split(",")]
+        if any("://" in part and part.partition("://")[0] not in _SCHEMES for part in servers):
+            raise BusUnreachable(f"{shown_url(url)} is not a NATS URL: it begins with none of {', '.join(_SCHEMES)}")
         problems: list[Exception] = []
 
         async def failed(error: Exception) -> None:
@@ -501,7 +537,7 @@ class PreviewClient:
         try:
             async with asyncio.timeout(seconds):
                 await self._nats.connect(
-                    servers=[part.strip() for part in url.split(",")],
+                    servers=servers,
                     name="preview-client",
                     error_cb=failed,
                     reconnected_cb=reconnected,
@@ -565,8 +601,8 @@ def new_deploy_id() -> str:
 
 def shown_url(url: str) -> str:
     """The NATS URL as it may be shown: without user, password or token."""
-    parts = (part.strip() for part in url.split(","))
-    return ",".join(part.replace(f"{urlsplit(part).netloc.rpartition('@')[0]}@", "") for part in parts)
+    # No URL parser: this is for showing what may be no URL at all.
+    return ",".join(re.sub(r"^([a-z]+://)?.*@", r"\1", part.strip()) for part in url.split(","))
 
 
 def _absent(value: object) -> bool:

@@ -50,14 +50,15 @@ def doctor(
 
 
 async def _parts(settings: Settings) -> list[PartStatus]:
-    """The bus and who listens on it, seen from here, and the parts that the platform itself names."""
+    """The bus, and the parts that the composition root names for the platform."""
     from provider.service import parts
 
-    bus, platform = await asyncio.gather(_bus_parts(settings), parts(settings))
+    bus, platform = await asyncio.gather(bus_parts(settings), parts(settings))
     return [*bus, *platform]
 
 
-async def _bus_parts(settings: Settings) -> list[PartStatus]:
+async def bus_parts(settings: Settings) -> list[PartStatus]:
+    """NATS, its JetStream, and whether a provider listens, as seen from here."""
     from provider.client import BusUnreachable, PreviewClient, shown_url
     from provider.platforms.base import PartStatus
 
@@ -76,13 +77,12 @@ async def _bus_parts(settings: Settings) -> list[PartStatus]:
 
 async def _jetstream_part(nats: Nats) -> PartStatus:
     from nats.errors import Error
-    from nats.js.errors import Error as JetStreamError
 
     from provider.platforms.base import PartStatus
 
     try:
         await nats.jetstream(timeout=2).account_info()
-    except (Error, JetStreamError) as error:
+    except Error as error:
         detail = f"records would be in memory only ({type(error).__name__})"
         return PartStatus("jetstream", False, detail, "start nats-server with -js, or enable it for this account")
     return PartStatus("jetstream", True, "records survive a restart")

@@ -1,6 +1,7 @@
 """A deploy's progress while it is waited for: live on a terminal, else a plain line per step. All on stderr.
 
-Progress is a courtesy: it shows the events that arrive, and the answer does not depend on it.
+Progress is a courtesy: it shows the events that arrive, and the answer does not depend on it. Warnings are not
+shown here, because the answer has them all.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def progress(environ: Mapping[str, str]) -> Iterator[OnEvent]:
 
 
 class Plain:
-    """A line as a phase starts and ends, and per warning."""
+    """A line as a phase starts and ends."""
 
     def __init__(self) -> None:
         self._times = _Times()
@@ -49,7 +50,7 @@ class Plain:
             return f"{phase}: started"
         if event.type == "phase.finished":
             return f"{phase}: finished{self._times.taken(event, ' in ')}"
-        return f"warning: {text_of(event)}" if event.type == "warning" else ""
+        return ""
 
 
 @contextmanager
@@ -69,8 +70,6 @@ def _live() -> Iterator[OnEvent]:
                 status.update(Text(phase))
             elif event.type == "phase.finished":
                 console.print(Text(f"{phase:<9}{times.taken(event, '')}"))
-            elif event.type == "warning":
-                console.print(Text(f"warning: {text_of(event)}", style="yellow"))
             elif event.type == "log":
                 room = max(console.width - len(phase) - 6, 10)
                 status.update(Text(f"{phase}  {text_of(event)[:room]}", no_wrap=True))
@@ -97,7 +96,7 @@ class _Times:
 
 
 def text_of(event: Event) -> str:
-    """The text of a log or warning event; of several lines the last."""
+    """The text of a log event; of several lines the last."""
     for key in _TEXT_KEYS:
         value = event.data.get(key)
         if isinstance(value, list) and value:

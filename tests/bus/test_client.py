@@ -20,6 +20,7 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
+from provider.cli.operate import bus_parts
 from provider.client import (
     BadAnswer,
     BusUnreachable,
@@ -29,6 +30,7 @@ from provider.client import (
     PreviewFailed,
     TimedOut,
 )
+from provider.settings import Settings
 
 PREFIX = "x1.provider.preview"
 SUCCESS = {
@@ -252,6 +254,17 @@ async def deliver(connection: Nats, inbox: str, answer: dict[str, Any]) -> None:
         return
 
 
+async def test_a_provider_that_restarts_meanwhile_is_waited_for_beyond_the_patience(server: Server) -> None:
+    async with client(server, provider_patience=0, repeat_seconds=0.1) as preview:
+        async with provider(server, None) as first:
+            waiting = asyncio.create_task(preview.deploy("acme/shop", "main", deploy_id="d-1"))
+            await first.arrived.get()
+            await first.arrived.get()
+        async with provider(server, SUCCESS) as second:
+            assert (await waiting).slug == "shop"
+    assert {request["deploy_id"] for request in first.requests + second.requests} == {"d-1"}
+
+
 async def test_a_timeout_names_the_deploy(server: Server) -> None:
     async with provider(server, None), client(server, repeat_seconds=0.1) as preview:
         with pytest.raises(TimedOut, match=r"no answer from .* within 0.4 s") as caught:
@@ -443,21 +456,38 @@ async def test_ctrl_c_ends_the_waiting_and_says_that_the_deploy_goes_on(server: 
     assert "Traceback" not in err.decode()
 
 
-async def test_no_provider_and_no_bus_end_with_5(server: Server) -> None:
-    ended, _, err = await cli(server, "status", "shop", "--timeout", "0.5")
-    assert (ended, "preview" in err) == (5, True)
+async def test_no_provider_and_no_answer_end_with_5(server: Server) -> None:
     async with provider(server, None):
-        ended, _, err = await cli(server, "deploy", "acme/shop", "-b", "main", "--timeout", "0.5", "--deploy-id", "d-2")
-    assert (ended, "preview status --deploy-id d-2" in err) == (5, True)
+        nobody, nothing = await asyncio.gather(
+            cli(server, "status", "shop", "--timeout", "0.5", "--prefix", "x1.other"),
+            cli(server, "deploy", "acme/shop", "-b", "main", "--timeout", "0.5", "--deploy-id", "d-2"),
+        )
+    assert (nobody[0], "no provider listens on x1.other.status" in nobody[2]) == (5, True)
+    assert (nothing[0], "preview status --deploy-id d-2" in nothing[2]) == (5, True)
 
 
 async def test_list_and_teardown_print_plain_text(server: Server) -> None:
     preview = {"slug": "shop", "state": "ready", "repo_full_name": "acme/shop", "branch": "ma\x1b[2Jin", "url": "u"}
-    async with provider(server, {"ok": True, "previews": [preview]}):
-        _, out, _ = await cli(server, "list", "--state", "ready")
-    header, row = out.splitlines()
+    async with provider(server, {"ok": True, "previews": [preview], "slug": "shop", "deleted": ["ingress/shop"]}):
+        listed, torn_down = await asyncio.gather(
+            cli(server, "list", "--state", "ready"), cli(server, "teardown", "shop")
+        )
+    header, row = listed[1].splitlines()
     assert header.split() == ["SLUG", "STATE", "REPOSITORY", "BRANCH", "COMMIT", "URL"]
     assert row.split() == ["shop", "ready", "acme/shop", "main", "-", "u"]
-    async with provider(server, {"ok": True, "slug": "shop", "deleted": ["ingress/shop"]}):
-        ended, out, _ = await cli(server, "teardown", "shop")
-    assert (ended, out) == (0, "Removed shop\n  ingress/shop\n")
+    assert torn_down == (0, "Removed shop\n  ingress/shop\n", "")
+
+
+async def test_the_doctor_sees_bus_and_provider(server: Server) -> None:
+    settings = Settings(nats_url=server.url, subject_prefix=PREFIX)
+    async with provider(server, FAILURE):
+        assert [(part.name, part.ok) for part in await bus_parts(settings)] == [
+            ("nats", True),
+            ("jetstream", True),
+            ("provider", True),
+        ]
+    alone = (await bus_parts(settings))[-1]
+    assert (alone.name, alone.ok, alone.hint) == ("provider", False, "start one: preview serve")
+    gone = await bus_parts(Settings(nats_url="nope://me:pw@h"))
+    assert [(part.name, part.ok) for part in gone] == [("nats", False)]
+    assert "pw" not in gone[0].detail
