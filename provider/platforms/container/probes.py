@@ -33,6 +33,7 @@ class Prober:
     """
 
     def __init__(self, address: str, work: Workload) -> None:
+        self._address = address
         self._base = f"http://{address}:{work.port}"
         self._work = work
         self.last = "not asked yet"
@@ -67,6 +68,8 @@ class Prober:
         )
 
     async def _ask(self, client: httpx.AsyncClient, probe: Probe) -> bool:
+        if probe.path is None:
+            return await self._connects(probe)
         try:
             async with asyncio.timeout(probe.timeout), client.stream("GET", probe.path) as answer:
                 self.last = f"GET {probe.path} answered {answer.status_code}"
@@ -76,6 +79,17 @@ class Prober:
         except httpx.HTTPError as error:
             self.last = f"GET {probe.path}: {error}"
         return False
+
+    async def _connects(self, probe: Probe) -> bool:
+        try:
+            async with asyncio.timeout(probe.timeout):
+                _, writer = await asyncio.open_connection(self._address, self._work.port)
+        except (TimeoutError, OSError) as error:
+            self.last = f"connecting to port {self._work.port}: {error or 'no answer'}"
+            return False
+        writer.close()
+        self.last = f"port {self._work.port} accepts connections"
+        return True
 
 
 def startup_budget(work: Workload) -> float:

@@ -24,9 +24,9 @@ PLATFORM_LABEL = LABEL_PREFIX + "platform-id"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An HTTP probe; seconds as in Kubernetes."""
+    """An HTTP probe, or with `path` None one that only connects; seconds as in Kubernetes."""
 
-    path: str
+    path: str | None
     initial_delay: float
     period: float
     timeout: float
@@ -162,7 +162,7 @@ def _environment(entries: list[dict[str, Any]], bundle: dict[str, str]) -> tuple
 
 def _probe(probe: dict[str, Any]) -> Probe:
     return Probe(
-        path=probe["httpGet"]["path"],
+        path=probe["httpGet"]["path"] if "httpGet" in probe else None,
         initial_delay=float(probe.get("initialDelaySeconds", 0)),
         period=float(probe.get("periodSeconds", 10)),
         timeout=float(probe.get("timeoutSeconds", 1)),
