@@ -193,10 +193,9 @@ class RouteTable:
             entry.unlink()
 
     def _owner(self, host: str) -> str | None:
-        try:
-            return (self.hosts / host).readlink().name
-        except FileNotFoundError:
-            return None
+        """The slug that the host leads to; a link to a preview that is gone counts as none."""
+        link = self.hosts / host
+        return link.readlink().name if link.exists() else None
 
     def _linked(self, slug: str) -> set[str]:
         """Hosts that lead to the slug: those of the newest entry, and of the others what a crash left behind."""
@@ -215,8 +214,10 @@ class RouteTable:
                 )
 
     def _link_hosts(self, route: Route, linked: set[str]) -> None:
-        for host in set(route.hosts) - linked:
-            (self.hosts / host).symlink_to(Path("..", "slugs", route.slug))
+        for host in route.hosts:
+            if self._owner(host) != route.slug:
+                (self.hosts / host).unlink(missing_ok=True)
+                (self.hosts / host).symlink_to(Path("..", "slugs", route.slug))
         for host in linked - set(route.hosts):
             (self.hosts / host).unlink()
 
