@@ -82,12 +82,10 @@ class Builds:
         return [path.parent for path in self._folder.glob("*/plan.json")] if self._folder.is_dir() else []
 
     async def _start(self, folder: Path, plan: BuildPlan) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        tree = _emptied(folder)
         try:
-            (folder / "tree").mkdir()
-            await plan.export(folder / "tree")
-            text = _checked_dockerfile(folder / "tree", plan)
+            await plan.export(tree)
+            text = _checked_dockerfile(tree, plan)
             (folder / "plan.json").write_text(json.dumps(self._plan(plan, text)))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -135,6 +133,14 @@ class Builds:
             "runtime": machine.oci_runtime(),
             "netavark": machine.netavark(),
         }
+
+
+def _emptied(folder: Path) -> Path:
+    """A fresh build folder; returns where the commit's tree goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    tree = folder / "tree"
+    tree.mkdir(parents=True)
+    return tree
 
 
 def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
