@@ -521,7 +521,9 @@ class PreviewClient:
         problems: list[Exception] = []
 
         async def failed(error: Exception) -> None:
-            problems[:] = [error]
+            # What follows a refusal (a cut connection) says less than the refusal itself.
+            if not any("authorization" in str(problem).lower() for problem in problems):
+                problems[:] = [error]
             if "permissions violation" in str(error).lower():
                 self._wake(BusUnreachable(f"NATS refuses it: {error}"))
 

@@ -260,6 +260,8 @@ async def test_a_provider_that_restarts_meanwhile_is_waited_for_beyond_the_patie
             waiting = asyncio.create_task(preview.deploy("acme/shop", "main", deploy_id="d-1"))
             await first.arrived.get()
             await first.arrived.get()
+        done, _ = await asyncio.wait({waiting}, timeout=0.5)
+        assert not done
         async with provider(server, SUCCESS) as second:
             assert (await waiting).slug == "shop"
     assert {request["deploy_id"] for request in first.requests + second.requests} == {"d-1"}
@@ -323,7 +325,7 @@ async def test_wrong_credentials_end_in_time(tmp_path: Path) -> None:
     server = Server(tmp_path, "authorization { user: me, password: right }")
     await server.start()
     with pytest.raises(BusUnreachable, match=r"(?i)authorization"):
-        async with PreviewClient.connect(nats_url=server.url, connect_seconds=1):
+        async with PreviewClient.connect(nats_url=server.url, connect_seconds=2):
             pytest.fail("connected")
     await server.stop()
 
