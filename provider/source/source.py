@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import posixpath
 import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from provider.errors import Code, InvalidRequest, Permanent, Temporary, Whose
 from provider.settings import Settings
@@ -27,24 +25,13 @@ from provider.source.cache import Cache
 from provider.source.credentials import Credentials
 from provider.source.git import Git, GitTimeout, Result, valid_branch
 from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable, valid_repo
-
-Kind = Literal["file", "dir", "symlink"]
+from provider.source.tree import Entry, Kind, entries, relative
 
 FULL_SHA = 40
 _MAX_LISTING = 64 << 20
 _ALL_HISTORY = "--depth=2147483647"
 _SHA = re.compile(r"[0-9a-f]{7,40}")
-_KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What stands at a path of a commit; `size` in bytes, 0 for a folder."""
-
-    kind: Kind
-    oid: str
-    size: int
 
 
 class Source:
@@ -106,12 +93,12 @@ class Source:
 
         Symlinks are never followed, and a submodule is nothing: its files are not in the repository.
         """
-        wanted = {path: clean for path in paths if (clean := _clean(path)) is not None}
+        wanted = {path: clean for path in paths if (clean := relative(path)) is not None}
         found = {".": Entry("dir", sha, 0)}
         if names := sorted(set(wanted.values()) - {"."}):
-            arguments = ("ls-tree", "-z", "-l", "--full-tree", sha, "--", *names)
+            arguments = ("ls-tree", "-z", "-l", "-t", "--full-tree", sha, "--", *names)
             result = await self._local(repo, sha, *arguments)
-            found |= _listing(result.out.decode(errors="surrogateescape"))
+            found |= entries(result.out.decode(errors="surrogateescape"))
         return {path: found[clean] for path, clean in wanted.items() if clean in found}
 
     async def kind(self, repo: str, sha: str, path: str) -> Kind | None:
@@ -145,6 +132,15 @@ class Source:
         with tempfile.TemporaryDirectory(prefix="index-", dir=self._folder) as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             await self._local(repo, sha, f"--work-tree={into}", "read-tree", "--reset", "-u", sha, env=index)
+
+    async def tidy(self, idle_seconds: float) -> None:
+        """Delete the caches into which nothing was fetched for that long; to be called now and then."""
+        moment = time.time() - idle_seconds
+        for path in await asyncio.to_thread(lambda: list(self._folder.glob("*"))):
+            cache = self._cached(path.name)
+            async with cache.lock:
+                if cache.idle_since(moment):
+                    await cache.discard()
 
     async def _check_size(self, repo: str, sha: str) -> None:
         """Refuse a tree that is many times larger than the pack it came in."""
@@ -257,9 +253,12 @@ class Source:
 
     def _cache(self, repo: str, suffix: str = "") -> Cache:
         """Named by a hash: no name can lead out of the folder, whatever the file system thinks of case."""
-        name = hashlib.sha256(f"{self._base_url}/{repo}".encode()).hexdigest()[:32] + suffix
+        return self._cached(hashlib.sha256(f"{self._base_url}/{repo}".encode()).hexdigest()[:32] + suffix)
+
+    def _cached(self, name: str) -> Cache:
         if name not in self._caches:
-            self._caches[name] = Cache(self._folder / name)
+            # Twice the largest pack: one full fetch, and room for what changes later.
+            self._caches[name] = Cache(self._folder / name, 2 * self._max_bytes)
         return self._caches[name]
 
 
@@ -283,24 +282,6 @@ def _make_empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if next(folder.iterdir(), None) is not None:
         raise ValueError(f"{folder} is not empty")
-
-
-def _clean(path: str) -> str | None:
-    """`path` relative to the root and normal (`.` is the root); None where nothing of the tree can be."""
-    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
-        return None
-    return posixpath.normpath(path)
-
-
-def _listing(listed: str) -> dict[str, Entry]:
-    """Entries by path, from lines `<mode> <type> <oid> <size>\\t<path>` that end with NUL."""
-    entries: dict[str, Entry] = {}
-    for line in listed.split("\0")[:-1]:
-        meta, _, path = line.partition("\t")
-        mode, _, oid, size = meta.split()
-        if kind := _KINDS.get(mode[:2]):
-            entries[path] = Entry(kind, oid, 0 if size == "-" else int(size))
-    return entries
 
 
 def _invalid(field: str, value: str, allowed: str) -> InvalidRequest:
