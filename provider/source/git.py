@@ -153,6 +153,7 @@ class Git:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            cwd="/",
             env=clean_environment(self._home, _CONFIG | dict(config or {})) | dict(env or {}),
             start_new_session=True,
             # Python ignores SIGXFSZ; so does git then, and says "File too large" instead of dying without a word.

@@ -533,6 +533,29 @@ async def test_a_damaged_cache_heals(
     assert sorted(path.name for path in (tmp_path / "tree").iterdir()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("damage", [_cut_packs, _remove_packs, _remove_head])
+async def test_a_damaged_history_heals(
+    host: GitServer, make: MakeSource, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    git(bare(host), "config", "uploadpack.allowFilter", "true")
+    old = await host.commit(REPO, "main", {"a": "1"})
+    new = await host.commit(REPO, "main", {"a": "2"})
+    await make().resolve(REPO, "main", new[:8], INSTALLATION)
+    [history] = [cache for cache in caches(tmp_path) if cache.suffix == ".history"]
+    damage(history)
+    source = make()
+    with contextlib.suppress(Temporary):
+        await source.resolve(REPO, "main", old[:8], INSTALLATION)
+    assert await source.resolve(REPO, "main", old[:8], INSTALLATION) == old
+
+
+async def test_a_state_folder_that_cannot_be_used(make: MakeSource, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    error = await failing(make())
+    assert isinstance(error, Temporary)
+    assert (error.reason, error.whose) == ("GitUnusable", Whose.PLATFORM)
+
+
 async def test_a_cache_begins_afresh_before_it_gets_slow(host: GitServer, source: Source, tmp_path: Path) -> None:
     await host.commit(REPO, "main", {"a": "0"})
     await source.resolve(REPO, "main", None, INSTALLATION)
