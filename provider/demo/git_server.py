@@ -10,16 +10,15 @@ import asyncio
 import contextlib
 import hmac
 import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import ClientError, web
 
 from provider.demo.loopback import LoopbackServer
 from provider.models import Secret
-from provider.source.git import basic_authorization, clean_environment
+from provider.source.git import basic_authorization, clean_environment, reap
 
 _CHUNK = 1 << 16
 # The same files and message on the same parent are the same commit, on every machine and every day.
@@ -105,9 +104,7 @@ class GitServer(LoopbackServer):
             return await _relay(request, process)
         finally:
             feeding.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await reap(process)
 
     def _authorized(self, request: web.Request) -> bool:
         assert self.token is not None
@@ -148,8 +145,9 @@ class GitServer(LoopbackServer):
 
 
 async def _feed(request: web.Request, process: asyncio.subprocess.Process) -> None:
+    """Pass the body on; when either side is gone there is nobody to tell."""
     assert process.stdin
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with contextlib.suppress(ConnectionError, ClientError, web.RequestPayloadError):
         async for chunk in request.content.iter_chunked(_CHUNK):
             process.stdin.write(chunk)
             await process.stdin.drain()

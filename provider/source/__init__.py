@@ -3,6 +3,7 @@
     source.py        Source: resolve, look, read, export; the caches below `state_dir/git`
     cache.py         one bare repository on disk that can be thrown away at any time
     remote.py        one repository on its host: its URL, its authorization, what its failures mean
+    tree.py          what stands at a path of a commit
     credentials.py   Credentials: clone credentials minted by the platform
     git.py           git's command line, run safely
 
@@ -12,6 +13,7 @@ Only this package runs git; its failures leave as `Permanent` or `Temporary`.
 from provider.source.credentials import Credential, Credentials
 from provider.source.git import valid_branch
 from provider.source.remote import valid_repo
-from provider.source.source import Entry, Source
+from provider.source.source import Source
+from provider.source.tree import Entry, Kind
 
-__all__ = ["Credential", "Credentials", "Entry", "Source", "valid_branch", "valid_repo"]
+__all__ = ["Credential", "Credentials", "Entry", "Kind", "Source", "valid_branch", "valid_repo"]

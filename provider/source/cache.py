@@ -18,10 +18,16 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
 class Cache:
-    """A bare repository at `path`. Whoever changes it holds `lock`."""
+    """A bare repository at `path`. Whoever changes it holds `lock`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: its folder, which need not exist.
+        max_bytes: the size of all packs together from which it is not kept for another fetch.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
+        self._max_bytes = max_bytes
         self.lock = asyncio.Lock()
 
     @staticmethod
@@ -52,6 +58,13 @@ class Cache:
         """Make it ready for a fetch; returns whether it is fresh, so that nothing in it can be damaged."""
         return await asyncio.to_thread(self._prepare)
 
+    def idle_since(self, moment: float) -> bool:
+        """Whether nothing was fetched after `moment` (seconds since 1970)."""
+        head = self.path / "HEAD"
+        with contextlib.suppress(FileNotFoundError):
+            return (head if head.exists() else self.path).stat().st_mtime < moment
+        return False
+
     async def discard(self) -> None:
         """Delete it. What is cut off in the middle is found damaged, and deleted, when it is next used."""
         await asyncio.to_thread(shutil.rmtree, self.path, ignore_errors=True)
@@ -67,13 +80,12 @@ class Cache:
                         left.unlink()
 
     def _prepare(self) -> bool:
-        if len(list(self.path.glob("objects/pack/*.pack"))) >= _MAX_PACKS:
-            shutil.rmtree(self.path, ignore_errors=True)
+        packs = [pack.stat().st_size for pack in self.path.glob("objects/pack/*.pack")]
         head = self.path / "HEAD"
-        if head.exists():
+        if head.exists() and len(packs) < _MAX_PACKS and sum(packs) < self._max_bytes:
+            head.touch()
             self.sweep()
             return False
-        # What stands there without a HEAD is the rest of something that was cut off.
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in ("objects", "refs/heads"):

@@ -114,7 +114,7 @@ def _credential(body: bytes) -> Credential:
     """The answer's credential. What is wrong with a bad one is said without showing any of it."""
     try:
         answer = json.loads(body) if len(body) <= MAX_ANSWER_BYTES else None
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     pair = (answer.get("username"), answer.get("token")) if isinstance(answer, dict) else (None, None)
     match pair:

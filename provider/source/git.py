@@ -153,8 +153,11 @@ class Git:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            cwd="/",
             env=clean_environment(self._home, _CONFIG | dict(config or {})) | dict(env or {}),
             start_new_session=True,
+            # Python ignores SIGXFSZ; so does git then, and says "File too large" instead of dying without a word.
+            restore_signals=False,
             umask=0o022,
         )
         try:
@@ -164,13 +167,13 @@ class Git:
         except TimeoutError:
             raise GitTimeout from None
         finally:
-            if process.returncode is None:
-                _kill(process)
-                await process.wait()
+            await reap(process)
 
     def _limit(self, pid: int) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # our own; only root may pass it
+        most = self._max_bytes if hard == resource.RLIM_INFINITY else min(self._max_bytes, hard)
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self._max_bytes, self._max_bytes))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
 async def _talk(process: asyncio.subprocess.Process, stdin: bytes, max_out: int) -> Result:
@@ -195,7 +198,7 @@ async def _read(process: asyncio.subprocess.Process, stream: asyncio.StreamReade
     while chunk := await stream.read(_CHUNK):
         kept += chunk
         if len(kept) > limit:
-            _kill(process)
+            kill(process)
             return bytes(kept[:limit]), True
     return bytes(kept), False
 
@@ -207,7 +210,15 @@ async def _tail(stream: asyncio.StreamReader) -> str:
     return kept.decode(errors="replace")
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the process and every helper it started: it leads a process group of its own."""
+def kill(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that leads a group of its own, and every helper in that group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+async def reap(process: asyncio.subprocess.Process) -> None:
+    """End what is left of the process and its helpers; afterwards its pipes are closed too."""
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    if process.returncode is None or not all(stream.at_eof() for stream in streams):
+        kill(process)
+    await process.communicate()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import signal
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -49,7 +48,7 @@ class Cause(Enum):
 
 # Read from the top: the first line that matches is the cause.
 _SAYINGS: tuple[tuple[str, Cause], ...] = (
-    (r"died of signal 25|File too large", Cause.TOO_LARGE),
+    (r"File too large", Cause.TOO_LARGE),
     (r"No space left on device|Disk quota exceeded", Cause.DISK_FULL),
     (r"could not read (Username|Password)|Authentication failed|returned error: 40[13]", Cause.REFUSED),
     (r"repository '.*' not found|does not appear to be a git repository|not valid: is this a git", Cause.NO_REPOSITORY),
@@ -108,8 +107,6 @@ class Remote:
 
 def cause_of(result: Result) -> Cause | None:
     """The cause that git's complaints name, or None when they name none that we know."""
-    if -result.code == signal.SIGXFSZ:
-        return Cause.TOO_LARGE
     text = "\n".join(result.complaints)
     return next((cause for saying, cause in _TABLE if saying.search(text)), None)
 

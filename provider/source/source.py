@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import posixpath
 import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from provider.errors import Code, InvalidRequest, Permanent, Temporary, Whose
 from provider.settings import Settings
@@ -27,24 +25,13 @@ from provider.source.cache import Cache
 from provider.source.credentials import Credentials
 from provider.source.git import Git, GitTimeout, Result, valid_branch
 from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable, valid_repo
-
-Kind = Literal["file", "dir", "symlink"]
+from provider.source.tree import Entry, Kind, entries, relative
 
 FULL_SHA = 40
 _MAX_LISTING = 64 << 20
 _ALL_HISTORY = "--depth=2147483647"
 _SHA = re.compile(r"[0-9a-f]{7,40}")
-_KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What stands at a path of a commit; `size` in bytes, 0 for a folder."""
-
-    kind: Kind
-    oid: str
-    size: int
 
 
 class Source:
@@ -56,7 +43,7 @@ class Source:
 
     def __init__(self, *, settings: Settings, credentials: Credentials) -> None:
         self._base_url = settings.git_base_url
-        self._folder = settings.state_dir / "git"
+        self._folder = settings.state_dir.absolute() / "git"
         self._max_bytes = settings.git_max_bytes
         self._timeout = settings.git_timeout
         self._git = Git(home=self._folder, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes)
@@ -79,7 +66,8 @@ class Source:
             InvalidRequest: a name or sha that cannot be one.
             Permanent: `branch_not_found`, `commit_not_found`, or `repo_unreachable` with reason
                 RepositoryNotFound, CredentialsRefused, RepositoryMoved or TooLarge.
-            Temporary: `repo_unreachable` with reason Unreachable, or `token_mint_failed`.
+            Temporary: `token_mint_failed`, or `repo_unreachable` with reason Unreachable, DiskFull,
+                GitUnusable or CacheLost.
         """
         sha = _checked(repo, branch, commit_sha)
         if sha is not None and self._cache(repo).has(sha):
@@ -106,12 +94,12 @@ class Source:
 
         Symlinks are never followed, and a submodule is nothing: its files are not in the repository.
         """
-        wanted = {path: clean for path in paths if (clean := _clean(path)) is not None}
+        wanted = {path: clean for path in paths if (clean := relative(path)) is not None}
         found = {".": Entry("dir", sha, 0)}
         if names := sorted(set(wanted.values()) - {"."}):
-            arguments = ("ls-tree", "-z", "-l", "--full-tree", sha, "--", *names)
+            arguments = ("ls-tree", "-z", "-l", "-t", "--full-tree", sha, "--", *names)
             result = await self._local(repo, sha, *arguments)
-            found |= _listing(result.out.decode(errors="surrogateescape"))
+            found |= entries(result.out.decode(errors="surrogateescape"))
         return {path: found[clean] for path, clean in wanted.items() if clean in found}
 
     async def kind(self, repo: str, sha: str, path: str) -> Kind | None:
@@ -139,12 +127,21 @@ class Source:
 
         Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
         """
-        await asyncio.to_thread(_make_empty, into)
+        tree = await asyncio.to_thread(_made_empty, into)
         await self._check_size(repo, sha)
         # An index of its own lets several exports run at once; the cache itself has none.
         with tempfile.TemporaryDirectory(prefix="index-", dir=self._folder) as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
-            await self._local(repo, sha, f"--work-tree={into}", "read-tree", "--reset", "-u", sha, env=index)
+            await self._local(repo, sha, f"--work-tree={tree}", "read-tree", "--reset", "-u", sha, env=index)
+
+    async def tidy(self, idle_seconds: float) -> None:
+        """Delete the caches into which nothing was fetched for that long; to be called now and then."""
+        moment = time.time() - idle_seconds
+        for path in await asyncio.to_thread(lambda: list(self._folder.glob("*"))):
+            cache = self._cached(path.name)
+            async with cache.lock:
+                if cache.idle_since(moment):
+                    await cache.discard()
 
     async def _check_size(self, repo: str, sha: str) -> None:
         """Refuse a tree that is many times larger than the pack it came in."""
@@ -173,7 +170,11 @@ class Source:
         async with history.lock:
             await self._fetch(remote, history, [remote.branch_refspec], "--filter=tree:0")
             listed = await self._ask(remote, history, "rev-parse", f"--disambiguate={short}")
-            found = [sha for sha in listed.out.decode().split() if await self._on_branch(remote, history, sha)]
+            answers = {sha: await self._on_branch(remote, history, sha) for sha in listed.out.decode().split()}
+            if listed.code != 0 or None in answers.values():
+                await history.discard()
+                raise _lost(remote.repo, short, "could not be looked up in the cache", listed.complaints)
+        found = [sha for sha, on_branch in answers.items() if on_branch]
         if len(found) != 1:
             raise commit_not_found(remote, short, ambiguous=len(found) > 1)
         return found[0]
@@ -192,8 +193,11 @@ class Source:
         cache.mark(head, sha or head)
         return sha or head
 
-    async def _on_branch(self, remote: Remote, cache: Cache, sha: str) -> bool:
+    async def _on_branch(self, remote: Remote, cache: Cache, sha: str) -> bool | None:
+        """Whether the commit is part of the branch; None when git cannot tell."""
         ancestry = await self._ask(remote, cache, "merge-base", "--is-ancestor", sha, remote.branch_ref)
+        if ancestry.code > 1 and "not a commit" not in ancestry.err:
+            return None
         return ancestry.code == 0
 
     async def _fetch(
@@ -204,7 +208,10 @@ class Source:
         The refspecs go over stdin: no name can be taken for an option, and git fetches nothing before
         its limits are in place.
         """
-        fresh = await cache.prepare()
+        try:
+            fresh = await cache.prepare()
+        except OSError as error:
+            raise _machine(error) from None
         try:
             result = await self._ask(
                 remote, cache, *_FETCH, *options, "--stdin", "--", remote.url, stdin=refspecs, config=remote.config()
@@ -234,6 +241,8 @@ class Source:
             return await self._git.run(f"--git-dir={cache.path}", *arguments, stdin=lines, config=config)
         except GitTimeout:
             raise unreachable(remote, f"could not be fetched within {self._timeout:g} s") from None
+        except OSError as error:
+            raise _machine(error) from None
 
     async def _local(
         self, repo: str, sha: str, *arguments: str, env: Mapping[str, str] | None = None, max_out: int = 1 << 20
@@ -246,6 +255,8 @@ class Source:
             result = await self._git.run(f"--git-dir={cache.path}", *arguments, env=env, max_out=max_out)
         except GitTimeout:
             raise _lost(repo, sha, f"could not be read within {self._timeout:g} s") from None
+        except OSError as error:
+            raise _machine(error) from None
         if result.code == 0 or result.truncated:
             return result
         if "invalid path" in result.err:
@@ -257,9 +268,12 @@ class Source:
 
     def _cache(self, repo: str, suffix: str = "") -> Cache:
         """Named by a hash: no name can lead out of the folder, whatever the file system thinks of case."""
-        name = hashlib.sha256(f"{self._base_url}/{repo}".encode()).hexdigest()[:32] + suffix
+        return self._cached(hashlib.sha256(f"{self._base_url}/{repo}".encode()).hexdigest()[:32] + suffix)
+
+    def _cached(self, name: str) -> Cache:
         if name not in self._caches:
-            self._caches[name] = Cache(self._folder / name)
+            # Twice the largest pack: one full fetch, and room for what changes later.
+            self._caches[name] = Cache(self._folder / name, 2 * self._max_bytes)
         return self._caches[name]
 
 
@@ -279,28 +293,12 @@ def _checked(repo: str, branch: str, commit_sha: str | None) -> str | None:
     return sha
 
 
-def _make_empty(folder: Path) -> None:
+def _made_empty(folder: Path) -> Path:
+    """The folder's absolute path, now that it exists and holds nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     if next(folder.iterdir(), None) is not None:
         raise ValueError(f"{folder} is not empty")
-
-
-def _clean(path: str) -> str | None:
-    """`path` relative to the root and normal (`.` is the root); None where nothing of the tree can be."""
-    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
-        return None
-    return posixpath.normpath(path)
-
-
-def _listing(listed: str) -> dict[str, Entry]:
-    """Entries by path, from lines `<mode> <type> <oid> <size>\\t<path>` that end with NUL."""
-    entries: dict[str, Entry] = {}
-    for line in listed.split("\0")[:-1]:
-        meta, _, path = line.partition("\t")
-        mode, _, oid, size = meta.split()
-        if kind := _KINDS.get(mode[:2]):
-            entries[path] = Entry(kind, oid, 0 if size == "-" else int(size))
-    return entries
+    return folder.absolute()
 
 
 def _invalid(field: str, value: str, allowed: str) -> InvalidRequest:
@@ -315,6 +313,11 @@ def _unusable(reason: str, message: str, evidence: tuple[str, ...] = ()) -> Perm
     return Permanent(
         Code.REPO_UNREACHABLE, message, reason=reason, evidence=evidence, whose=Whose.USER, retryable=False
     )
+
+
+def _machine(error: OSError) -> Temporary:
+    """Git is not installed, no process can be started, the state folder cannot be written."""
+    return Temporary(Code.REPO_UNREACHABLE, f"git could not be used on this machine: {error}", reason="GitUnusable")
 
 
 def _lost(repo: str, sha: str, what: str, evidence: tuple[str, ...] = ()) -> Temporary:
