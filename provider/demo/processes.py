@@ -26,6 +26,8 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr
 LOG_LINES_SHOWN = 15
 LINE_LIMIT = 1 << 20
 RETRY_INTERVAL = 0.005
+# The kernel kills the child when we die. Did we die before it was told so, the child has another parent by now.
+BOUND_TO_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
 
 class StackError(RuntimeError):
@@ -171,7 +173,9 @@ class Server:
             raise StackError(f"{self.name} is running already (pid {self.pid}).")
         self._ready.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", *self.argv),
+            *BOUND_TO_US,
+            str(os.getpid()),
+            *self.argv,
             env=self.env,
             cwd=self.folder,
             stdin=asyncio.subprocess.DEVNULL,
