@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -62,7 +63,7 @@ class Runner:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._running: dict[str, Running] = {}
-        self._slugs: dict[str, asyncio.Lock] = {}
+        self._slugs = WeakValueDictionary[str, asyncio.Lock]()
         self._closing = False
 
     # ------------------------------------------------------------------ from outside

@@ -29,6 +29,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 POOL = "10.124.{}.0/24"
+POOL_FOLDER = Path("/run/x1-preview-builds")
+"""Subnets are numbered for the whole machine, whatever state folder a provider has."""
 POOL_SIZE = 250
 PUSH_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 15)
 
@@ -49,23 +51,23 @@ class StepFailed(Exception):
 class Cgroup:
     """The control groups of one build: they bound its processes, and find all of them when it must end."""
 
-    def __init__(self, name: str, pids: int) -> None:
-        root = Path("/sys/fs/cgroup")
-        v2 = (root / "cgroup.controllers").exists()
-        self.parent = f"/{name}"
-        self._folders = [root / name] if v2 else [root / kind / name for kind in ("pids", "memory", "cpu", "freezer")]
-        self._pids = pids
+    root = Path("/sys/fs/cgroup")
 
-    def create(self) -> None:
-        """Make the groups and set the limit of processes."""
-        for folder in self._folders:
-            folder.mkdir(exist_ok=True)
-        (self._folders[0] / "pids.max").write_text(str(self._pids))
+    def __init__(self, build: str) -> None:
+        self._name = f"x1-build-{build}"
+        self.parent = f"/{self._name}"
+
+    def create(self, pids: int) -> None:
+        """Make the group in which processes are counted, and set their limit; the runtime makes the others."""
+        unified = (self.root / "cgroup.controllers").exists()
+        folder = (self.root if unified else self.root / "pids") / self._name
+        folder.mkdir(exist_ok=True)
+        (folder / "pids.max").write_text(str(pids))
 
     def kill(self) -> None:
-        """End every process that is still in the groups."""
+        """End every process that is in the groups."""
         for _ in range(50):
-            pids = {int(pid) for folder in self._folders for pid in _processes_below(folder)} - {os.getpid()}
+            pids = {int(pid) for folder in self._folders() for pid in _processes_below(folder)}
             if not pids:
                 return
             for pid in pids:
@@ -75,12 +77,14 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the groups; one that is still busy is left to the next sweep."""
-        for folder in self._folders:
-            for below in sorted(folder.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
+        for folder in self._folders():
+            below = sorted(folder.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
+            for path in (*below, folder):
                 with contextlib.suppress(OSError):
-                    below.rmdir()
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+                    path.rmdir()
+
+    def _folders(self) -> list[Path]:
+        return [path for path in (self.root / self._name, *self.root.glob(f"*/{self._name}")) if path.is_dir()]
 
 
 def _processes_below(folder: Path) -> Iterator[str]:
@@ -171,12 +175,14 @@ class Builder:
         self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping: str | None = None
-        self._cgroup = Cgroup(f"x1-build-{folder.name}", self._plan["pids"])
-        self._network = Network(folder.parent / "networks", self._plan["netavark"])
+        self._cgroup = Cgroup(folder.name)
+        self._others = (folder.parent / "running.lock").open("a")
+        self._network = Network(POOL_FOLDER, self._plan["netavark"])
         self.timings: dict[str, float] = {}
 
     def run(self) -> dict[str, Any]:
         """Build, push, clean up; returns the result for `result.json`."""
+        fcntl.flock(self._others, fcntl.LOCK_SH)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGALRM, self._on_signal)
         signal.setitimer(signal.ITIMER_REAL, max(0.1, self._plan["deadline"] - time.time()))
@@ -198,7 +204,7 @@ class Builder:
         plan = self._plan
         for image in plan["base_images"]:
             self._pull_base(image)
-        self._cgroup.create()
+        self._cgroup.create(plan["pids"])
         self._network.create()
         self._step("build", ["nsenter", f"--net={self._network.namespace}", *self._build_command()], "build_failed")
         self._push()
@@ -251,6 +257,8 @@ class Builder:
     def _step(self, name: str, command: list[str], failure: str) -> None:
         """Run one command; a stop that was asked for while it ran ends the build."""
         began = time.time()
+        # The engine's process must not outlive the builder, even if that is killed.
+        command = ["setpriv", "--pdeathsig=KILL", *command]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
         code = self._child.wait()
         self._child = None
@@ -264,8 +272,9 @@ class Builder:
         self._stopping = "timeout" if number == signal.SIGALRM else "stopped"
         if self._child is None:
             raise BuildStopped
-        self._child.terminate()
+        # A killed RUN step makes Podman end by itself and clean up; in between steps it has to be told.
         self._cgroup.kill()
+        self._child.terminate()
 
     def _clean_up(self) -> None:
         if self._child is not None:
@@ -275,6 +284,23 @@ class Builder:
         self._cgroup.remove()
         self._network.remove()
         shutil.rmtree(self._folder / "tree", ignore_errors=True)
+        if not (self._folder / "digest").exists():
+            self._remove_working_containers()
+
+    def _remove_working_containers(self) -> None:
+        """Remove what an interrupted build left in the engine's storage, if no other build is running.
+
+        Nothing there says which build a working container belongs to, so only when there is just one.
+        """
+        try:
+            fcntl.flock(self._others, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        listing = [*self._podman(), "ps", "--all", "--external", "--format={{.ID}} {{.Command}}"]
+        found = subprocess.run(listing, check=False, capture_output=True, text=True).stdout.splitlines()
+        working = [line.split()[0] for line in found if line.split()[1:] == ["buildah"]]
+        if working:
+            subprocess.run([*self._podman(), "rm", "--force", *working], check=False, capture_output=True)
 
     def _say(self, line: str) -> None:
         self._log.write(line + "\n")

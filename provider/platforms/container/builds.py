@@ -19,6 +19,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -41,7 +42,7 @@ class Builds:
     def __init__(self, *, settings: Settings) -> None:
         self._settings = settings
         self._folder = settings.state_dir / "builds"
-        self._starting: dict[str, asyncio.Lock] = {}
+        self._starting = WeakValueDictionary[str, asyncio.Lock]()
 
     def folder_of(self, slug: str, build_inputs: str) -> Path:
         """Where the build of these inputs is, or would be."""
@@ -56,7 +57,7 @@ class Builds:
         await _follow(folder, sink)
         result = _result(folder) or {"state": "died"}
         tail = _tail(folder / "log")
-        shutil.rmtree(folder, ignore_errors=True)
+        _clean_up_after(folder)
         if result["state"] == "pushed":
             log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
             return str(result["digest"])
@@ -64,7 +65,15 @@ class Builds:
 
     async def stop(self, slug: str, build_inputs: str) -> None:
         """Stop the build of these inputs and wait until nothing of it runs; repeatable."""
-        await _stop(self.folder_of(slug, build_inputs))
+        folder = self.folder_of(slug, build_inputs)
+        await _stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what builders left that were killed; one that lives or has a result is somebody's."""
+        for folder in self._folders():
+            if not _is_alive(folder) and _result(folder) is None:
+                _clean_up_after(folder)
 
     async def stop_all(self, slug: str) -> list[str]:
         """Stop every build of a preview; returns the job names of those that were there."""
@@ -133,6 +142,14 @@ class Builds:
             "runtime": machine.oci_runtime(),
             "netavark": machine.netavark(),
         }
+
+
+def _clean_up_after(folder: Path) -> None:
+    """Remove a build's folder, and the processes that a killed builder left."""
+    group = builder.Cgroup(folder.name)
+    group.kill()
+    group.remove()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _emptied(folder: Path) -> Path:

@@ -48,6 +48,7 @@ class ContainerPlatform:
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._take_lock()
+        await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
         await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
         self._spawn(self._watch_ingress())
