@@ -90,20 +90,6 @@ def public_path(spec: Spec) -> str:
     return runtime.path if "path" in runtime.model_fields_set else runtime.healthcheck.path
 
 
-def candidate_path(spec: Spec) -> str:
-    """The path to check on the app directly, for the same page as `public_path`."""
-    return app_path(spec, public_path(spec))
-
-
-def app_path(spec: Spec, path: str) -> str:
-    """The path that the app sees when `path` is asked at the public URL."""
-    prefix = spec.body.runtime.prefix
-    if not prefix or not _strips(spec) or not _is_below(path, prefix):
-        return path
-    rest = path.removeprefix(prefix)
-    return rest if rest.startswith("/") else f"/{rest}"
-
-
 def health_path(spec: Spec) -> str:
     """The path of the probes; left out, it is the root that the app itself sees."""
     runtime = spec.body.runtime

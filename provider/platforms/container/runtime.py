@@ -80,7 +80,11 @@ class Runtime:
         }
         network = names.network(slug)
         made, _ = await asyncio.gather(
-            self._engine.create_network(network, {"x1-preview": "true", workload.SLUG_LABEL: slug}),
+            self._engine.create_network(
+                network,
+                names.bridge(slug, str(self._settings.state_dir)),
+                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+            ),
             self._ensure_image(work.image),
         )
         config = workload.engine_config(
