@@ -55,6 +55,7 @@ from provider.errors import Code
 from provider.settings import Settings
 
 __all__ = [
+    "Answer",
     "BadAnswer",
     "BusUnreachable",
     "Cancelled",

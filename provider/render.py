@@ -186,10 +186,20 @@ def _env(spec: Spec, bundle: Bundle | None, settings: Settings) -> list[dict[str
     variables = []
     for entry in spec.body.env:
         key = extra.pop(entry.name, None) or (entry.secret if entry.secret in keys else None)
-        source = _reference(bundle, key) if key else {"value": _value(entry, spec, settings)}
+        source = _reference(bundle, key) if key else {"value": literal_env(_value(entry, spec, settings))}
         variables.append({"name": entry.name, **source})
     variables += [{"name": name, **_reference(bundle, key)} for name, key in extra.items()]
     return variables
+
+
+def literal_env(value: str) -> str:
+    """`value` as a Kubernetes env value that means just that: it expands `$(NAME)`, and reads `$$` as `$`."""
+    return value.replace("$", "$$")
+
+
+def env_value(literal: str) -> str:
+    """What a value written by `literal_env` means, for a platform that does not expand."""
+    return literal.replace("$$", "$")
 
 
 def _reference(bundle: Bundle | None, key: str) -> dict[str, Any]:

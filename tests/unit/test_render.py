@@ -387,13 +387,15 @@ def test_hostile_strings_appear_unchanged_and_nowhere_else(text: str) -> None:
     made, harmless = hostile(text), hostile("harmless")
     assert shape(made) == shape(harmless)
     deployment, _, ingress = made
-    assert env_of(deployment)[0] == {"name": "A", "value": text}
+    assert env_of(deployment)[0] == {"name": "A", "value": render.literal_env(text)}
+    assert render.env_value(render.literal_env(text)) == text
     assert container(deployment)["image"] == text
     assert deployment["metadata"]["annotations"]["preview.x1agent.io/branch"] == text
     assert ingress["spec"]["rules"][1]["host"] == text
     if len(text) > 6:  # "yes" or "" may stand elsewhere by right; a string as odd as the others may not
         for exactly in (text, f"env.{text}"):
-            assert strings(made).count(exactly) == strings(harmless).count(exactly.replace(text, "harmless"))
+            found = sum(one in {exactly, render.literal_env(exactly)} for one in strings(made))
+            assert found == strings(harmless).count(exactly.replace(text, "harmless"))
 
 
 @pytest.mark.parametrize("text", [one for one in HOSTILE if one and "\n" not in one and "\x7f" not in one])
