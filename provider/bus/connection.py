@@ -174,3 +174,13 @@ async def has_jetstream(nc: Client) -> bool:
         except nats.errors.NoRespondersError:
             return False
     return True
+
+
+async def settled(nc: Client) -> None:
+    """Wait until the server has everything that was subscribed and published so far.
+
+    One `flush` is not enough: its PING overtakes what the client's flusher has not written yet (seen on
+    nats-py 2.16.0: one subscription in fifteen was not there afterwards). A second one comes behind it.
+    """
+    await nc.flush()
+    await nc.flush()

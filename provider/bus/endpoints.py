@@ -22,6 +22,7 @@ from nats.micro.request import Request
 from nats.micro.service import Service
 
 from provider import __version__
+from provider.bus.connection import settled
 from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
@@ -74,7 +75,7 @@ class Endpoints:
             await self._service.add_endpoint(
                 name=name, subject=self._subjects.request(name), handler=functools.partial(self._accept, name)
             )
-        await self._nc.flush()
+        await settled(self._nc)
 
     async def close(self, timeout: float) -> None:
         """Take no more requests, and give those in hand `timeout` seconds; the rest is cancelled."""

@@ -21,6 +21,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 
+from provider.bus.connection import settled
 from provider.bus.subjects import AUDIT, Subjects, session_input
 from provider.models import Event, EventType, now
 from provider.store import payload_limit
@@ -198,7 +199,7 @@ class EventPublisher:
         limit = payload_limit(self._nc)
         if message.event is None:
             await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)
-            await self._nc.flush()
+            await settled(self._nc)
             return
         payload = _event_payload(message.event, limit)
         if not self._jetstream:

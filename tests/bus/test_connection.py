@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from provider.bus.connection import connect as connect_bus
-from provider.bus.connection import has_jetstream
+from provider.bus.connection import has_jetstream, settled
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.settings import Settings
 
@@ -92,5 +92,5 @@ async def test_reconnects_after_a_restart(start_server: Callable[..., NatsServer
     server.restart()
     async with asyncio.timeout(10):
         await back.wait()
-    await nc.flush()
+    await settled(nc)
     await nc.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from provider.bus.connection import settled
 from provider.bus.events import EventPublisher
 from provider.bus.subjects import AUDIT, Subjects
 from provider.models import Event, EventType, Phase
@@ -113,7 +114,7 @@ async def test_a_session_is_told_exactly_as_the_platform_expects(
 ) -> None:
     listener = await connect(server.url)
     inbox = await listener.subscribe("x1.session.s-1.input")
-    await listener.flush()
+    await settled(listener)
     publisher.tell_session("s.evil", "no", "e0")
     publisher.tell_session("s-1", "Ready: https://my-app.example", "e1")
     message = await inbox.next_msg(timeout=5)
@@ -136,7 +137,7 @@ async def test_a_session_is_told_exactly_as_the_platform_expects(
 async def test_audit(nc: Client, server: NatsServer, connect: Connect, publisher: EventPublisher) -> None:
     listener = await connect(server.url)
     inbox = await listener.subscribe(AUDIT)
-    await listener.flush()
+    await settled(listener)
     publisher.audit({"action": "teardown", "slug": "my-app"})
     body = json.loads((await inbox.next_msg(timeout=5)).data)
     assert (body["action"], body["slug"]) == ("teardown", "my-app")
@@ -149,7 +150,7 @@ async def test_without_jetstream_events_are_published_plainly(
 ) -> None:
     listener = await connect(server.url)
     inbox = await listener.subscribe(subjects.all_events)
-    await listener.flush()
+    await settled(listener)
     events = EventPublisher(nc, subjects, jetstream=False)
     events.start()
     events.publish(event("e1"))

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 from nats.aio.client import Client
 
+from provider.bus.connection import settled
 from provider.bus.replies import deliver, encode
 
 from .conftest import NatsServer
@@ -25,7 +26,7 @@ def within(seconds: float) -> datetime:
 async def test_a_waiting_requester_gets_it(nc: Client, connect: Connect, server: NatsServer, prefix: str) -> None:
     requester = await connect(server.url)
     requests = await nc.subscribe(prefix)
-    await nc.flush()
+    await settled(nc)
     async with asyncio.TaskGroup() as tasks:
         asked = tasks.create_task(requester.request(prefix, b"", timeout=5))
         reply = (await requests.next_msg(timeout=5)).reply
