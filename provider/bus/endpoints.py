@@ -1,0 +1,170 @@
+"""The service on the bus: takes requests, hands each to a task, always answers.
+
+Handlers of one endpoint run one after the other in the client, and an exception's repr would go to
+the caller. So the client's handler only starts a task, and the task lets nothing out but answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.micro import add_service
+from nats.micro.request import Request
+from nats.micro.service import Service
+
+from provider import __version__
+from provider.bus.connection import settled
+from provider.bus.replies import encode
+from provider.bus.requests import decode
+from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
+from provider.errors import Code, Permanent, PreviewError
+from provider.models import now
+from provider.store import payload_limit
+
+log = structlog.get_logger(__name__)
+
+SERVICE = "preview-provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A decoded request: its body, where the answer goes ("" for nowhere), when it came."""
+
+    body: dict[str, Any]
+    reply: str
+    received_at: datetime
+
+
+Handler = Callable[[Incoming], Awaitable[dict[str, Any] | None]]
+"""Answers a request; None when the handler sees to the answer itself."""
+
+
+class Endpoints:
+    """The service with one endpoint per request subject.
+
+    Args:
+        handlers: by endpoint name; every name of `subjects.ENDPOINTS` must be there.
+    """
+
+    def __init__(self, nc: Client, subjects: Subjects, handlers: Mapping[str, Handler]) -> None:
+        if missing := set(ENDPOINTS) - set(handlers):
+            raise ValueError(f"no handler for {', '.join(sorted(missing))}")
+        self._nc = nc
+        self._subjects = subjects
+        self._handlers: dict[str, Handler] = {name: handlers[name] for name in ENDPOINTS} | {
+            name: functools.partial(_unsupported, subjects.request(name)) for name in UNSUPPORTED
+        }
+        self._service: Service | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take requests from now on."""
+        self._service = await add_service(
+            self._nc, name=SERVICE, version=__version__, description="Preview environments.", queue_group=QUEUE_GROUP
+        )
+        for name in self._handlers:
+            await self._service.add_endpoint(
+                name=name, subject=self._subjects.request(name), handler=functools.partial(self._accept, name)
+            )
+        await settled(self._nc)
+
+    async def close(self, timeout: float) -> None:
+        """Take no more requests, and give those in hand `timeout` seconds; the rest is cancelled."""
+        if self._service is not None:
+            await _drain(self._service)
+            self._service = None
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _accept(self, name: str, request: Request) -> None:
+        received_at = now()
+        task = asyncio.create_task(self._serve(name, request, received_at), name=f"{name} request")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, name: str, request: Request, received_at: datetime) -> None:
+        reply: str = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
+        answer = await self._answer(name, request.data, reply, received_at)
+        if answer is None:
+            return
+        if not reply:
+            log.info("request.nobody_asked", endpoint=name, ok=answer.get("ok"), code=answer.get("code"))
+            return
+        try:
+            # Without the request's headers, which `respond` of a plain message would send back.
+            await self._nc.publish(reply, encode(answer, payload_limit(self._nc)))
+        except nats.errors.Error as error:
+            log.warning("request.not_answered", endpoint=name, error=type(error).__name__)
+
+    async def _answer(self, name: str, data: bytes, reply: str, received_at: datetime) -> dict[str, Any] | None:
+        """The handler's answer or the failure form; nothing is raised but cancellation."""
+        try:
+            return await self._handlers[name](Incoming(decode(data), reply, received_at))
+        except PreviewError as error:
+            return failure_form(error)
+        except Exception:
+            # The exception may hold anything, so only its id leaves the process.
+            error_id = uuid.uuid4().hex[:12]
+            log.exception("request.unexpected", endpoint=name, error_id=error_id)
+            return failure_form(internal_error(error_id))
+
+
+def internal_error(error_id: str) -> Permanent:
+    """What callers see of a bug."""
+    return Permanent(
+        Code.INTERNAL_ERROR,
+        f"The provider failed unexpectedly; error {error_id} stands in its log.",
+        reason="Unexpected",
+        hint=f"Look for {error_id} in the provider's log.",
+    )
+
+
+def failure_form(error: PreviewError) -> dict[str, Any]:
+    """The failure form of an error outside any deploy."""
+    return {
+        "ok": False,
+        "code": error.code.value,
+        "message": error.message,
+        "reason": error.reason,
+        "hint": error.hint,
+        "retryable": error.retryable,
+        "whose": error.whose.value,
+        "evidence": list(error.evidence),
+        "log_tail": list(error.log_tail),
+        "warnings": [],
+    }
+
+
+async def _unsupported(subject: str, _: Incoming) -> dict[str, Any]:
+    raise Permanent(
+        Code.UNSUPPORTED_FEATURE,
+        f"{subject} is not supported by this provider yet.",
+        reason="SubjectNotSupported",
+        hint=f"Supported are: {', '.join(ENDPOINTS)}.",
+    )
+
+
+async def _drain(service: Service) -> None:
+    """Stop the service without losing requests that are in the client already, as its `stop` does."""
+    subscriptions = [endpoint._subscription for endpoint in service._endpoints]
+    subscriptions += list(service._subscriptions.values())
+    for subscription in subscriptions:
+        if subscription is None:
+            continue
+        try:
+            await subscription.drain()
+        except (nats.errors.Error, TimeoutError) as error:
+            log.debug("endpoints.drain", error=type(error).__name__)
