@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pytest
@@ -171,7 +172,7 @@ class TestSecrets:
 
 class TestFingerprint:
     @staticmethod
-    def of(body: dict[str, object], checksum: str = "") -> str:
+    def of(body: Mapping[str, object], checksum: str = "") -> str:
         return requests.to_stored(requests.provision_request(body), checksum).fingerprint()
 
     def test_is_the_same_for_the_same_work(self) -> None:
