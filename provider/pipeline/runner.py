@@ -37,7 +37,7 @@ PhaseStep = Callable[[Context, DeployRecord], Awaitable[DeployRecord]]
 
 PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, Phase.BUILD: build}
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
-ORDER = (*PREPARE, *CHANGE, Phase.RESTORE, Phase.PUBLISH)
+ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
 RETRY_PAUSE, RETRY_PAUSE_MAX = 0.2, 5.0
 CLEAN_UP_SECONDS = 15.0
@@ -162,10 +162,10 @@ class Runner:
 
     async def _phases(self, running: Running, steps: dict[Phase, PhaseStep]) -> None:
         for phase, step in steps.items():
-            done = ORDER.index(running.record.phase) > ORDER.index(phase)
-            if done or running.record.failure is not None or running.record.joins is not None:
-                continue
-            await self._phase(running, phase, step)
+            record = running.record
+            over = record.failure is not None or record.joins is not None
+            if not over and ORDER.index(record.phase) <= ORDER.index(phase):
+                await self._phase(running, phase, step)
 
     async def _phase(self, running: Running, phase: Phase, step: PhaseStep) -> None:
         """One phase: events, time, retries; its end is one write of the record."""
@@ -266,13 +266,22 @@ class Runner:
 
     async def _restore(self, running: Running) -> None:
         """Restoring must not be given up by an interruption, and not lose the first cause by its own failure."""
+        began = time.monotonic()
+        await self._save(running, _entered(running.record, Phase.RESTORE))
+        self._ctx.emit(running.record, EventType.PHASE_STARTED, {})
+        update: dict[str, object] = {}
         try:
             async with asyncio.timeout(RESTORE_SECONDS):
                 await self._repeat(lambda: restore(self._ctx, running.record))
         except (PreviewError, TimeoutError) as error:
             log.error("restore.failed", error=str(error))
-            warning = "the last good revision could not be put back at once; it is repeated when the provider starts"
-            running.record = running.record.model_copy(update={"warnings": (*running.record.warnings, warning)})
+            warning = "the last good revision could not be put back; it is when the provider starts again"
+            update["warnings"] = (*running.record.warnings, warning)
+        seconds = time.monotonic() - began
+        update["timings"] = _with_time(running.record, Phase.RESTORE, seconds)
+        data = {"ok": "warnings" not in update, "seconds": round(seconds, 4)}
+        self._ctx.emit(running.record, EventType.PHASE_FINISHED, data)
+        running.record = running.record.model_copy(update=update)
 
     async def _follow(self, running: Running) -> None:
         """Answer from the outcome of the deploy that this one joined."""
