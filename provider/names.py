@@ -86,3 +86,8 @@ def container(slug: str, generation: int) -> str:
 def network(slug: str) -> str:
     """A preview's own network on the container engine."""
     return fit(f"x1-preview-{slug}")
+
+
+def bridge(slug: str, installation: str) -> str:
+    """The network interface of a preview's network: at most 15 characters (Linux), unique on the machine."""
+    return f"x1p{hashlib.sha256(f'{installation}/{slug}'.encode()).hexdigest()[:11]}"

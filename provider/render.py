@@ -90,20 +90,6 @@ def public_path(spec: Spec) -> str:
     return runtime.path if "path" in runtime.model_fields_set else runtime.healthcheck.path
 
 
-def candidate_path(spec: Spec) -> str:
-    """The path to check on the app directly, for the same page as `public_path`."""
-    return app_path(spec, public_path(spec))
-
-
-def app_path(spec: Spec, path: str) -> str:
-    """The path that the app sees when `path` is asked at the public URL."""
-    prefix = spec.body.runtime.prefix
-    if not prefix or not _strips(spec) or not _is_below(path, prefix):
-        return path
-    rest = path.removeprefix(prefix)
-    return rest if rest.startswith("/") else f"/{rest}"
-
-
 def health_path(spec: Spec) -> str:
     """The path of the probes; left out, it is the root that the app itself sees."""
     runtime = spec.body.runtime
@@ -200,10 +186,20 @@ def _env(spec: Spec, bundle: Bundle | None, settings: Settings) -> list[dict[str
     variables = []
     for entry in spec.body.env:
         key = extra.pop(entry.name, None) or (entry.secret if entry.secret in keys else None)
-        source = _reference(bundle, key) if key else {"value": _value(entry, spec, settings)}
+        source = _reference(bundle, key) if key else {"value": literal_env(_value(entry, spec, settings))}
         variables.append({"name": entry.name, **source})
     variables += [{"name": name, **_reference(bundle, key)} for name, key in extra.items()]
     return variables
+
+
+def literal_env(value: str) -> str:
+    """`value` as a Kubernetes env value that means just that: it expands `$(NAME)`, and reads `$$` as `$`."""
+    return value.replace("$", "$$")
+
+
+def env_value(literal: str) -> str:
+    """What a value written by `literal_env` means, for a platform that does not expand."""
+    return literal.replace("$$", "$")
 
 
 def _reference(bundle: Bundle | None, key: str) -> dict[str, Any]:

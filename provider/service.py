@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
+GIT_IDLE_SECONDS = 7 * 24 * 3600.0
 DRAIN_SECONDS = 5.0
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
@@ -112,6 +113,7 @@ class Provider:
         self._jetstream = jetstream
         self._owner = owner
         self._store = store
+        self._source = source
         self._platform = platform
         subjects = Subjects(settings.subject_prefix)
         self._events = EventPublisher(nc, subjects, jetstream=jetstream)
@@ -177,7 +179,9 @@ class Provider:
 
     async def _resume(self) -> None:
         """Unfinished deploys are this process's now; on one machine the platform's lock says so."""
-        for record in await self._store.unfinished_deploys():
+        unfinished = await self._store.unfinished_deploys()
+        await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
+        for record in unfinished:
             log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)
             taken = record.model_copy(update={"owner": self._owner})
             await self._store.save_deploy(taken)
@@ -198,6 +202,7 @@ class Provider:
         while True:
             try:
                 await self._store.purge_removed(TOMBSTONE_AGE)
+                await self._source.tidy(GIT_IDLE_SECONDS)
             except PreviewError as error:
                 log.warning("housekeeping.failed", error=str(error))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

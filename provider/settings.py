@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     def _git_scheme(cls, value: str) -> str:
         if not value.startswith(("https://", "http://", "file://")):
             raise ValueError("must start with https://, http:// or file://")
+        if "@" in value.removeprefix("https://").removeprefix("http://").partition("/")[0]:
+            raise ValueError("must not hold credentials: they would show in process arguments")
         return value
 
     @model_validator(mode="after")

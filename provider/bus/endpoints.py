@@ -22,6 +22,7 @@ from nats.micro.request import Request
 from nats.micro.service import Service
 
 from provider import __version__
+from provider.bus.connection import settled
 from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
@@ -59,7 +60,7 @@ class Endpoints:
             raise ValueError(f"no handler for {', '.join(sorted(missing))}")
         self._nc = nc
         self._subjects = subjects
-        self._handlers = {name: handlers[name] for name in ENDPOINTS} | {
+        self._handlers: dict[str, Handler] = {name: handlers[name] for name in ENDPOINTS} | {
             name: functools.partial(_unsupported, subjects.request(name)) for name in UNSUPPORTED
         }
         self._service: Service | None = None
@@ -74,7 +75,7 @@ class Endpoints:
             await self._service.add_endpoint(
                 name=name, subject=self._subjects.request(name), handler=functools.partial(self._accept, name)
             )
-        await self._nc.flush()
+        await settled(self._nc)
 
     async def close(self, timeout: float) -> None:
         """Take no more requests, and give those in hand `timeout` seconds; the rest is cancelled."""
@@ -95,7 +96,7 @@ class Endpoints:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, name: str, request: Request, received_at: datetime) -> None:
-        reply = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
+        reply: str = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
         answer = await self._answer(name, request.data, reply, received_at)
         if answer is None:
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 
+from provider.bus.connection import settled
 from provider.bus.subjects import AUDIT, Subjects, session_input
 from provider.models import Event, EventType, now
 from provider.store import payload_limit
@@ -33,6 +35,7 @@ _LINE_CHARS = 4000
 _STREAM_AGE = 7 * 24 * 3600.0
 _STREAM_BYTES = 256 << 20
 _DUPLICATES = 120.0
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
@@ -83,6 +86,9 @@ class EventPublisher:
 
     def tell_session(self, session_id: str, text: str, event_id: str) -> None:
         """Queue a message to a session (contract.md, "Telling a session")."""
+        if not _TOKEN.fullmatch(session_id):
+            log.error("events.bad_session_id")  # a dot or a wildcard would tell another session
+            return
         payload = {
             "text": text,
             "kind": "preview",
@@ -177,7 +183,8 @@ class EventPublisher:
             except (nats.errors.BadSubjectError, ValueError, TypeError) as error:
                 log.error("events.unsendable", subject=message.subject, error=type(error).__name__)
             except (nats.errors.Error, TimeoutError) as error:
-                log.debug("events.again", error=type(error).__name__)
+                say = log.warning if pause == _FIRST_PAUSE else log.debug
+                say("events.waiting", error=type(error).__name__, detail=str(error), queued=len(self._queue))
                 self._stream_ready = False
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -192,7 +199,7 @@ class EventPublisher:
         limit = payload_limit(self._nc)
         if message.event is None:
             await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)
-            await self._nc.flush()
+            await settled(self._nc)
             return
         payload = _event_payload(message.event, limit)
         if not self._jetstream:
@@ -246,7 +253,10 @@ def _lines(event: Event) -> list[str]:
 def _event_payload(event: Event, limit: int) -> bytes:
     if event.type is EventType.LOG:
         event = event.model_copy(update={"data": {**event.data, "lines": _lines(event)[-_LINES_PER_EVENT:]}})
-    return _encode(event.model_dump(mode="json", exclude_none=False), limit)
+    body = event.model_dump(mode="json")
+    if event.phase is None:
+        del body["phase"]
+    return _encode(body, limit)
 
 
 def _encode(body: dict[str, Any], limit: int) -> bytes:

@@ -31,6 +31,8 @@ async def deliver(nc: Client, reply_subject: str, payload: bytes, deadline: date
     """Send an answer until somebody is there to take it.
 
     Args:
+        nc: the client.
+        reply_subject: where the answer goes.
         payload: at most `store.payload_limit(nc)` bytes (see `encode`).
         deadline: when to stop repeating.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 from provider import names
 from provider.models import BuiltImage, DeployRecord, now
 from provider.pipeline.context import Context
@@ -30,6 +33,13 @@ async def _known_digest(ctx: Context, record: DeployRecord, slug: str) -> str | 
     return None
 
 
+async def _export(ctx: Context, record: DeployRecord, folder: Path) -> None:
+    """Write the commit's tree; resolving it first fetches it again where the cache was lost meanwhile."""
+    request, sha = record.request, str(record.commit_sha)
+    await ctx.source.resolve(request.repo_full_name, request.branch, sha, request.installation_id)
+    await ctx.source.export(request.repo_full_name, sha, folder)
+
+
 def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
     entrypoint = ctx.spec_of(record).body.entrypoint
     request, sha = record.request, str(record.commit_sha)
@@ -46,5 +56,5 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         context=entrypoint.build_context,
         args=dict(entrypoint.args or {}),
         timeout_seconds=ctx.settings.build_timeout,
-        export=lambda folder: ctx.source.export(request.repo_full_name, sha, folder),
+        export=partial(_export, ctx, record),
     )

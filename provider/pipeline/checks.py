@@ -123,10 +123,10 @@ async def _once(http: httpx.AsyncClient, target: Target, method: str, path: str)
     headers = {"host": public.netloc, "user-agent": "x1-preview-provider"}
     if target.commit is None:  # what the ingress would have added
         headers |= {"x-forwarded-proto": public.scheme, "x-forwarded-host": public.netloc}
-    sent = path.removeprefix(target.prefix)
+    sent = stripped(path, target.prefix)
     base = target.connect or target.origin
     request = http.build_request(
-        method, base + (sent if sent.startswith("/") else f"/{sent}"), headers=headers,
+        method, base + sent, headers=headers,
         extensions={"sni_hostname": public.hostname} if base.startswith("https") else None,
     )  # fmt: skip
     response = await http.send(request, stream=True)
@@ -139,6 +139,14 @@ async def _once(http: httpx.AsyncClient, target: Target, method: str, path: str)
     finally:
         await response.aclose()
     return Answer(response.status_code, response.headers, body[:MAX_BODY].decode(errors="replace"))
+
+
+def stripped(path: str, prefix: str) -> str:
+    """The path that the app sees where the ingress cuts `prefix` off ("" cuts nothing)."""
+    rest = path.removeprefix(prefix)
+    if not prefix or rest == path or rest[:1] not in {"", "/", "?"}:
+        return path
+    return rest if rest.startswith("/") else f"/{rest}"
 
 
 def judge(check: AcceptanceCheck, answer: Answer, commit: str | None) -> tuple[str, str]:

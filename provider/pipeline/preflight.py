@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provider import spec
+from provider import render, spec
 from provider.models import Bundle, DeployRecord, now
 from provider.pipeline.admit import check_request
 from provider.pipeline.context import Context
@@ -34,5 +34,5 @@ def _dry_bundle(parsed: spec.Spec, record: DeployRecord) -> Bundle | None:
     """The bundle that would be made, by the names of its keys alone."""
     request = record.request
     sent = [name for name in spec.secret_refs(parsed) if name in request.secret_names]
-    keys = (*sent, *(f"env.{name}" for name in request.extra_env_names))
+    keys = (*sent, *(f"{render.EXTRA_ENV_KEY}{name}" for name in request.extra_env_names))
     return Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=tuple(sorted(keys))) if keys else None

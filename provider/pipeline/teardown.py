@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import now
 from provider.pipeline.causes import torn_down
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Removed
 from provider.store import reducers
+
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries."""
 
 
 async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
@@ -25,7 +31,26 @@ async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
             runner.interrupt(deploy_id, torn_down(slug))
             await runner.decided(deploy_id)
     async with runner.lock(slug):
-        removed = await ctx.platform.teardown(slug, preview.generation if preview is not None else None)
+        removed = await _removed(ctx, slug, preview.generation if preview is not None else None)
         if preview is not None:
             await ctx.store.change_preview(slug, reducers.removed(order, now()))
     return removed
+
+
+async def _removed(ctx: Context, slug: str, up_to: int | None) -> Removed:
+    """Remove it, with some tries; nothing of a deploy that was accepted after the teardown is touched."""
+    for pause in (*PAUSES, None):
+        try:
+            return await ctx.platform.teardown(slug, up_to)
+        except PreviewError as error:
+            if pause is None or not isinstance(error, Temporary):
+                raise Permanent(
+                    Code.TEARDOWN_FAILED,
+                    f"Not everything of {slug} could be removed: {error.message}",
+                    reason=error.reason,
+                    hint="Ask for the teardown again.",
+                    evidence=error.evidence,
+                    retryable=True,
+                ) from error
+            await asyncio.sleep(pause)
+    raise AssertionError("unreachable")

@@ -98,14 +98,17 @@ class Platform(Protocol):
         """The state of every part that this platform needs."""
 
     # Secrets: staged under the deploy before its record exists, then a bundle of the generation.
-    async def stage_secrets(self, deploy_id: str, values: SecretValues) -> str:
-        """Keep `values` until a bundle is made; returns their keyed checksum ("" for none)."""
+    async def stage_secrets(self, staged: str, values: SecretValues) -> str:
+        """Keep `values` as `staged` until a bundle is made; returns their keyed checksum ("" for none)."""
 
-    async def drop_staged(self, deploy_id: str) -> None:
+    async def drop_staged(self, staged: str) -> None:
         """Forget staged secrets; nothing happens if there are none."""
 
+    async def sweep_staged(self, keep: frozenset[str]) -> None:
+        """Forget staged secrets but those of `keep`: what stood without a record when a provider was killed."""
+
     async def make_bundle(
-        self, deploy_id: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+        self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
     ) -> Bundle | None:
         """The immutable bundle of staged `extra_env` values and of the named secrets, or None when empty.
 

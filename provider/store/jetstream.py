@@ -8,6 +8,7 @@ its first listing early; a missing stream must never look like a missing record.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType
 from nats.js.kv import KV_OP, KeyValue
@@ -36,6 +38,7 @@ RELIST_SECONDS = 5.0
 _BUCKET_BYTES = {"previews": 128 << 20, "deploys": 512 << 20}
 _BATCH = 256
 _NO_MESSAGE = 10037
+_NO_MORE = ("404", "408")
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _CONSUMER_KEPT_SECONDS = 30.0
 
@@ -164,7 +167,7 @@ class JetStreamKeyValue:
     async def entries(self, prefix: str) -> list[Entry]:
         """See `kv.KeyValue`."""
         with translated():
-            listing = await _Listing.open(self._js, self._stream, self._subject(prefix))
+            listing = await _Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
             try:
                 return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
             finally:
@@ -187,7 +190,7 @@ class JetStreamKeyValue:
     async def _turn(self, prefix: str, known: dict[str, int]) -> AsyncIterator[Entry | Deleted]:
         """One listing's differences from `known`, then what follows for a while."""
         with translated():
-            listing = await _Listing.open(self._js, self._stream, self._subject(prefix))
+            listing = await _Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
         try:
             with translated():
                 first = await listing.first(self._change)
@@ -233,18 +236,21 @@ def _is_news(change: Entry | Deleted, known: dict[str, int]) -> bool:
 
 
 class _Listing:
-    """The last message of every subject, then new ones, from one short-lived consumer.
+    """What is below a subject, then what comes, from one short-lived consumer.
 
-    The client's own watcher guesses where the first listing ends; here the answer to the consumer's
-    creation says how many messages there are.
+    Neither the client's watcher nor a message's count of pending ones says reliably where the listing
+    ends: the count is wrong when keys are rewritten meanwhile (seen on 2.9.10). A pull request with
+    `no_wait` makes the server say itself that there is no more.
     """
 
-    def __init__(self, pull: JetStreamContext.PullSubscription, pending: int) -> None:
-        self._pull = pull
-        self._pending = pending
+    def __init__(self, nc: Client, inbox: Subscription, pull_subject: str, empty: bool) -> None:
+        self._nc = nc
+        self._inbox = inbox
+        self._pull_subject = pull_subject
+        self._empty = empty
 
     @classmethod
-    async def open(cls, js: JetStreamContext, stream: str, subject: str) -> _Listing:
+    async def open(cls, nc: Client, js: JetStreamContext, stream: str, subject: str) -> _Listing:
         config = ConsumerConfig(
             filter_subject=subject,
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
@@ -253,33 +259,48 @@ class _Listing:
             mem_storage=True,
         )
         info = await js.add_consumer(stream, config)
-        pull = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
-        return cls(pull, info.num_pending or 0)
+        inbox = await nc.subscribe(nc.new_inbox())
+        return cls(nc, inbox, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{info.name}", empty=not info.num_pending)
 
     async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
-        """Everything that was there when the consumer was made."""
+        """Everything that is there."""
         found: dict[str, Entry | Deleted] = {}
-        left = self._pending
-        while left > 0:
-            messages = await self._pull.fetch(min(left, _BATCH), timeout=REQUEST_TIMEOUT)
-            if not messages:
-                break  # the server said that there is nothing: the rest expired meanwhile
-            for message in messages:
+        more = not self._empty
+        while more:
+            await self._pull({"batch": _BATCH, "no_wait": True})
+            for _ in range(_BATCH):
+                message = await self._inbox.next_msg(timeout=REQUEST_TIMEOUT)
+                if _is_end(message):
+                    more = False
+                    break
                 found[message.subject] = change(message)
-                # The server's own count: a key rewritten meanwhile has left the listing and comes later.
-                left = message.metadata.num_pending
         return list(found.values())
 
     async def next(self, timeout: float) -> Msg | None:
         """The next message, or None when none came in `timeout` seconds."""
+        await self._pull({"batch": 1, "expires": int(timeout * 1e9)})
         try:
-            return (await self._pull.fetch(1, timeout=timeout))[0]
+            message = await self._inbox.next_msg(timeout=timeout)
         except TimeoutError:
             return None
+        return None if _is_end(message) else message
 
     async def close(self) -> None:
         """Stop listening; the server removes the consumer by itself."""
         try:
-            await self._pull.unsubscribe()
+            await self._inbox.unsubscribe()
         except nats.errors.Error as error:
             log.debug("store.listing.close", error=type(error).__name__)
+
+    async def _pull(self, request: dict[str, object]) -> None:
+        await self._nc.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox.subject)
+
+
+def _is_end(message: Msg) -> bool:
+    """Whether this is the server's word that there is no (more) message; any other word is an error."""
+    status = (message.headers or {}).get("Status")
+    if status is None:
+        return False
+    if status not in _NO_MORE:
+        raise nats.js.errors.Error(f"pull ended with {status}")
+    return True

@@ -150,9 +150,12 @@ class Engine:
         found: dict[str, Any] | None = await self._podman("GET", f"/networks/{name}/json", absent=404)
         return found
 
-    async def create_network(self, name: str, labels: dict[str, str]) -> dict[str, Any]:
-        """A bridge that is cut off from every other isolated one; an existing one of that name is returned."""
-        body = {"name": name, "driver": "bridge", "dns_enabled": False, "labels": labels}
+    async def create_network(self, name: str, bridge: str, labels: dict[str, str]) -> dict[str, Any]:
+        """A bridge that is cut off from every other isolated one; an existing one of that name is returned.
+
+        Its interface is named by us: two engines of one machine may choose the same name by themselves.
+        """
+        body = {"name": name, "driver": "bridge", "dns_enabled": False, "labels": labels, "network_interface": bridge}
         made = await self._podman("POST", "/networks/create", json=body | {"options": {"isolate": "true"}}, absent=409)
         found = made or await self.network(name)
         if found is None:

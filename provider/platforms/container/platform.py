@@ -72,19 +72,23 @@ class ContainerPlatform:
 
     # ------------------------------------------------------------------ secrets
 
-    async def stage_secrets(self, deploy_id: str, values: SecretValues) -> str:
+    async def stage_secrets(self, staged: str, values: SecretValues) -> str:
         """See `Platform`."""
-        return self._secrets.stage(deploy_id, values)
+        return self._secrets.stage(staged, values)
 
-    async def drop_staged(self, deploy_id: str) -> None:
+    async def drop_staged(self, staged: str) -> None:
         """See `Platform`."""
-        self._secrets.drop(deploy_id)
+        self._secrets.drop(staged)
+
+    async def sweep_staged(self, keep: frozenset[str]) -> None:
+        """See `Platform`."""
+        self._secrets.sweep_staged(keep)
 
     async def make_bundle(
-        self, deploy_id: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+        self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
     ) -> Bundle | None:
         """See `Platform`."""
-        return self._secrets.bundle(deploy_id, slug, generation, secret_names, reuse)
+        return self._secrets.bundle(staged, slug, generation, secret_names, reuse)
 
     # -------------------------------------------------------------------- build
 
@@ -141,6 +145,8 @@ class ContainerPlatform:
             self._liveness.forget(slug)
             await self._ingress.remove(slug)
             if failed is not None:
+                for name in await self._runtime.retire_others(slug, (failed,)):
+                    await self._runtime.remove(name)
                 await self._runtime.park(slug, failed)
             return
         await self._runtime.ensure(slug, last_good)
@@ -158,10 +164,13 @@ class ContainerPlatform:
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """See `Platform`."""
-        self._liveness.forget(slug)
-        route = await self._ingress.remove(slug)
+        present = await self._ingress.route(slug)
+        route = present is not None and (up_to is None or present.generation <= up_to)
+        if route:
+            self._liveness.forget(slug)
+            await self._ingress.remove(slug)
         builds = await self._builds.stop_all(slug) if up_to is None else []
-        containers, network = await self._runtime.remove_all(slug)
+        containers, network = await self._runtime.remove_all(slug, up_to)
         bundles = self._secrets.remove_bundles(slug, before=None if up_to is None else up_to + 1)
         deleted = [f"ingress/{slug}", f"service/{slug}"] if route else []
         deleted += [f"deployment/{slug}"] if containers else []

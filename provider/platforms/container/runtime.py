@@ -80,7 +80,11 @@ class Runtime:
         }
         network = names.network(slug)
         made, _ = await asyncio.gather(
-            self._engine.create_network(network, {"x1-preview": "true", workload.SLUG_LABEL: slug}),
+            self._engine.create_network(
+                network,
+                names.bridge(slug, str(self._settings.state_dir)),
+                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+            ),
             self._ensure_image(work.image),
         )
         config = workload.engine_config(
@@ -206,11 +210,18 @@ class Runtime:
         """Remove one generation's container at once."""
         await self._engine.remove(names.container(slug, generation))
 
-    async def remove_all(self, slug: str) -> tuple[list[str], bool]:
-        """Remove every container and the network of a preview; returns the names and whether a network was there."""
-        containers = [_name(container) for container in await self._containers(slug)]
-        await asyncio.gather(*(self._engine.remove(name) for name in containers))
-        return sorted(containers), await self._engine.remove_network(names.network(slug))
+    async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
+        """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
+
+        Returns the containers' names, and whether a network was removed.
+        """
+        present = {_name(one): int(one["Labels"][workload.GENERATION_LABEL]) for one in await self._containers(slug)}
+        leaving = sorted(name for name, generation in present.items() if up_to is None or generation <= up_to)
+        await asyncio.gather(*(self._engine.remove(name) for name in leaving))
+        self._retiring.difference_update(leaving)
+        if len(leaving) < len(present):
+            return leaving, False
+        return leaving, await self._engine.remove_network(names.network(slug))
 
     async def log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines of the revision's app."""

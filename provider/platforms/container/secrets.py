@@ -13,10 +13,10 @@ import os
 import secrets
 from pathlib import Path
 
-from provider import names
+from provider import names, render
 from provider.models import Bundle, SecretValues
 
-ENV_PREFIX = "env."
+ENV_PREFIX = render.EXTRA_ENV_KEY
 
 
 class SecretFiles:
@@ -29,7 +29,7 @@ class SecretFiles:
         for path in (folder, self._staged, self._bundles):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def stage(self, deploy_id: str, values: SecretValues) -> str:
+    def stage(self, staged: str, values: SecretValues) -> str:
         """Keep a request's values; returns their keyed checksum, "" when there are none."""
         if not values:
             return ""
@@ -37,18 +37,24 @@ class SecretFiles:
             "secrets": {name: value.get_secret_value() for name, value in values.secrets.items()},
             "extra_env": {name: value.get_secret_value() for name, value in values.extra_env.items()},
         }
-        _write(self._staged / f"{deploy_id}.json", plain)
+        _write(self._staged / f"{staged}.json", plain)
         return self._checksum(plain)
 
-    def drop(self, deploy_id: str) -> None:
+    def drop(self, staged: str) -> None:
         """Forget staged values."""
-        (self._staged / f"{deploy_id}.json").unlink(missing_ok=True)
+        (self._staged / f"{staged}.json").unlink(missing_ok=True)
+
+    def sweep_staged(self, keep: frozenset[str]) -> None:
+        """Remove staged values but those of `keep`."""
+        for path in self._staged.glob("*.json"):
+            if path.stem not in keep:
+                path.unlink(missing_ok=True)
 
     def bundle(
-        self, deploy_id: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+        self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
     ) -> Bundle | None:
         """The bundle of the staged values that the spec uses; one of `reuse` where nothing changed."""
-        values = self._wanted(deploy_id, secret_names)
+        values = self._wanted(staged, secret_names)
         if not values:
             return None
         checksum = self._checksum(values)
@@ -77,13 +83,13 @@ class SecretFiles:
                 removed.append(path.stem)
         return removed
 
-    def _wanted(self, deploy_id: str, secret_names: tuple[str, ...]) -> dict[str, str]:
+    def _wanted(self, staged: str, secret_names: tuple[str, ...]) -> dict[str, str]:
         try:
-            staged = json.loads((self._staged / f"{deploy_id}.json").read_text())
+            values = json.loads((self._staged / f"{staged}.json").read_text())
         except FileNotFoundError:
             return {}
-        wanted = {name: staged["secrets"][name] for name in secret_names if name in staged["secrets"]}
-        return wanted | {ENV_PREFIX + name: value for name, value in staged["extra_env"].items()}
+        wanted = {name: values["secrets"][name] for name in secret_names if name in values["secrets"]}
+        return wanted | {ENV_PREFIX + name: value for name, value in values["extra_env"].items()}
 
     def _checksum(self, values: object) -> str:
         """Keyed, so that a record's checksum tells nothing of a short secret."""

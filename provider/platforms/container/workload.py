@@ -152,7 +152,7 @@ def _environment(entries: list[dict[str, Any]], bundle: dict[str, str]) -> tuple
     for entry in entries:
         reference = entry.get("valueFrom", {}).get("secretKeyRef")
         if reference is None:
-            values[entry["name"]] = entry.get("value", "")
+            values[entry["name"]] = render.env_value(entry.get("value", ""))
         elif reference["key"] in bundle:
             values[entry["name"]] = bundle[reference["key"]]
         else:
