@@ -6,6 +6,7 @@ whatever a terminal would act on, and never read as markup.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ OnEvent = Callable[[Event], None]
 WIDEST = 100
 PLAIN_WIDTH = 110
 LABEL_WIDTH = 9
+NOISE = re.compile(r"(--> )?[0-9a-f]*\s*$")
 INDENT = 3
 EXPLAINED: Mapping[str, str] = {
     "resolve": "commit found, clone credentials minted, preview.yaml read",
@@ -82,7 +84,7 @@ class Phases:
             return None
         row = self.rows.setdefault(event.phase, Row(event.phase, time.monotonic()))
         if event.type == "log":
-            lines = [printable(line) for line in event.data.get("lines", ()) if str(line).strip()]
+            lines = [printable(line) for line in event.data.get("lines", ()) if not NOISE.match(str(line))]
             row.line = lines[-1] if lines else row.line
         if event.type != "phase.finished":
             return None

@@ -55,8 +55,8 @@ def run(once: bool, as_json: bool) -> int:
         asyncio.run(story.tell())
         status = OK if story.ok else FAILED
     except (asyncio.CancelledError, KeyboardInterrupt):
-        story.error = INTERRUPTION
         status = FAILED if story.finished and not story.ok else INTERRUPTED
+        story.error = INTERRUPTION
     except (StackError, ClientError, httpx.HTTPError) as error:
         story.error = str(error) or type(error).__name__
     story.end()
@@ -139,11 +139,11 @@ class Story:
         self._screen.copyable(
             [
                 ("open", tale.url),
-                ("trust", f"{ca}"),
-                ("", f"curl --cacert {ca} --resolve {resolve} {tale.url}"),
+                ("CA", f"{ca}"),
+                ("curl", f"curl --cacert {ca} --resolve {resolve} {tale.url}"),
                 ("ask", f"export NATS_URL={tale.world.stack.nats.address}"),
                 ("", f"{preview} status {NAME}"),
-                ("", f"{preview} list"),
+                ("go back", f"{preview} deploy {tale.request(tale.first)}"),
             ]
         )
 

@@ -35,8 +35,8 @@ Dockerfile, started the container in a network of its own, and gave it this addr
 
 The answer went out only after this very page was seen here, over TLS."""
 SECOND_MESSAGE = "Say it in green, without a pause"
-SECOND_STORY = """This commit took the place of the first one while visitors kept asking for the page. None of \
-them waited, and none of them saw an error.
+SECOND_STORY = """This commit took the place of the first one while visitors kept asking for the page. The \
+terminal has the count of those who saw an error: it should be 0.
 
 The new container was asked directly before it got any traffic; the old one went only after that."""
 SECOND_ACCENT = "#12a594"
@@ -202,7 +202,7 @@ STEPS = (
     ),
     Step(
         "A second commit, while people are looking",
-        "Visitors ask all the time. The new container gets them after it passed its checks; then the old one goes.",
+        "The new container gets the visitors once it passed its checks; then the old one goes.",
         under_load,
     ),
     Step(

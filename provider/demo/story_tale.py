@@ -89,6 +89,11 @@ class Tale:
         """Somebody who looks at the URL that the provider answered."""
         return Visitor(self.url, connect=self.world.stack.ingress, ca_pem=self.ca_pem)
 
+    def request(self, sha: str) -> str:
+        """The arguments of `preview deploy` for what `deploy` asks for."""
+        who = f"--installation-id {self.world.installation_id}"
+        return f"{REPO} --branch {BRANCH} --commit {sha[:12]} {who} --env COMMIT_SHA={sha[:12]}"
+
     async def push(self, message: str, files: Mapping[str, str]) -> str:
         """Push a commit of just these files on top of the branch; returns its sha."""
         if not self._paths:
