@@ -121,6 +121,13 @@ class StoredRequest(RequestFields):
     extra_env_names: tuple[str, ...] = ()
     secrets_checksum: str = ""
 
+    def fingerprint(self) -> str:
+        """A hash of what is asked for: two requests with the same `deploy_id` must agree in it.
+
+        How the caller wants to be answered is no part of it.
+        """
+        return digest_of(self.model_dump(mode="json", by_alias=True, exclude={"wait"}))
+
 
 class SecretValues(Frozen):
     """The inline secrets of one request. Never stored in a record."""

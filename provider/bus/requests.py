@@ -26,7 +26,6 @@ from provider.models import (
     SecretValues,
     SessionId,
     StoredRequest,
-    digest_of,
 )
 
 MAX_BYTES = 512 * 1024
@@ -34,8 +33,6 @@ MAX_DEPTH = 32
 MAX_SHOWN = 80
 MAX_WARNINGS = 20
 _SECRET_FIELDS = ("secret_values", "extra_env")
-_NOT_THE_WORK = {"reply_to", "wait", "deploy_id"}
-"""Fields that say who is answered and how; two requests that differ only there ask for the same."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _USERINFO = re.compile(r"//[^/@\s]*@")
 _ALLOWED = {
@@ -310,13 +307,3 @@ def to_stored(request: ProvisionRequest, secrets_checksum: str = "") -> StoredRe
 def secret_values(request: ProvisionRequest) -> SecretValues:
     """The inline secrets, to be staged before the record is made."""
     return SecretValues(secrets=request.secret_values, extra_env=request.extra_env)
-
-
-def fingerprint(request: ProvisionRequest) -> str:
-    """A stable hash of what is asked for.
-
-    It stands in records, and a plain hash of a short secret can be guessed: so only the secrets' names
-    count here, and the caller adds the keyed checksum of their values.
-    """
-    work = request.model_dump(mode="json", by_alias=True, exclude=_NOT_THE_WORK | set(_SECRET_FIELDS))
-    return digest_of([work, sorted(request.secret_values), sorted(request.extra_env)])

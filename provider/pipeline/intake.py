@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 
 from provider.errors import Code, Permanent, PreviewError
-from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter, digest_of, now
+from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter, now
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists
@@ -85,7 +85,7 @@ class Intake:
             platform_id=settings.platform_id,
             deploy_id=deploy_id,
             owner=self._owner,
-            fingerprint=digest_of(request.model_dump(mode="json", exclude={"wait"})),
+            fingerprint=request.fingerprint(),
             staged=staged,
             request=request,
             waiters=(Waiter(reply=reply, deadline=until),) if reply else (),

@@ -1,0 +1,42 @@
+"""Worlds for end-to-end tests: one shared by the session, and one of its own for a test that breaks things."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from provider.demo.stack import Stack
+from provider.demo.world import World, local_world
+from tests.e2e.helpers import Visitor, visitor
+
+SHORT_DEADLINES = {"VERIFY_TIMEOUT": "8"}
+"""What fails, fails soon: the check of the candidate and of the URL get four seconds each."""
+
+
+@pytest.fixture(scope="session")
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """The shared world: name what you deploy uniquely, and leave its servers alone."""
+    async with local_world(stack=stack, environment=SHORT_DEADLINES) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+async def guest(world: World) -> AsyncIterator[Visitor]:
+    """A visitor of the shared world's previews."""
+    async with visitor(world.stack) as one:
+        yield one
+
+
+@pytest.fixture
+async def own_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """A world of the test's own; settings for its provider by `with_settings(...)`."""
+    async with local_world(environment={**SHORT_DEADLINES, **getattr(request, "param", {})}) as own:
+        yield own
+
+
+@pytest.fixture
+async def own_guest(own_world: World) -> AsyncIterator[Visitor]:
+    """A visitor of the own world's previews."""
+    async with visitor(own_world.stack) as one:
+        yield one

@@ -1,0 +1,319 @@
+"""What end-to-end tests share: small apps, a visitor of URLs, a watcher of events, and the one bounded retry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from provider.client import Deployed, Event, PreviewClient, PreviewFailed, new_deploy_id
+from provider.demo.git_server import Content, File
+from provider.demo.processes import clean_environment, run
+from provider.demo.stack import Stack
+from provider.demo.world import World
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+PATIENCE = 20.0
+PAUSE = 0.02
+FINGER = ("sh", "-c")
+
+IMPATIENT: Json = {"runtime": {"healthcheck": {"initialDelaySeconds": 0, "periodSeconds": 1, "failureThreshold": 1}}}
+"""An app that is not ready after 3 s is given up."""
+
+
+# ------------------------------------------------------------------------------ waiting
+
+
+async def eventually(check: Callable[[], Awaitable[T | None]], *, timeout: float = PATIENCE, what: str = "") -> T:
+    """The first truthy answer of `check`; the only place where a test waits by asking again."""
+    try:
+        async with asyncio.timeout(timeout):
+            while not (found := await check()):
+                await asyncio.sleep(PAUSE)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout:g} s: {what or check}") from None
+
+
+# --------------------------------------------------------------------------------- apps
+
+
+def spec_of(name: str, *, port: int = 8080, spec_extra: Mapping[str, Any] | None = None) -> str:
+    """A spec as JSON, which is YAML; `spec_extra` is merged into its `spec`."""
+    body = {
+        "entrypoint": {"kind": "dockerfile", "path": "./Dockerfile"},
+        "runtime": {"port": port, "healthcheck": {"periodSeconds": 1}},
+    }
+    document = {
+        "apiVersion": "x1agent.io/v1",
+        "kind": "PreviewSpec",
+        "metadata": {"name": name},
+        "spec": merged(body, spec_extra or {}),
+    }
+    return json.dumps(document, indent=1)
+
+
+def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
+    """`base` with `extra` in it, mapping by mapping."""
+    result = dict(base)
+    for name, value in extra.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], value) if both else value
+    return result
+
+
+def app_files(
+    name: str,
+    base_image: str,
+    *,
+    body: str = "hello\n",
+    port: int = 8080,
+    dockerfile_extra: str = "",
+    spec_extra: Mapping[str, Any] | None = None,
+    command: str | None = None,
+) -> dict[str, Content]:
+    """The smallest app that serves `body`, and its environment at /cgi-bin/env; builds without a RUN step."""
+    serve = json.dumps([*FINGER, command] if command else ["httpd", "-f", "-p", str(port), "-h", "/www"])
+    dockerfile = f"FROM {base_image}\n{dockerfile_extra}\nCOPY www /www\nCMD {serve}\n"
+    return {
+        ".x1agent/preview.yaml": spec_of(name, port=port, spec_extra=spec_extra),
+        "Dockerfile": dockerfile,
+        "www/index.html": body,
+        "www/cgi-bin/env": cgi("env"),
+    }
+
+
+def cgi(script: str) -> File:
+    """A script that httpd runs; what it prints is the page."""
+    return File(f"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{script}\n", "100755")
+
+
+async def deployed(world: World, name: str, *, files: Mapping[str, Content] | None = None, **fields: Any) -> Deployed:
+    """Commit an app to `acme/<name>` and deploy that commit; `fields` are the request's."""
+    sha = await world.commit(f"acme/{name}", files or app_files(name, world.base_image))
+    return await deploy(world, name, sha, **fields)
+
+
+async def deploy(world: World, name: str, sha: str | None, **fields: Any) -> Deployed:
+    """Deploy a commit of `acme/<name>`."""
+    fields.setdefault("installation_id", world.installation_id)
+    fields.setdefault("timeout", 90.0)
+    return await world.client.deploy(f"acme/{name}", "main", commit_sha=sha, **fields)
+
+
+async def refused(call: Awaitable[object]) -> PreviewFailed:
+    """The failure that a call ends with."""
+    with pytest.raises(PreviewFailed) as caught:
+        await call
+    return caught.value
+
+
+async def refused_deploy(world: World, name: str, files: Mapping[str, Content], **fields: Any) -> PreviewFailed:
+    """The failure of deploying these files as `acme/<name>`."""
+    return await refused(deployed(world, name, files=files, **fields))
+
+
+# ---------------------------------------------------------------------------- the visitor
+
+
+@dataclass
+class Visitor:
+    """Opens previews as a browser would that trusts Caddy's authority; every request is a new connection."""
+
+    ingress: str
+    http: httpx.AsyncClient
+
+    async def get(self, url: str, path: str = "", method: str = "GET") -> httpx.Response:
+        """What the URL answers; connects to the ingress, whatever DNS would say."""
+        public = urlsplit(url)
+        headers, sni = {"Host": public.netloc}, {"sni_hostname": public.hostname}
+        target = f"https://{self.ingress}{path or public.path or '/'}"
+        return await self.http.request(method, target, headers=headers, extensions=sni)
+
+    async def text(self, url: str, path: str = "") -> str:
+        """The body of a good answer."""
+        answer = await self.get(url, path)
+        assert answer.status_code == 200, f"{url}{path}: {answer.status_code} {answer.text}"
+        return answer.text
+
+    async def commit(self, url: str) -> str | None:
+        """Which commit answers."""
+        return (await self.get(url)).headers.get("X-Preview-Commit")
+
+
+@asynccontextmanager
+async def visitor(stack: Stack) -> AsyncIterator[Visitor]:
+    """A visitor of this stack's previews."""
+    async with httpx.AsyncClient(trust_env=False) as plain:
+        ca = (await plain.get(f"{stack.caddy.address}/pki/ca/local")).json()["root_certificate"]
+    trust = ssl.create_default_context(cadata=ca)
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(verify=trust, trust_env=False, limits=limits, timeout=10) as http:
+        yield Visitor(stack.ingress, http)
+
+
+@dataclass
+class Load:
+    """Steady requests to one URL, and what came of them."""
+
+    answers: list[httpx.Response] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        """Requests that a person would have noticed."""
+        return [*self.errors, *(f"{one.status_code} {one.text[:80]}" for one in self.answers if one.is_error)]
+
+    @property
+    def commits(self) -> list[str]:
+        """Which commits answered, in order, each time it changed."""
+        seen: list[str] = []
+        for answer in self.answers:
+            commit = answer.headers.get("X-Preview-Commit", "none")
+            if seen[-1:] != [commit]:
+                seen.append(commit)
+        return seen
+
+
+@asynccontextmanager
+async def steady_load(guest: Visitor, url: str, path: str = "") -> AsyncIterator[Load]:
+    """Ask the URL one request after the other for as long as the block takes."""
+    load = Load()
+    stop = asyncio.Event()
+
+    async def ask() -> None:
+        while not stop.is_set():
+            try:
+                load.answers.append(await guest.get(url, path))
+            except httpx.HTTPError as error:
+                load.errors.append(repr(error))
+
+    task = asyncio.create_task(ask())
+    try:
+        yield load
+    finally:
+        stop.set()
+        await task
+
+
+# ------------------------------------------------------------------------------ watching
+
+
+@dataclass
+class Watch:
+    """A deploy under way, watched by its events."""
+
+    deploy_id: str
+    events: list[Event] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[Deployed] | None = None
+
+    def take(self, event: Event) -> None:
+        """Called with each event."""
+        self.events.append(event)
+        self.changed.set()
+
+    async def until(self, found: Callable[[Event], bool], *, timeout: float = 60.0) -> Event:
+        """Wait for an event; a deploy that ends first is an error."""
+        assert self.task is not None
+        async with asyncio.timeout(timeout):
+            while True:
+                for event in self.events:
+                    if found(event):
+                        return event
+                if self.task.done():
+                    raise AssertionError(f"the deploy ended first: {self.task.exception() or self.task.result()}")
+                self.changed.clear()
+                waiting = asyncio.create_task(self.changed.wait())
+                await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+
+    async def phase(self, name: str) -> None:
+        """Wait until a phase has begun."""
+        await self.until(lambda event: event.type == "phase.started" and event.phase == name)
+
+    async def line(self, text: str) -> None:
+        """Wait until a line of the build's log holds the text (but for the line that shows the command)."""
+        await self.until(lambda event: any(one.strip().startswith(text) for one in event.data.get("lines", ())))
+
+    async def result(self) -> Deployed:
+        """The deploy's answer."""
+        assert self.task is not None
+        return await self.task
+
+
+def watched(world: World, name: str, sha: str | None, client: PreviewClient | None = None, **fields: Any) -> Watch:
+    """Begin a deploy and watch it."""
+    watch = Watch(fields.pop("deploy_id", None) or new_deploy_id())
+    fields = {"installation_id": world.installation_id, "timeout": 90.0, **fields}
+    call = (client or world.client).deploy(
+        f"acme/{name}", "main", commit_sha=sha, deploy_id=watch.deploy_id, on_event=watch.take, **fields
+    )
+    watch.task = asyncio.create_task(call)
+    return watch
+
+
+# ---------------------------------------------------------------------------- looking behind
+
+
+async def podman(stack: Stack, *arguments: str) -> str:
+    """Run podman on the stack's engine; without CONTAINER_HOST, which would make it a remote client."""
+    env = {**clean_environment(stack.folder), **stack.environment()}
+    del env["CONTAINER_HOST"]
+    status, output = await run("podman", *arguments, env=env, timeout=60)
+    assert status == 0, output
+    return output.strip()
+
+
+async def containers(stack: Stack, slug: str) -> list[Json]:
+    """Every container of a preview as `podman inspect` shows it."""
+    names = (await podman(stack, "ps", "--all", "--quiet", f"--filter=label=preview.x1agent.io/slug={slug}")).split()
+    return list(json.loads(await podman(stack, "inspect", *names))) if names else []
+
+
+async def serving(world: World, slug: str) -> Json:
+    """The container of the preview's newest generation."""
+    found = await containers(world.stack, slug)
+    return max(found, key=lambda one: int(one["Config"]["Labels"]["preview.x1agent.io/generation"]))
+
+
+async def send(world: World, endpoint: str, body: bytes | Mapping[str, Any], *, timeout: float = 30.0) -> Json:
+    """A raw request over the bus, and the raw answer: what the platform itself does."""
+    payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+    subject = world.client.subjects.request(endpoint)
+    answer = await world.client.nats.request(subject, payload, timeout=timeout)
+    return dict(json.loads(answer.data))
+
+
+def log_lines(world: World, event: str) -> list[Json]:
+    """The provider's log lines of this event, over all its starts."""
+    lines = world.provider.log.read_text(errors="replace").splitlines()
+    parsed = (json.loads(line) for line in lines if line.startswith("{"))
+    return [line for line in parsed if line.get("event") == event]
+
+
+def builds_below(folder: Path) -> list[Path]:
+    """Folders of builds that are under way or not looked at yet."""
+    return [path.parent for path in (folder / "state" / "builds").glob("*/plan.json")]
+
+
+def seconds_since(start: float) -> float:
+    """Seconds on the monotonic clock."""
+    return time.monotonic() - start
+
+
+def with_settings(**settings: str) -> pytest.MarkDecorator:
+    """Gives `own_world`'s provider these settings."""
+    return pytest.mark.parametrize("own_world", [pytest.param(settings, id=",".join(settings))], indirect=True)
