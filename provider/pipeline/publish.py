@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from provider.errors import PreviewError
+from provider.errors import Permanent
 from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Revision, Waiter, now
 from provider.pipeline import report
 from provider.pipeline.context import Context
@@ -21,18 +21,16 @@ async def settle(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tupl
 
     A deploy that succeeded, but is not the newest any more by now, has failed after all.
     """
-    preview: PreviewRecord | None = None
-    if record.slug and record.generation:
+    preview = await ctx.preview_of(record)
+    if preview is not None:
         try:
-            preview = await ctx.store.change_preview(record.slug, _reducer(record))
-        except PreviewError as late:
+            preview = await ctx.store.change_preview(preview.slug, _reducer(record))
+        except Permanent as late:
             if record.failure is not None:
                 raise
             return record.model_copy(update={"failure": Failure.of(late, Phase.PUBLISH)}), ()
-    elif record.slug:
-        preview = await ctx.store.get_preview(record.slug)
     final = record.model_copy(update={"report": _report(ctx, record, preview)})
-    revisions = (preview.current, preview.last_good) if preview is not None and record.generation else ()
+    revisions = (preview.current, preview.last_good) if preview is not None else ()
     return final, tuple(revision for revision in revisions if revision is not None)
 
 

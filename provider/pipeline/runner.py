@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from provider.errors import PreviewError, Temporary
+from provider.errors import Code, PreviewError, Temporary
 from provider.models import DeployRecord, EventType, Failure, Phase, PhaseTiming, PreviewRecord, now
 from provider.pipeline import report
 from provider.pipeline.admit import admit
@@ -40,6 +40,8 @@ CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, 
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
 RETRY_PAUSE, RETRY_PAUSE_MAX = 0.2, 5.0
+MOST_TRIES = {Code.KANIKO_CREATE_FAILED: 3}
+"""What costs a whole build each time is not tried until the phase's deadline."""
 CLEAN_UP_SECONDS = 15.0
 RESTORE_SECONDS = 60.0
 DEADLINE_SLACK = 5.0
@@ -190,14 +192,15 @@ class Runner:
         await self._save(running, record.model_copy(update=update))
 
     async def _with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
-        pause = RETRY_PAUSE
+        pause, tries = RETRY_PAUSE, 0
         deadline = self._deadline(running.record, phase)
         while True:
             try:
                 return await self._attempt(running, phase, step, deadline)
             except Temporary as error:
+                tries += 1
                 wait = error.delay if error.delay is not None else pause
-                if time.monotonic() + wait >= deadline:
+                if time.monotonic() + wait >= deadline or tries >= MOST_TRIES.get(error.code, tries + 1):
                     raise
                 self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(error), "in_seconds": wait})
                 log.info("phase.retry", phase=phase, error=str(error), evidence=error.evidence, wait=wait)
@@ -256,7 +259,7 @@ class Runner:
     async def _settle(self, running: Running) -> None:
         """Put the last good back if this failed, then fix the outcome in both records."""
         while running.record.report is None:
-            if running.record.failure is not None and running.record.generation:
+            if running.record.failure is not None and running.record.phase not in PREPARE:
                 await self._restore(running)
             record, keep = await self._repeat(lambda: settle(self._ctx, running.record))
             await self._save(running, record)
@@ -293,13 +296,14 @@ class Runner:
             assert leader.report is not None, "the predicate asked for it"
             return leader
 
+        self._ctx.emit(record, EventType.STATE, {"joins": record.joins})
         try:
             leader = await self._attempt(running, Phase.PUBLISH, joined, time.monotonic() + left)
             answer = leader.report.model_copy(update={"deploy_id": record.answer_id}) if leader.report else None
             update = {"report": answer, "failure": leader.failure, "slug": leader.slug}
             await self._save(running, record.model_copy(update=update))
         except PreviewError as error:
-            running.record = record.model_copy(update={"failure": Failure.of(error, None), "generation": 0})
+            running.record = record.model_copy(update={"failure": Failure.of(error, None)})
             await self._settle(running)
         await self._tolerate(self._ctx.platform.drop_staged(record.staged))
 
