@@ -41,8 +41,8 @@ format: install ## Put the code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Measure: make bench ARGS="-k deploy"
-	$(BIN)/python -m pytest tests/bench $(ARGS)
+bench: install ## Measure against the bare engine: make bench ARGS="--json"
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lock: ## Solve the dependencies anew into requirements.lock
 	@.ci/install

@@ -63,6 +63,11 @@ def image_by_digest(registry: str, slug: str, digest: str) -> str:
     return f"{registry}/previews/{slug}@{digest}"
 
 
+def pushed_image(by_digest: str) -> str:
+    """The name, on the engine that built it, of the image that was pushed as that digest."""
+    return by_digest.replace("@sha256:", ":sha256-")
+
+
 def build_job(slug: str, commit_sha: str) -> str:
     """The build Job's name."""
     return fit(f"preview-build-{slug}-{commit_sha[:8]}")

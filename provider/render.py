@@ -35,6 +35,8 @@ MANAGED_BY = "x1-preview-provider"
 EXTRA_ENV_KEY = "env."
 _TEMPLATES = ("deployment.yaml.j2", "service.yaml.j2", "ingress.yaml.j2")
 _MAX_STARTUP_SECONDS = 600
+_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same safe loader in C, where PyYAML has it: a tenth of the time."""
 
 Manifest = dict[str, Any]
 
@@ -71,7 +73,8 @@ def render(spec: Spec, release: Release, settings: Settings) -> tuple[Manifest, 
     }
     environment = _environment()
     deployment, service, ingress = (
-        yaml.safe_load(environment.get_template(name).render(context)) for name in _TEMPLATES
+        yaml.load(environment.get_template(name).render(context), Loader=_LOADER)  # noqa: S506
+        for name in _TEMPLATES
     )
     return deployment, service, ingress
 

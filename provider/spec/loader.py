@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,8 +41,9 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=32)
 def load(text: str, *, strict: bool = False, extra_env_names: frozenset[str] = frozenset()) -> Loaded:
-    """Read the spec.
+    """Read the spec. Each phase of a deploy asks anew, so the last ones are remembered: what is returned is frozen.
 
     Args:
         text: the file's content.

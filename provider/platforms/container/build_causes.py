@@ -29,11 +29,11 @@ def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> Preview
             evidence=(str(result.get("error", "")),) if result.get("error") else (),
             log_tail=tuple(tail),
         )
-    if state in {"push_failed", "pull_failed"}:
+    if state == "push_failed":
         return Temporary(
             Code.REGISTRY_UNREACHABLE,
-            "The image was built, but the registry did not take it or give it back.",
-            reason="PushFailed" if state == "push_failed" else "PullFailed",
+            "The image was built, but the registry did not take it.",
+            reason="PushFailed",
             hint="Check that the registry at REGISTRY_ADDRESS answers and has room.",
             log_tail=tuple(tail),
         )

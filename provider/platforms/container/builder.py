@@ -167,7 +167,7 @@ class Network:
 
 
 class Builder:
-    """Runs the steps of one build: pull bases, build, push, pull the pushed digest."""
+    """Runs the steps of one build: pull missing bases, build, push."""
 
     def __init__(self, folder: Path, log: TextIO) -> None:
         self._folder = folder
@@ -202,8 +202,8 @@ class Builder:
 
     def _steps(self) -> dict[str, Any]:
         plan = self._plan
-        for image in plan["base_images"]:
-            self._pull_base(image)
+        for image in plan["missing_images"]:
+            self._step("base", [*self._podman(), "pull", "--quiet", *self._tls_for(image), image], "base_failed")
         self._cgroup.create(plan["pids"])
         self._network.create()
         self._step("build", ["nsenter", f"--net={self._network.namespace}", *self._build_command()], "build_failed")
@@ -211,9 +211,7 @@ class Builder:
         digest = (self._folder / "digest").read_text().strip()
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise StepFailed("push_failed", 1)
-        repository = plan["image"].rpartition(":")[0]
-        self._step("pull", [*self._podman(), "pull", "--quiet", *self._tls(), f"{repository}@{digest}"], "pull_failed")
-        return {"state": "pushed", "digest": digest}
+        return {"state": "pushed", "digest": digest, "image_id": (self._folder / "image-id").read_text().strip()}
 
     def _podman(self) -> list[str]:
         runtime: str = self._plan["runtime"]
@@ -232,11 +230,6 @@ class Builder:
         tree = self._folder / "tree"
         options += [f"--tag={plan['image']}", f"--file={tree / plan['dockerfile']}"]
         return [*self._podman(), "build", *options, str(tree / plan["context"])]
-
-    def _pull_base(self, image: str) -> None:
-        exists = subprocess.run([*self._podman(), "image", "exists", image], check=False, capture_output=True)
-        if exists.returncode:
-            self._step("base", [*self._podman(), "pull", "--quiet", *self._tls_for(image), image], "base_failed")
 
     def _tls_for(self, image: str) -> list[str]:
         ours = image.startswith(self._plan["image"].partition("/")[0] + "/")

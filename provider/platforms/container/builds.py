@@ -23,10 +23,12 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from provider import names
 from provider.errors import Code, Permanent, Temporary
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.container import build_causes, builder, dockerfile, machine
+from provider.platforms.container.engine import Engine
 from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -37,10 +39,15 @@ MAX_LINE = 8192
 
 
 class Builds:
-    """Starts, joins and stops builder processes below `folder`."""
+    """Starts, joins and stops builder processes below the state folder.
 
-    def __init__(self, *, settings: Settings) -> None:
+    Args:
+        engine: the service of the same engine that the builders' own processes use.
+    """
+
+    def __init__(self, *, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self._engine = engine
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
 
@@ -60,8 +67,15 @@ class Builds:
         _clean_up_after(folder)
         if result["state"] == "pushed":
             log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
+            await self._keep(plan, result)
             return str(result["digest"])
         raise build_causes.failure(result, tail, plan)
+
+    async def _keep(self, plan: BuildPlan, result: dict[str, Any]) -> None:
+        """Name the engine's own image after the digest that was pushed, so that nobody has to pull it."""
+        reference = names.image_by_digest(self._settings.registry_address, plan.slug, str(result["digest"]))
+        with contextlib.suppress(Temporary):  # then it is pulled after all
+            await self._engine.tag(str(result["image_id"]), names.pushed_image(reference))
 
     async def stop(self, slug: str, build_inputs: str) -> None:
         """Stop the build of these inputs and wait until nothing of it runs; repeatable."""
@@ -95,7 +109,10 @@ class Builds:
         try:
             await plan.export(tree)
             text = _checked_dockerfile(tree, plan)
-            (folder / "plan.json").write_text(json.dumps(self._plan(plan, text)))
+            written = self._plan(plan, text)
+            images = dockerfile.base_images(text, plan.args)
+            written["missing_images"] = [image for image in images if not await self._engine.exists(image)]
+            (folder / "plan.json").write_text(json.dumps(written))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -133,7 +150,6 @@ class Builds:
             "context": plan.context,
             "args": plan.args,
             "labels": _labels(plan, self._settings),
-            "base_images": images,
             "deadline": time.time() + plan.timeout_seconds,
             "insecure": self._settings.registry_insecure,
             "memory": self._settings.build_memory,

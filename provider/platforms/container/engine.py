@@ -8,9 +8,11 @@ listen on each preview's gateway), and asking what the engine is.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiodocker
 import aiohttp
@@ -34,9 +36,10 @@ class Engine:
     def __init__(self, url: str) -> None:
         self._url = url
         self._docker: aiodocker.Docker | None = None
-        self._libpod = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=url.removeprefix("unix://")), timeout=CALL_SECONDS
-        )
+        socket = url.removeprefix("unix://")
+        # Without a context of its own, one that is never used, httpx would read all the world's authorities.
+        transport = httpx.AsyncHTTPTransport(uds=socket, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        self._libpod = httpx.AsyncClient(transport=transport, timeout=CALL_SECONDS)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -126,6 +129,15 @@ class Engine:
                 raise
         return True
 
+    async def exists(self, reference: str) -> bool:
+        """Whether the engine holds that image, by the rules by which Podman itself finds images."""
+        return await self._podman("GET", f"/images/{quote(reference, safe='')}/exists", absent=404) is not None
+
+    async def tag(self, image_id: str, reference: str) -> None:
+        """Give an image one more name."""
+        repository, _, tag = reference.rpartition(":")
+        await self._podman("POST", f"/images/{image_id}/tag", params={"repo": repository, "tag": tag})
+
     async def pull(self, reference: str) -> None:
         """Pull an image by its digest.
 
@@ -171,16 +183,18 @@ class Engine:
             self._docker = aiodocker.Docker(url=self._url, timeout=aiohttp.ClientTimeout(total=CALL_SECONDS))
         return self._docker
 
-    async def _podman(self, method: str, path: str, *, absent: int = 0, json: object = None) -> Any:
+    async def _podman(
+        self, method: str, path: str, *, absent: int = 0, json: object = None, params: dict[str, str] | None = None
+    ) -> Any:
         try:
-            answer = await self._libpod.request(method, LIBPOD + path, json=json)
+            answer = await self._libpod.request(method, LIBPOD + path, json=json, params=params)
         except httpx.HTTPError as error:
             raise unreachable(f"{method} {path}", repr(error)) from error
         if answer.status_code == absent:
             return None
         if answer.is_error:
             raise unreachable(f"{method} {path}", f"{answer.status_code} {answer.text[:300]}")
-        return answer.json() if answer.content else {}
+        return answer.json() if answer.content.strip() else {}
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class ContainerPlatform:
         self._engine = Engine(settings.container_host)
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
-        self._builds = Builds(settings=settings)
+        self._builds = Builds(settings=settings, engine=self._engine)
         self._ingress = Ingress(settings=settings, http=http)
         self._registry = Registry(settings=settings, http=http)
         self._liveness = probes.Liveness(self._runtime.restart)

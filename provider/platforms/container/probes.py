@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -61,6 +62,8 @@ class Prober:
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             base_url=self._base,
+            # Never used, for probes speak plain HTTP; without it every client reads all the world's authorities.
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             trust_env=False,
             http1=not self._work.http2,
             http2=self._work.http2,

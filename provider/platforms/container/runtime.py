@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from provider import names
@@ -79,16 +80,16 @@ class Runtime:
             workload.CHECKSUM_LABEL: checksum,
         }
         network = names.network(slug)
-        made, _ = await asyncio.gather(
+        made, image = await asyncio.gather(
             self._engine.create_network(
                 network,
                 names.bridge(slug, str(self._settings.state_dir)),
                 {"x1-preview": "true", workload.SLUG_LABEL: slug},
             ),
-            self._ensure_image(work.image),
+            self._local_image(work.image),
         )
         config = workload.engine_config(
-            work,
+            replace(work, image=image),
             labels=labels,
             network=network,
             address=_address(made["subnets"][0]["subnet"], revision.generation),
@@ -96,9 +97,16 @@ class Runtime:
         )
         await self._engine.create(name, config)
 
-    async def _ensure_image(self, reference: str) -> None:
+    async def _local_image(self, reference: str) -> str:
+        """The name under which the engine has the image of that digest: as it was built here, or pulled.
+
+        An image's id is a hash of its content, so both are the same image.
+        """
+        if await self._engine.exists(built := names.pushed_image(reference)):
+            return built
         if not await self._engine.has_image(reference):
             await self._engine.pull(reference)
+        return reference
 
     async def wait_ready(self, slug: str, revision: Revision) -> None:
         """Return when the app answers its probe.

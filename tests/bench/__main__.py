@@ -1,0 +1,82 @@
+"""`make bench`: how fast the provider is, measured on the real engine against the engine itself.
+
+    python -m tests.bench [--json] [--quick] [--only NAME]
+
+Ends with 0 when every target is met, with 1 when one is missed. All of it is measured in one run, on one stack,
+and what is compared is measured in turns, so that a busy machine slows both sides down. What is measured:
+
+push → verified / bare engine
+    From the commit being there until `deploy` has answered, by the asker's clock, for one slug again and again:
+    credentials, git fetch over HTTP, build, push, container, checks of the candidate, traffic switched, checks of
+    the public URL over TLS, records. Divided by the bare calls (`bare.py`): `podman build`, `podman push`,
+    `podman run`, first 200. Same Dockerfile and context; each time other content, so nothing but the base image
+    comes from a cache, on either side. The median of the pairs' ratios.
+
+the provider's own share
+    The same deploys' time without the engine's: minus the builder's `podman build`, `push` and `pull` (each from
+    its start to its end, as the builder wrote it down), minus the container's way from `Created` to `StartedAt` as
+    the engine reports them, minus the median time that the bare app takes from `StartedAt` to its first 200. All
+    else counts as the provider's: NATS and the records in it, the git host and git's processes, the builder's own
+    start and clean-up, the build's network and control group, the registry's and Caddy's answers, all calls of the
+    engine's API beside creating and starting, the probes' and checks' requests, and every pause.
+
+the same commit again
+    `deploy` of the sha that serves already: nothing is built and nothing restarted, but it is checked again.
+
+20 slugs at once
+    From the first request to the last answer, for repositories that the provider has never seen, divided by as
+    many bare pipelines at once. In one of two rounds the bare ones go first.
+
+start to ready, idle memory
+    From the start of the process (its .pyc files are there) to the answer of `list`; resident memory of the
+    provider and of all its children, some seconds later, before the first deploy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+
+from rich.console import Console
+
+from provider.demo.processes import cancelled_by_signals
+from provider.demo.world import local_world
+from tests.bench.cases import FULL, QUICK, Bench, Size
+from tests.bench.report import Row, as_json, print_table
+
+NAMES = ("start", "push", "same", "parallel")
+
+
+def main() -> int:
+    """Measure, print; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the provider.")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quick", action="store_true", help="fewer samples")
+    parser.add_argument("--only", choices=NAMES, action="append", help="measure only this; can be repeated")
+    options = parser.parse_args()
+    before = os.getloadavg()[0]
+    rows = asyncio.run(measure(QUICK if options.quick else FULL, options.only or NAMES))
+    load = (before, os.getloadavg()[0])
+    if options.json:
+        sys.stdout.write(json.dumps(as_json(rows, load), indent=2) + "\n")
+    else:
+        print_table(rows, load, Console(width=max(120, Console().width)))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+async def measure(size: Size, chosen: tuple[str, ...] | list[str]) -> list[Row]:
+    """Start a world and take the chosen measurements in it, one after the other."""
+    rows: list[Row] = []
+    async with cancelled_by_signals(), local_world() as world:
+        for name, case in Bench(world, size).cases().items():
+            if name in chosen:
+                sys.stderr.write(f"measuring: {name}\n")
+                rows += await case()
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

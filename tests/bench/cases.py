@@ -1,0 +1,244 @@
+"""The measurements: each takes a running world and returns rows of the table."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nats.errors import NoRespondersError
+
+from provider import names
+from provider.client import Deployed
+from provider.demo.sample_app import sample_files
+from provider.demo.world import World
+from tests.bench.bare import Bare, BareRun
+from tests.bench.report import Row, median, p99
+
+REPO = "bench/app"
+SLUG = "app"
+IDLE_SECONDS = 3.0
+SETTLE_SECONDS = 0.3
+STARTS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    pairs: int
+    repeats: int
+    at_once: int
+    rounds: int
+
+
+FULL = Size(pairs=9, repeats=40, at_once=20, rounds=2)
+QUICK = Size(pairs=3, repeats=10, at_once=5, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One deploy by the provider, in seconds: the caller's wall clock, and what of it was the engine's."""
+
+    total: float
+    phases: dict[str, float]
+    engine: dict[str, float]
+
+    def own(self, app: float) -> float:
+        """What is left when the engine's time and that of the app are taken off."""
+        return self.total - sum(self.engine.values()) - app
+
+
+class Bench:
+    """The measurements of one world."""
+
+    def __init__(self, world: World, size: Size) -> None:
+        self._world = world
+        self._size = size
+        self._bare = Bare(world.stack, world.base_image)
+        self._texts = (f"Change {number}" for number in itertools.count())
+
+    def cases(self) -> dict[str, Callable[[], Awaitable[list[Row]]]]:
+        """Every measurement by its name."""
+        return {"start": self.start, "push": self.push, "same": self.same, "parallel": self.parallel}
+
+    # ----------------------------------------------------------------- push → verified
+
+    async def push(self) -> list[Row]:
+        """Push → verified, in pairs with the bare calls."""
+        await self._deploy_new(SLUG)
+        await self._bare.run(self._files("bare"))
+        pairs: list[tuple[Run, BareRun]] = []
+        for number in range(self._size.pairs):
+            await asyncio.sleep(SETTLE_SECONDS)
+            if number % 2:
+                bare = await self._bare.run(self._files("bare"))
+                await asyncio.sleep(SETTLE_SECONDS)
+                pairs.append((await self._deploy_new(SLUG), bare))
+            else:
+                run = await self._deploy_new(SLUG)
+                await asyncio.sleep(SETTLE_SECONDS)
+                pairs.append((run, await self._bare.run(self._files("bare"))))
+        return [_ratio_row(pairs), _own_row(pairs)]
+
+    async def _deploy_new(self, slug: str) -> Run:
+        """Commit a change, then measure its deploy."""
+        sha = await self._world.commit(REPO, self._files(slug))
+        deployed, seconds = await self._deploy(REPO)
+        assert (deployed.commit_sha, deployed.built) == (sha, True)
+        return Run(seconds, deployed.timings, await self._engine_seconds(deployed))
+
+    async def _engine_seconds(self, deployed: Deployed) -> dict[str, float]:
+        status = await self._world.client.status(deployed.slug)
+        generation = status.reply["last_good"]["generation"]
+        created, started = await self._bare.started(names.container(deployed.slug, generation))
+        return {**await asyncio.to_thread(self._build_steps, deployed.deploy_id), "run": started - created}
+
+    def _build_steps(self, deploy_id: str) -> dict[str, float]:
+        """Seconds of the builder's podman processes, from the provider's log."""
+        for line in reversed(self._world.provider.log.read_text().splitlines()):
+            if "build.finished" in line and deploy_id in line:
+                return dict(json.loads(line)["timings"])
+        raise LookupError(f"the provider's log names no build of {deploy_id}")
+
+    # ------------------------------------------------------------------ the same again
+
+    async def same(self) -> list[Row]:
+        """The commit that serves already, asked for again."""
+        sha = await self._world.commit(REPO, self._files(SLUG))
+        await self._deploy(REPO)
+        times: list[float] = []
+        phases: list[dict[str, float]] = []
+        for _ in range(self._size.repeats):
+            deployed, seconds = await self._deploy(REPO, sha)
+            assert deployed.built is False
+            times.append(1000 * seconds)
+            phases.append(deployed.timings)
+        detail = f"p50 of {len(times)}; p99 {p99(times):.0f} ms"
+        return [Row("the same commit again", median(times), 300, "ms", detail, tuple(times), _phases(phases))]
+
+    # --------------------------------------------------------------------- many at once
+
+    async def parallel(self) -> list[Row]:
+        """As many deploys of different slugs at once as bare pipelines at once, in alternating order."""
+        ours: list[float] = []
+        bare: list[float] = []
+        for number in range(self._size.rounds):
+            if number % 2:
+                bare.append(await self._bare_at_once())
+            ours.append(await self._deploys_at_once(number))
+            if not number % 2:
+                bare.append(await self._bare_at_once())
+        count = self._size.at_once
+        detail = f"{median(ours):.1f} s, bare {median(bare):.1f} s"
+        ratios = tuple(one / other for one, other in zip(ours, bare, strict=True))
+        return [Row(f"{count} slugs at once", median(ratios), 1.2, "ratio", detail, ratios)]
+
+    async def _deploys_at_once(self, number: int) -> float:
+        repos = [f"bench/many-{number}-{index}" for index in range(self._size.at_once)]
+        for repo in repos:
+            await self._world.commit(repo, self._files(repo.partition("/")[2]))
+        began = time.perf_counter()
+        await asyncio.gather(*(self._deploy(repo) for repo in repos))
+        seconds = time.perf_counter() - began
+        for repo in repos:
+            await self._world.client.teardown(repo.partition("/")[2])
+        return seconds
+
+    async def _bare_at_once(self) -> float:
+        runs = [self._files("bare") for _ in range(self._size.at_once)]
+        return max(run.total for run in await asyncio.gather(*map(self._bare.run, runs)))
+
+    # --------------------------------------------------------------- start, and at rest
+
+    async def start(self) -> list[Row]:
+        """From the start of the process to its first answer, and the memory that it then holds."""
+        provider = self._world.provider
+        seconds: list[float] = []
+        for _ in range(STARTS):
+            await provider.stop()
+            began = time.perf_counter()
+            starting = asyncio.create_task(provider.start())
+            await self._first_answer()
+            seconds.append(time.perf_counter() - began)
+            await starting
+        await asyncio.sleep(IDLE_SECONDS)
+        memory = _resident(int(provider.pid or 0))
+        detail = f"p50 of {len(seconds)}; slowest {max(seconds):.2f} s"
+        return [
+            Row("start to ready", median(seconds), 1.0, "s", detail, tuple(seconds)),
+            Row("idle memory", sum(memory.values()), 90, "MB", _listed(memory)),
+        ]
+
+    async def _first_answer(self) -> None:
+        subject = self._world.client.subjects.request("list")
+        while True:
+            try:
+                await self._world.client.nats.request(subject, b"{}", timeout=5)
+                return
+            except NoRespondersError:
+                await asyncio.sleep(0.002)
+
+    # ---------------------------------------------------------------------------- parts
+
+    def _files(self, slug: str) -> dict[str, str]:
+        return sample_files(self._world.base_image, commit_message=f"{next(self._texts)} of {slug}", name=slug)
+
+    async def _deploy(self, repo: str, sha: str | None = None) -> tuple[Deployed, float]:
+        began = time.perf_counter()
+        deployed = await self._world.client.deploy(
+            repo, "main", commit_sha=sha, installation_id=self._world.installation_id
+        )
+        return deployed, time.perf_counter() - began
+
+
+def _ratio_row(pairs: list[tuple[Run, BareRun]]) -> Row:
+    ratios = tuple(run.total / bare.total for run, bare in pairs)
+    ours, bare = median([run.total for run, _ in pairs]), median([bare.total for _, bare in pairs])
+    detail = f"median of {len(pairs)} pairs; {ours * 1000:.0f} ms, bare {bare * 1000:.0f} ms"
+    steps = {
+        f"bare {step}": 1000 * median([getattr(bare, step) for _, bare in pairs])
+        for step in ("build", "push", "run", "app")
+    }
+    engine = {
+        f"our {step}": 1000 * median([run.engine.get(step, 0.0) for run, _ in pairs])
+        for step in ("build", "push", "pull", "run")
+    }
+    return Row("push → verified / bare engine", median(ratios), 1.5, "ratio", detail, ratios, steps | engine)
+
+
+def _own_row(pairs: list[tuple[Run, BareRun]]) -> Row:
+    app = median([bare.app for _, bare in pairs])
+    own = tuple(1000 * run.own(app) for run, _ in pairs)
+    phases = _phases([run.phases for run, _ in pairs])
+    return Row("the provider's own share", median(own), 80, "ms", f"p50; p99 {p99(own):.0f} ms", own, phases)
+
+
+def _phases(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: 1000 * median([run.get(name, 0.0) for run in runs]) for name in runs[0]}
+
+
+def _resident(pid: int) -> dict[str, float]:
+    """Resident MB (10⁶ bytes) of a process and of all that descend from it, by name."""
+    found: dict[str, float] = {}
+    for one in (pid, *_descendants(pid)):
+        status = dict(line.partition(":")[::2] for line in Path(f"/proc/{one}/status").read_text().splitlines())
+        found[f"{status['Name'].strip()} {one}"] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024 / 1e6
+    return found
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))
+
+
+def _listed(memory: dict[str, float]) -> str:
+    if len(memory) == 1:
+        return "resident, 3 s after the start"
+    return " + ".join(f"{megabytes:.0f} {name.split()[0]}" for name, megabytes in memory.items())
