@@ -272,8 +272,8 @@ class Runner:
                 await self._restore(running)
             record, keep = await self._repeat(lambda: settle(self._ctx, running.record))
             await self._save(running, record)
-            if record.report is not None and record.failure is None:
-                await self._tolerate(self._ctx.platform.retire(str(record.slug), keep))
+            if record.report is not None and record.generation:
+                await self._tolerate(self._ctx.platform.retire(str(record.slug), keep, record.generation))
         await self._tolerate(self._ctx.platform.drop_staged(running.record.staged))
 
     async def _restore(self, running: Running) -> None:
