@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provider import names
-from provider.models import DeployRecord, Failure, PreviewRecord, Report, Revision, now
+from provider.models import DeployRecord, Failure, PreviewRecord, PreviewState, Report, Revision, now
 
 
 def success(record: DeployRecord, revision: Revision, url: str) -> Report:
@@ -26,7 +26,8 @@ def success(record: DeployRecord, revision: Revision, url: str) -> Report:
 
 def failure(record: DeployRecord, cause: Failure, preview: PreviewRecord | None) -> Report:
     """The reply of a deploy that failed; it names what the URL still serves."""
-    serving = preview.last_good if preview is not None and preview.removed_at is None else None
+    going = preview is None or preview.removed_at is not None or preview.state is PreviewState.REMOVING
+    serving = preview.last_good if preview is not None and not going else None
     own = preview is not None and preview.repo_full_name == record.request.repo_full_name
     return Report(
         ok=False,

@@ -7,6 +7,18 @@ from typing import Any
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.platforms.base import BuildPlan
 
+_AWAY = (
+    "connection refused",
+    "connection reset",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "no such host",
+    "no route to host",
+    "network is unreachable",
+    "unexpected HTTP status: 5",
+)
+"""How Podman says that a registry is away, rather than that it lacks an image."""
+
 
 def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> PreviewError:
     """The error that a build's result means; the log's words say which step of the Dockerfile it was."""
@@ -37,6 +49,14 @@ def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> Preview
             hint="Check that the registry at REGISTRY_ADDRESS answers and has room.",
             log_tail=tuple(tail),
         )
+    if state == "base_failed" and (result.get("timed_out") or any(word in text for word in _AWAY)):
+        return Temporary(
+            Code.REGISTRY_UNREACHABLE,
+            f"The registry of a base image did not answer: {_last_error(tail)}",
+            reason="PullFailed",
+            hint="Check that the registry of the image after FROM answers.",
+            log_tail=tuple(tail),
+        )
     reason, hint, whose = _cause(state, text, code)
     return Permanent(
         Code.KANIKO_BUILD_FAILED,
@@ -62,7 +82,7 @@ def _cause(state: str, text: str, code: int | None) -> tuple[str, str, Whose]:
         return "RunFailed", "Fix the RUN step that the last STEP line of the log names.", Whose.USER
     if "no such file or directory" in lowered or "no items matching glob" in lowered:
         return "SourceMissing", "A COPY or ADD names a file that is not in the build context.", Whose.USER
-    if "parse error" in lowered or "unknown instruction" in lowered or "build stage" in lowered:
+    if "parse error" in lowered or "unknown instruction" in lowered or "no from" in lowered or "build stage" in lowered:
         return "DockerfileInvalid", "Fix the Dockerfile at the line that the log names.", Whose.USER
     return "BuildFailed", "The log's tail says what the build tool reported.", Whose.USER
 

@@ -175,6 +175,7 @@ class Builder:
         self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping: str | None = None
+        self._failure = ""
         self._cgroup = Cgroup(folder.name)
         self._others = (folder.parent / "running.lock").open("a")
         self._network = Network(POOL_FOLDER, self._plan["netavark"])
@@ -189,7 +190,9 @@ class Builder:
         try:
             result = self._steps()
         except BuildStopped:
-            result = {"state": self._stopping}
+            # A registry that takes or gives nothing until time is up is the cause, not the Dockerfile.
+            away = self._stopping == "timeout" and self._failure in {"push_failed", "base_failed"}
+            result = {"state": self._failure if away else self._stopping, "timed_out": away}
         except StepFailed as failed:
             result = {"state": failed.state, "exit_code": failed.exit_code}
         except (OSError, subprocess.SubprocessError) as error:
@@ -250,6 +253,7 @@ class Builder:
     def _step(self, name: str, command: list[str], failure: str) -> None:
         """Run one command; a stop that was asked for while it ran ends the build."""
         began = time.time()
+        self._failure = failure
         # The engine's process must not outlive the builder, even if that is killed.
         command = ["setpriv", "--pdeathsig=KILL", *command]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)

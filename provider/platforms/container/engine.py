@@ -7,10 +7,9 @@ listen on each preview's gateway), and asking what the engine is.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -100,12 +99,6 @@ class Engine:
         with _translated(f"remove container {name}", gone_is_fine=True):
             await self._client().containers.container(name).delete(force=True, v=True)
         return True
-
-    async def wait_exit(self, name: str) -> int:
-        """Return a container's exit code when it exits."""
-        with _translated(f"wait for container {name}"):
-            answer = await self._client().containers.container(name).wait(timeout=None)
-        return int(answer["StatusCode"])
 
     async def log(self, name: str, lines: int) -> tuple[str, ...]:
         """The last lines of a container's output; none if it is gone."""
@@ -228,14 +221,3 @@ def _unpullable(reference: str, evidence: str) -> Permanent:
         hint="Deploy again: the image is built anew.",
         evidence=(evidence[:300],),
     )
-
-
-@asynccontextmanager
-async def until_exit(engine: Engine, name: str) -> AsyncIterator[asyncio.Task[int]]:
-    """A task that ends when the container exits, cancelled on the way out."""
-    task = asyncio.create_task(engine.wait_exit(name))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from provider import names
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import LOG_TAIL_LINES, Revision, digest_of
 from provider.platforms.container import probes, workload
-from provider.platforms.container.engine import Engine, until_exit
+from provider.platforms.container.engine import Engine
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.workload import Workload
 from provider.settings import Settings
 
 CRASHES = 3
+CRASH_LOOK_SECONDS = 0.1
+MOST_IDLE_LOOKS = 8
 STOP_GRACE = 5
+
+
+@dataclass(slots=True)
+class _Exits:
+    """How often a container has exited since it was first looked at, and the code of its last exit."""
+
+    count: int = 0
+    code: int = 0
+    idle_looks: int = 0
+    _first: int | None = None
+
+    def look(self, container: dict[str, Any]) -> None:
+        """Take in what the engine says of the container now."""
+        state = container["State"]
+        down = state["Status"] in {"stopped", "exited"}
+        restarts = int(container.get("RestartCount") or 0)
+        if self._first is None:  # one that serves already may have been restarted long ago
+            self._first = 0 if down else restarts
+        self.count = max(self.count, restarts - self._first + down)
+        self.idle_looks = self.idle_looks + 1 if down else 0
+        if down:
+            self.code = int(state["ExitCode"])
 
 
 class Runtime:
@@ -118,51 +142,49 @@ class Runtime:
         work = self.work(revision)
         prober = probes.Prober(await self.address(slug, revision), work)
         budget = min(probes.startup_budget(work), self._settings.rollout_timeout)
+        exits = _Exits()
         ready = asyncio.create_task(prober.until_ready())
-        crashed = asyncio.create_task(self._until_crash_loop(name))
+        crashed = asyncio.create_task(self._until_crash_loop(name, exits))
         try:
             done, _ = await asyncio.wait({ready, crashed}, timeout=budget, return_when=asyncio.FIRST_COMPLETED)
             if ready in done:
                 return
             if crashed in done:
-                raise await self._crash_error(name, crashed.result())
+                crashed.result()
+            if exits.count:
+                raise await self._crash_error(name, exits)
             raise await self._never_ready(name, work, prober.last, budget)
         finally:
             for task in (ready, crashed):
                 task.cancel()
             await asyncio.gather(ready, crashed, return_exceptions=True)
 
-    async def _until_crash_loop(self, name: str) -> int:
-        """Return the exit code when the container has exited for the third time."""
-        for crashes in range(1, CRASHES + 1):
-            async with until_exit(self._engine, name) as exited:
-                code = await exited
-            if crashes == CRASHES:
-                return code
-            await self._until_running(name)
-        raise AssertionError("unreachable")
+    async def _until_crash_loop(self, name: str, exits: _Exits) -> None:
+        """Count the container's exits; return at the third.
 
-    async def _until_running(self, name: str) -> None:
-        """The engine restarts a container by itself; help it where it did not within a moment."""
-        for pause in (0.1, 0.2, 0.5):
+        The engine starts it again within milliseconds, so its `wait` never sees it stopped: the number of restarts
+        is looked at instead.
+        """
+        while exits.count < CRASHES:
             container = await self._engine.container(name)
-            if container is None or container["State"]["Running"]:
-                return
-            await asyncio.sleep(pause)
-        await self._engine.start(name)
+            if container is not None:
+                exits.look(container)
+                if exits.idle_looks > MOST_IDLE_LOOKS:  # restarting it is the engine's work, but it did not
+                    await self._engine.start(name)
+            await asyncio.sleep(CRASH_LOOK_SECONDS)
 
-    async def _crash_error(self, name: str, exit_code: int) -> PreviewError:
+    async def _crash_error(self, name: str, exits: _Exits) -> PreviewError:
         container = await self._engine.container(name) or {"State": {}}
         tail = await self._engine.log(name, LOG_TAIL_LINES)
-        oom = bool(container["State"].get("OOMKilled")) or exit_code == 137
+        oom = bool(container["State"].get("OOMKilled")) or exits.code == 137
         return Permanent(
             Code.DEPLOYMENT_NOT_READY,
-            f"The app exited {CRASHES} times with code {exit_code} before it was ready.",
+            f"The app exited {exits.count} times with code {exits.code} before it was ready.",
             reason="OutOfMemory" if oom else "CrashLoop",
             hint="Raise spec.resources.limits.memory or use less memory."
             if oom
             else "Read the log's tail: it ends with what the app said before it exited.",
-            evidence=(f"exit code {exit_code}", *tail[-1:]),
+            evidence=(f"exit code {exits.code}", *tail[-1:]),
             log_tail=tail,
         )
 
