@@ -14,8 +14,17 @@ from importlib.resources import files
 NAME = "hello"
 ACCENT = "#6d5dfc"
 BROKEN_ACCENT = "#e5484d"
+BROKEN_MESSAGE = "Rework the checkout"
+BROKEN_LOG = "error TS2304"
+UNHEALTHY_MESSAGE = "Move to the new database"
+UNHEALTHY_LOG = "cannot connect to the database"
+PATIENCE = "failureThreshold: 3"
+# An explicit delay leaves no startup probe: what never answers is given up when liveness would end it, which
+# is twice the delay plus three periods a failure. So nobody waits long to see it fail.
+LITTLE_PATIENCE = "initialDelaySeconds: 1\n      failureThreshold: 1"
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-COMMITTED = (".x1agent/preview.yaml", "Dockerfile", "build.sh", "app/page.html", "app/healthz", "app/cgi-bin/index.cgi")
+SPEC_PATH = ".x1agent/preview.yaml"
+COMMITTED = (SPEC_PATH, "Dockerfile", "build.sh", "app/page.html", "app/healthz", "app/cgi-bin/index.cgi")
 
 
 def sample_files(
@@ -49,21 +58,26 @@ def sample_files(
         "message": html.escape(commit_message.partition("\n")[0]),
         "story": _paragraphs(story),
         "accent_hex": accent.removeprefix("#"),
+        "patience": PATIENCE,
     }
     return {path: _filled(path, values) for path in COMMITTED}
 
 
 def broken_build_files(base_image: str, *, name: str = NAME) -> dict[str, str]:
     """The app with a mistake that its build finds: the build fails, and its log says where."""
-    good = sample_files(base_image, commit_message="Rework the checkout", accent=BROKEN_ACCENT, name=name)
+    good = sample_files(base_image, commit_message=BROKEN_MESSAGE, accent=BROKEN_ACCENT, name=name)
     return {**good, "build.sh": _filled("build.broken.sh", {"name": name})}
 
 
 def never_healthy_files(base_image: str, *, name: str = NAME) -> dict[str, str]:
-    """The app as one that builds and starts, but answers 503 for ever and says why in its log."""
-    good = sample_files(base_image, commit_message="Move to the new database", accent=BROKEN_ACCENT, name=name)
+    """The app as one that builds and starts, but answers 503 for ever and says why in its log.
+
+    It is given up after 5 s.
+    """
+    good = sample_files(base_image, commit_message=UNHEALTHY_MESSAGE, accent=BROKEN_ACCENT, name=name)
     del good["app/healthz"]
-    return {**good, "app/cgi-bin/index.cgi": _filled("app/cgi-bin/index.unhealthy.cgi", {})}
+    spec = good[SPEC_PATH].replace(PATIENCE, LITTLE_PATIENCE)
+    return {**good, SPEC_PATH: spec, "app/cgi-bin/index.cgi": _filled("app/cgi-bin/index.unhealthy.cgi", {})}
 
 
 def _paragraphs(text: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 import structlog
 
-from provider.errors import Code, Permanent
+from provider.errors import Code, Permanent, PreviewError
 from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState, now
 
 log = structlog.get_logger(__name__)
@@ -23,19 +24,30 @@ TIMEOUT_CODES = {
 }
 
 
-def late(record: DeployRecord, phase: Phase) -> Permanent:
-    """A phase did not end in time: its own deadline passed, or the whole budget."""
-    if now() >= record.deadline:
+def late(record: DeployRecord, phase: Phase, last: PreviewError | None = None, wait: float = 0.0) -> PreviewError:
+    """A phase did not end in time: its own deadline passed, or the whole budget.
+
+    Args:
+        record: whose time it is.
+        phase: what it was doing.
+        last: what the latest attempt failed with; it says more than that time is over.
+        wait: seconds for which there would have to be time yet.
+    """
+    if now() + timedelta(seconds=wait) >= record.deadline:
         return Permanent(
             Code.BUDGET_EXCEEDED,
             f"The deploy's time budget passed in phase {phase}.",
             reason="BudgetExceeded",
             hint="Ask again with a larger budget_seconds, or make that phase faster.",
+            evidence=(str(last), *last.evidence) if last is not None else (),
         )
+    if last is not None:
+        return last
     return Permanent(
         TIMEOUT_CODES[phase],
         f"Phase {phase} did not end within its deadline.",
         reason="PhaseDeadline",
+        hint="Ask again; if it happens again, the provider's log says what it waited for.",
         retryable=True,
     )
 

@@ -194,21 +194,29 @@ class Runner:
     async def _with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
         pause, tries = RETRY_PAUSE, 0
         deadline = self._deadline(running.record, phase)
+        last: Temporary | None = None
         while True:
             try:
-                return await self._attempt(running, phase, step, deadline)
+                return await self._attempt(running, phase, step, deadline, last)
             except Temporary as error:
-                tries += 1
+                last, tries = error, tries + 1
                 wait = error.delay if error.delay is not None else pause
-                if time.monotonic() + wait >= deadline or tries >= MOST_TRIES.get(error.code, tries + 1):
+                if tries >= MOST_TRIES.get(error.code, tries + 1):
                     raise
+                if time.monotonic() + wait >= deadline:
+                    raise late(running.record, phase, error, wait) from error
                 self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(error), "in_seconds": wait})
                 log.info("phase.retry", phase=phase, error=str(error), evidence=error.evidence, wait=wait)
                 await self._pause(running, wait)
                 pause = min(pause * 2, RETRY_PAUSE_MAX)
 
-    async def _attempt(self, running: Running, phase: Phase, step: PhaseStep, deadline: float) -> DeployRecord:
-        """One try, in a task of its own, so that an interruption ends the step and not the deploy."""
+    async def _attempt(
+        self, running: Running, phase: Phase, step: PhaseStep, deadline: float, last: Temporary | None = None
+    ) -> DeployRecord:
+        """One try, in a task of its own, so that an interruption ends the step and not the deploy.
+
+        `last` is why the try before failed: the cause, too, when time is over in the middle of this one.
+        """
         if running.stop is not None:
             raise running.stop
         running.step = asyncio.create_task(_awaited(step(self._ctx, running.record)))
@@ -216,7 +224,7 @@ class Runner:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                 return await running.step
         except TimeoutError:
-            raise late(running.record, phase) from None
+            raise late(running.record, phase, last) from None
         except asyncio.CancelledError:
             if running.stop is None:
                 raise
@@ -241,7 +249,8 @@ class Runner:
 
     def _deadline(self, record: DeployRecord, phase: Phase) -> float:
         """When a phase has to end, on the monotonic clock."""
-        own: float = getattr(self._ctx.settings, f"{phase}_timeout", RESTORE_SECONDS) + DEADLINE_SLACK
+        own: float = getattr(self._ctx.settings, f"{phase}_timeout", RESTORE_SECONDS)
+        own += min(DEADLINE_SLACK, own)
         left = (record.deadline - now()).total_seconds()
         return time.monotonic() + max(0.0, min(own, left))
 
@@ -263,8 +272,8 @@ class Runner:
                 await self._restore(running)
             record, keep = await self._repeat(lambda: settle(self._ctx, running.record))
             await self._save(running, record)
-            if record.report is not None and record.failure is None:
-                await self._tolerate(self._ctx.platform.retire(str(record.slug), keep))
+            if record.report is not None and record.generation:
+                await self._tolerate(self._ctx.platform.retire(str(record.slug), keep, record.generation))
         await self._tolerate(self._ctx.platform.drop_staged(running.record.staged))
 
     async def _restore(self, running: Running) -> None:

@@ -148,8 +148,8 @@ class Platform(Protocol):
     async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
         """Put the last good revision back in traffic; without one, take the failed one out of traffic."""
 
-    async def retire(self, slug: str, keep: tuple[Revision, ...]) -> None:
-        """Remove older revisions' workloads, and bundles that no kept revision needs."""
+    async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
+        """Remove workloads and bundles of generations up to `up_to` that no kept revision needs."""
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""

@@ -20,6 +20,7 @@ from provider.settings import Settings
 KEPT_SECONDS = 300.0
 MAX_ANSWER_BYTES = 64 << 10
 
+_AWAY = "ask again; if it stays so, look at the API server at API_URL"
 _HINTS = {
     401: "API_INTERNAL_TOKEN is not the one that the API server expects",
     403: "API_INTERNAL_TOKEN is not the one that the API server expects",
@@ -125,6 +126,7 @@ def _credential(body: bytes) -> Credential:
         Code.TOKEN_MINT_FAILED,
         "the platform's credentials endpoint answered 200 without a username and a token",
         reason="BadAnswer",
+        hint="look at the API server at API_URL: it does not speak the credentials contract",
         evidence=("status 200", f"{len(body)} bytes"),
     )
 
@@ -133,7 +135,7 @@ def _refused(status: int, installation_id: int) -> PreviewError:
     message = f"the platform's credentials endpoint answered {status} for installation {installation_id}"
     evidence = (f"status {status}",)
     if status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS):
-        return Temporary(Code.TOKEN_MINT_FAILED, message, reason="Unreachable", evidence=evidence)
+        return Temporary(Code.TOKEN_MINT_FAILED, message, reason="Unreachable", hint=_AWAY, evidence=evidence)
     return Permanent(
         Code.TOKEN_MINT_FAILED,
         message,
@@ -146,4 +148,5 @@ def _refused(status: int, installation_id: int) -> PreviewError:
 
 
 def _unreachable(what: str) -> Temporary:
-    return Temporary(Code.TOKEN_MINT_FAILED, f"the platform's credentials endpoint {what}", reason="Unreachable")
+    message = f"the platform's credentials endpoint {what}"
+    return Temporary(Code.TOKEN_MINT_FAILED, message, reason="Unreachable", hint=_AWAY)

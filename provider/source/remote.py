@@ -147,7 +147,11 @@ def commit_not_found(remote: Remote, sha: str, evidence: tuple[str, ...] = (), a
 def unreachable(remote: Remote, what: str, evidence: tuple[str, ...] = ()) -> Temporary:
     """The host did not answer, or not with anything of use."""
     return Temporary(
-        Code.REPO_UNREACHABLE, f"{remote.url} {what}", reason="Unreachable", evidence=remote.masked(evidence)
+        Code.REPO_UNREACHABLE,
+        f"{remote.url} {what}",
+        reason="Unreachable",
+        hint="ask again; if it stays so, check the git host and GIT_BASE_URL",
+        evidence=remote.masked(evidence),
     )
 
 

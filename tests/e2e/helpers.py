@@ -40,7 +40,7 @@ async def eventually(check: Callable[[], Awaitable[T | None]], *, timeout: float
     """The first truthy answer of `check`; the only place where a test waits by asking again."""
     try:
         async with asyncio.timeout(timeout):
-            while not (found := await check()):
+            while not (found := await check()):  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(PAUSE)
             return found
     except TimeoutError:
@@ -150,7 +150,8 @@ class Visitor:
 
     async def commit(self, url: str) -> str | None:
         """Which commit answers."""
-        return (await self.get(url)).headers.get("X-Preview-Commit")
+        commit: str | None = (await self.get(url)).headers.get("X-Preview-Commit")
+        return commit
 
 
 @asynccontextmanager

@@ -125,11 +125,17 @@ async def test_secret_values_show_nowhere(world: World) -> None:
 
 async def _watch_arguments(hidden: set[str], seen: set[str]) -> None:
     while True:
-        for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - names are all that is wanted
-            with contextlib.suppress(OSError):
-                text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-                seen.update(value for value in hidden if value in text)
-        await asyncio.sleep(0)
+        arguments = await asyncio.to_thread(_all_arguments)
+        seen.update(value for value in hidden if value.encode() in arguments)
+
+
+def _all_arguments() -> bytes:
+    """The command lines of every process of the machine."""
+    found = b""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += path.read_bytes() + b"\n"
+    return found
 
 
 def _files_with(wanted: set[str], folder: Path) -> list[str]:

@@ -146,7 +146,7 @@ class ContainerPlatform:
             self._liveness.forget(slug)
             await self._ingress.remove(slug)
             if failed is not None:
-                for name in await self._runtime.retire_others(slug, (failed,)):
+                for name in await self._runtime.retire_others(slug, (failed,), failed.generation):
                     await self._runtime.remove(name)
                 await self._runtime.park(slug, failed)
             return
@@ -155,11 +155,11 @@ class ContainerPlatform:
         if failed is not None and failed.generation != last_good.generation:
             await self._runtime.remove_generation(slug, failed.generation)
 
-    async def retire(self, slug: str, keep: tuple[Revision, ...]) -> None:
+    async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Older containers go after a while in which their last requests can end."""
         bundles = frozenset(revision.bundle.name for revision in keep if revision.bundle is not None)
-        self._secrets.remove_bundles(slug, keep=bundles, before=max((one.generation for one in keep), default=0))
-        others = await self._runtime.retire_others(slug, keep)
+        self._secrets.remove_bundles(slug, keep=bundles, up_to=up_to)
+        others = await self._runtime.retire_others(slug, keep, up_to)
         if others:
             self._spawn(self._drain(others))
 
@@ -172,7 +172,7 @@ class ContainerPlatform:
             await self._ingress.remove(slug)
         builds = await self._builds.stop_all(slug) if up_to is None else []
         containers, network = await self._runtime.remove_all(slug, up_to)
-        bundles = self._secrets.remove_bundles(slug, before=None if up_to is None else up_to + 1)
+        bundles = self._secrets.remove_bundles(slug, up_to=up_to)
         deleted = [f"ingress/{slug}", f"service/{slug}"] if route else []
         deleted += [f"deployment/{slug}"] if containers else []
         deleted += [f"secret/{name}" for name in bundles]

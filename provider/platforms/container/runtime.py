@@ -201,10 +201,14 @@ class Runtime:
         """Stop a failed container but keep it, so that its log can be read."""
         await self._engine.stop(names.container(slug, revision.generation), STOP_GRACE)
 
-    async def retire_others(self, slug: str, keep: tuple[Revision, ...]) -> list[str]:
-        """The preview's containers but those of the kept revisions; from now on none of them is used again."""
+    async def retire_others(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> list[str]:
+        """The containers of generations up to `up_to` but those of `keep`; from now on none of them is used again."""
         kept = {names.container(slug, revision.generation) for revision in keep}
-        others = [name for container in await self._containers(slug) if (name := _name(container)) not in kept]
+        others = [
+            name
+            for container in await self._containers(slug)
+            if (name := _name(container)) not in kept and _generation(container) <= up_to
+        ]
         self._retiring.update(others)
         return others
 
@@ -223,7 +227,7 @@ class Runtime:
 
         Returns the containers' names, and whether a network was removed.
         """
-        present = {_name(one): int(one["Labels"][workload.GENERATION_LABEL]) for one in await self._containers(slug)}
+        present = {_name(one): _generation(one) for one in await self._containers(slug)}
         leaving = sorted(name for name, generation in present.items() if up_to is None or generation <= up_to)
         await asyncio.gather(*(self._engine.remove(name) for name in leaving))
         self._retiring.difference_update(leaving)
@@ -242,6 +246,10 @@ class Runtime:
 
 def _name(container: dict[str, Any]) -> str:
     return str(container["Names"][0]).lstrip("/")
+
+
+def _generation(container: dict[str, Any]) -> int:
+    return int(container["Labels"][workload.GENERATION_LABEL])
 
 
 def _address(subnet: str, generation: int) -> str:

@@ -72,13 +72,13 @@ class SecretFiles:
         except FileNotFoundError:
             return None
 
-    def remove_bundles(self, slug: str, keep: frozenset[str] = frozenset(), before: int | None = None) -> list[str]:
-        """Remove a preview's bundles but those of `keep`, and of generations from `before` on; returns their names."""
+    def remove_bundles(self, slug: str, keep: frozenset[str] = frozenset(), up_to: int | None = None) -> list[str]:
+        """Remove a preview's bundles of generations up to `up_to` (None: all) but those of `keep`; their names."""
         removed = []
         for path in sorted(self._bundles.glob("*.json")):
             bundle = json.loads(path.read_text())
-            newer = before is not None and bundle["generation"] >= before
-            if bundle["slug"] == slug and path.stem not in keep and not newer:
+            old = up_to is None or bundle["generation"] <= up_to
+            if bundle["slug"] == slug and path.stem not in keep and old:
                 path.unlink()
                 removed.append(path.stem)
         return removed
