@@ -12,6 +12,7 @@ import typer
 from provider.cli.exits import Exit
 from provider.cli.options import NatsUrl, Prefix, settings_for
 from provider.cli.output import clean, say, say_json, say_table
+from provider.cli.startup import quickly
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as Nats
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 def serve(nats_url: NatsUrl = None, prefix: Prefix = None) -> None:
     """Run the provider until SIGTERM. Its settings are environment variables."""
-    settings = settings_for(nats_url, prefix)
-    from provider.service import serve as run
+    with quickly():
+        settings = settings_for(nats_url, prefix)
+        from provider.service import serve as run
 
     raise typer.Exit(asyncio.run(run(settings)))
 
