@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -59,7 +60,7 @@ async def serve(settings: Settings) -> int:
     async with contextlib.AsyncExitStack() as stack:
         nc = await connect(settings, closed)
         stack.push_async_callback(nc.close)
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        http = await stack.enter_async_context(http_client(settings))
         provider = await Provider.build(settings, nc, http)
         stack.push_async_callback(provider.close)
         await provider.start()
@@ -71,12 +72,22 @@ async def serve(settings: Settings) -> int:
 
 async def parts(settings: Settings) -> list[PartStatus]:
     """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client(settings) as http:
         platform = ContainerPlatform(settings=settings, http=http)
         try:
             return await platform.parts()
         finally:
             await platform.close()
+
+
+def http_client(settings: Settings) -> httpx.AsyncClient:
+    """The client for the platform's API, the registry and Caddy's admin API.
+
+    Reading the world's certificate authorities takes 40 ms, so that is done only where one of them speaks TLS.
+    """
+    urls = (settings.api_url, settings.caddy_admin_url)
+    plain = settings.registry_insecure and not any(url.startswith("https") for url in urls)
+    return httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
 
 
 class Reporter:

@@ -24,7 +24,10 @@ from provider.demo.processes import StackError, clean_environment, run
 PREFIX = "x1-preview-stack-"
 LOCK = "owner.lock"
 PURGE_TIMEOUT = 20.0
+PURGE_ROUNDS = 3
 END_TIMEOUT = 3.0
+BUILDER_END_TIMEOUT = 15.0
+BUILDER = "builder.py"
 LONGEST_SOCKET_PATH = 107
 PROGRAMS = frozenset({"nats-server", "docker-registry", "caddy", "podman", "buildah", "conmon", "runc", "crun"})
 
@@ -82,24 +85,31 @@ async def purge(folder: Path) -> None:
         StackError: something is left; the message names it.
     """
     env = {**clean_environment(folder), **engine_environment(folder)}
-    await _end(builders_of(folder), folder)  # a build that runs on would hold its working container
+    # A builder has a network and control groups that lie outside of the folder, and takes them with it.
+    await _end(builders_of(folder), folder, signal.SIGTERM, BUILDER_END_TIMEOUT)
     if (folder / "engine" / "graph" / "libpod").exists():
         with contextlib.suppress(TimeoutError):
             await run("podman", "rm", "--all", "--force", "--time", "0", env=env, timeout=PURGE_TIMEOUT)
         if names := networks_of(folder):
             with contextlib.suppress(TimeoutError):
                 await run("podman", "network", "rm", "--force", *names, env=env, timeout=PURGE_TIMEOUT)
-    await _end(processes_of(folder), folder)
-    for mount in mounts_below(folder):
-        await run("umount", "--lazy", mount, env=env, timeout=PURGE_TIMEOUT)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    _check_gone(folder)
+    # What ends may start a last helper that mounts or writes something: then once more.
+    for _ in range(PURGE_ROUNDS):
+        await _end(processes_of(folder), folder)
+        for mount in mounts_below(folder):
+            await run("umount", "--lazy", mount, env=env, timeout=PURGE_TIMEOUT)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if not _left_of(folder):
+            return
+    raise StackError(f"Could not remove all of {folder}: left are {_left_of(folder)}.")
 
 
-def _check_gone(folder: Path) -> None:
+def _left_of(folder: Path) -> str:
+    """What is still there, in words; "" if nothing is."""
     processes, mounted = processes_of(folder), mounts_below(folder)
     if processes or mounted or folder.exists():
-        raise StackError(f"Could not remove all of {folder}: left are processes {processes}, mounts {mounted}.")
+        return f"processes {processes}, mounts {mounted}, files {sorted(map(str, folder.rglob('*')))[:5]}"
+    return ""
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -108,8 +118,14 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def builders_of(folder: Path) -> list[int]:
-    """Ids of the `podman build` processes that use the engine of `folder`."""
-    return [pid for pid in processes_of(folder) if b"build" in _read(pid, "cmdline").split(b"\0")]
+    """Ids of the detached builder processes (`platforms/container/builder.py`) whose builds lie below `folder`."""
+    return [pid for pid in _process_ids() if _builds_below(pid, folder)]
+
+
+def _builds_below(pid: int, folder: Path) -> bool:
+    arguments = _read(pid, "cmdline").split(b"\0")
+    script = any(Path(os.fsdecode(argument)).name == BUILDER for argument in arguments[:4])
+    return script and any(argument.startswith(os.fsencode(folder) + b"/") for argument in arguments)
 
 
 def mounts_below(folder: Path) -> list[str]:
@@ -127,6 +143,8 @@ def _belongs(pid: int, folder: Path) -> bool:
     arguments = _read(pid, "cmdline").split(b"\0")
     if Path(os.fsdecode(arguments[0])).name in PROGRAMS:
         return any(inside in argument for argument in arguments) or inside in _read(pid, "environ")
+    if _builds_below(pid, folder):
+        return True
     return any(is_overlay_root(line, folder) for line in _read(pid, "mountinfo").decode(errors="replace").splitlines())
 
 
@@ -137,18 +155,20 @@ def _read(pid: int, name: str) -> bytes:
     return b""
 
 
-async def _end(pids: list[int], folder: Path) -> None:
-    """SIGKILL, and wait for the end of each by its pidfd: none of them need be our child."""
-    await asyncio.gather(*(_end_one(pid, folder) for pid in pids))
+async def _end(
+    pids: list[int], folder: Path, number: signal.Signals = signal.SIGKILL, timeout: float = END_TIMEOUT
+) -> None:
+    """Send a signal, and wait for the end of each by its pidfd: none of them need be our child."""
+    await asyncio.gather(*(_end_one(pid, folder, number, timeout) for pid in pids))
 
 
-async def _end_one(pid: int, folder: Path) -> None:
+async def _end_one(pid: int, folder: Path, number: signal.Signals, timeout: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         try:
             if _belongs(pid, folder):  # looked at again: now that we hold it, the id cannot be another's
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                await _readable(descriptor, END_TIMEOUT)
+                signal.pidfd_send_signal(descriptor, number)
+                await _readable(descriptor, timeout)
         finally:
             os.close(descriptor)
 

@@ -83,6 +83,7 @@ async def run(*argv: str, env: Mapping[str, str], timeout: float) -> tuple[int, 
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us: a clean-up that it ended would leave something
     )
     try:
         async with asyncio.timeout(timeout):
@@ -108,7 +109,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        raise cancelled
+        raise cancelled from (None if task.cancelled() else task.exception())
     return task.result()
 
 

@@ -25,7 +25,7 @@ import httpx
 
 from provider.client import ClientError
 from provider.demo.load import certificate_authority
-from provider.demo.processes import StackError, cancelled_by_signals
+from provider.demo.processes import StackError
 from provider.demo.sample_app import NAME
 from provider.demo.screen import Screen, seconds_text
 from provider.demo.story_steps import STEPS, TEARDOWN, Step
@@ -93,19 +93,18 @@ class Story:
             asyncio.CancelledError: it was interrupted.
         """
         self._screen.opening()
-        async with cancelled_by_signals(*SIGNALS):
-            with public_port() as port:
-                cleanup = contextlib.AsyncExitStack()
-                try:
-                    with self._screen.waiting(f"Starting {PARTS}"):
-                        world = await cleanup.enter_async_context(local_world(public_port=port))
-                        tale = await self._begin(world)
-                    self._screen.ready(self._ready, PARTS)
-                    await self._steps(tale)
-                finally:
-                    with self._screen.waiting("Removing everything") if self._ready else contextlib.nullcontext():
-                        await cleanup.aclose()
-                    self._removed = True
+        with cancelled_once(), public_port() as port:
+            cleanup = contextlib.AsyncExitStack()
+            try:
+                with self._screen.waiting(f"Starting {PARTS}"):
+                    world = await cleanup.enter_async_context(local_world(public_port=port))
+                    tale = await self._begin(world)
+                self._screen.ready(self._ready, PARTS)
+                await self._steps(tale)
+            finally:
+                with self._screen.waiting("Removing everything") if self._ready else contextlib.nullcontext():
+                    await cleanup.aclose()
+                self._removed = True
 
     async def _begin(self, world: World) -> Tale:
         ca_pem = await certificate_authority(world.stack.caddy.address)
@@ -182,6 +181,35 @@ class Story:
         }
         sys.stdout.write(json.dumps(outcome) + "\n")
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def cancelled_once() -> Iterator[None]:
+    """Cancel the present task on the first signal that asks the process to end.
+
+    Further ones change nothing, also afterwards: what has begun to be removed shall be removed to its end,
+    which bounds its own time, and then the process ends anyway.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    # Under nohup, a terminal that is closed is no reason to end.
+    signals = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

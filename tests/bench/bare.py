@@ -69,8 +69,8 @@ class Bare:
             started = await self.started(name)
         finally:
             await self._podman("rm", "--force", "--time=0", "--ignore", name)
-        steps = [after - before for before, after in itertools.pairwise(marks)]
-        return BareRun(first - marks[0], *steps, app=max(0.0, first - started[1]))
+        build, push, run = (after - before for before, after in itertools.pairwise(marks))
+        return BareRun(first - marks[0], build, push, run, app=max(0.0, first - started[1]))
 
     def _build(self, image: str) -> tuple[str, ...]:
         limits = self._stack.limits

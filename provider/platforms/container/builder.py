@@ -3,6 +3,8 @@
 Run as `python -I builder.py FOLDER`; imports nothing but the standard library. The folder holds
 `plan.json`; the builder adds `log`, and at the end `result.json`. It holds a lock on `alive` while it
 lives, so that anybody can tell a running build from a dead one without trusting a process id.
+With `--spare NETAVARK` it makes a network ready and waits to be told the folder on its standard input,
+a socket, so that the next build need not wait for all that.
 
 A Dockerfile is hostile code: its RUN steps run as root in a container, and its `ADD <url>` is fetched by
 the engine's own process. So the whole engine process of a build is put into a network namespace of its
@@ -18,6 +20,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -32,6 +35,7 @@ POOL = "10.124.{}.0/24"
 POOL_FOLDER = Path("/run/x1-preview-builds")
 """Subnets are numbered for the whole machine, whatever state folder a provider has."""
 POOL_SIZE = 250
+SPARE_SECONDS = 600.0
 PUSH_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 15)
 
 
@@ -105,6 +109,7 @@ class Network:
         self._netavark = netavark
         self._lock: TextIO | None = None
         self._number = -1
+        self.ready = False
         self.namespace = folder / "unset"
 
     def create(self) -> None:
@@ -116,6 +121,7 @@ class Network:
         self.namespace.touch()
         subprocess.run(["unshare", f"--net={self.namespace}", "true"], check=True, capture_output=True)
         self._call("setup")
+        self.ready = True
 
     def remove(self) -> None:
         """Disconnect and remove the namespace; also what a killed build left under this number."""
@@ -169,7 +175,7 @@ class Network:
 class Builder:
     """Runs the steps of one build: pull missing bases, build, push."""
 
-    def __init__(self, folder: Path, log: TextIO) -> None:
+    def __init__(self, folder: Path, log: TextIO, network: Network | None) -> None:
         self._folder = folder
         self._log = log
         self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
@@ -178,7 +184,7 @@ class Builder:
         self._failure = ""
         self._cgroup = Cgroup(folder.name)
         self._others = (folder.parent / "running.lock").open("a")
-        self._network = Network(POOL_FOLDER, self._plan["netavark"])
+        self.network = network or Network(POOL_FOLDER, self._plan["netavark"])
         self.timings: dict[str, float] = {}
 
     def run(self) -> dict[str, Any]:
@@ -208,8 +214,9 @@ class Builder:
         for image in plan["missing_images"]:
             self._step("base", [*self._podman(), "pull", "--quiet", *self._tls_for(image), image], "base_failed")
         self._cgroup.create(plan["pids"])
-        self._network.create()
-        self._step("build", ["nsenter", f"--net={self._network.namespace}", *self._build_command()], "build_failed")
+        if not self.network.ready:
+            self.network.create()
+        self._step("build", ["nsenter", f"--net={self.network.namespace}", *self._build_command()], "build_failed")
         self._push()
         digest = (self._folder / "digest").read_text().strip()
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
@@ -279,7 +286,6 @@ class Builder:
             self._child.wait()
         self._cgroup.kill()
         self._cgroup.remove()
-        self._network.remove()
         shutil.rmtree(self._folder / "tree", ignore_errors=True)
         if not (self._folder / "digest").exists():
             self._remove_working_containers()
@@ -304,25 +310,68 @@ class Builder:
         self._log.flush()
 
 
-def main(folder: Path) -> None:
-    """Detach, build, and leave the result where the provider (this one or the next) finds it."""
+def _locked(folder: Path) -> TextIO:
+    """The folder's lock; it is free when the last process that has this file open ends."""
     alive = (folder / "alive").open("a+")
     fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return alive
+
+
+def _named(alive: TextIO, pid: int) -> None:
+    """Note who builds; done before anybody is told that the build has started."""
+    alive.truncate(0)
+    alive.write(str(pid))
+    alive.flush()
+
+
+def start(folder: Path) -> None:
+    """Detach and build; whoever started us finds the builder as soon as this process ends."""
+    alive = _locked(folder)
     if child := os.fork():
-        # Written before we end, so that whoever started us can find the child at once; the lock stays with it.
-        alive.truncate(0)
-        alive.write(str(child))
-        alive.flush()
+        _named(alive, child)
         os._exit(0)
     os.setsid()
+    build(folder, alive, None)
+
+
+def spare(netavark: str) -> None:
+    """Detach, make a network ready, wait for a build; without one within a while, or when the other end goes, end."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    network = Network(POOL_FOLDER, netavark)
+    network.create()
+    told = os.read(0, 4096) if select.select([0], [], [], SPARE_SECONDS)[0] else b""
+    folder = Path(os.fsdecode(told))
+    if not folder.is_absolute() or not folder.is_dir():  # told nothing, or of a build that was given up meanwhile
+        network.remove()
+        return
+    alive = _locked(folder)
+    _named(alive, os.getpid())
+    os.write(0, b"started")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    build(folder, alive, network)
+
+
+def build(folder: Path, alive: TextIO, network: Network | None) -> None:
+    """Build, and leave the result where the provider (this one or the next) finds it."""
     with (folder / "log").open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        result = Builder(folder, log).run()
+        builder = Builder(folder, log, network)
+        result = builder.run()
     draft = folder / "result.json.new"
     draft.write_text(json.dumps(result))
     draft.rename(folder / "result.json")
+    # Nobody has to wait for the network's end: our own end tells that there is a result.
+    if os.fork():
+        os._exit(0)
+    alive.close()
+    builder.network.remove()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "--spare":
+        spare(sys.argv[2])
+    else:
+        start(Path(sys.argv[1]))

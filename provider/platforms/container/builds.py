@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.container import build_causes, builder, dockerfile, machine
 from provider.platforms.container.engine import Engine
+from provider.platforms.container.spare import Spare, launch
 from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,11 @@ class Builds:
         self._engine = engine
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
+        self._spare = Spare(self._environment())
+
+    async def close(self) -> None:
+        """Keep nothing ready any more; builds that run go on."""
+        await self._spare.close()
 
     def folder_of(self, slug: str, build_inputs: str) -> Path:
         """Where the build of these inputs is, or would be."""
@@ -65,6 +70,7 @@ class Builds:
         result = _result(folder) or {"state": "died"}
         tail = _tail(folder / "log")
         _clean_up_after(folder)
+        self._spare.renew()
         if result["state"] == "pushed":
             log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
             await self._keep(plan, result)
@@ -116,7 +122,8 @@ class Builds:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        await _launch(folder, self._environment())
+        if not await self._spare.take(folder):
+            await _launch(folder, self._environment())
 
     def _environment(self) -> dict[str, str]:
         """What Podman needs, and nothing of ours: no credentials, and no CONTAINER_HOST, which makes it a client."""
@@ -216,11 +223,9 @@ def _misplaced(field: str, value: str, reason: str) -> Permanent:
 async def _launch(folder: Path, environment: dict[str, str]) -> None:
     """Start the builder; it detaches, so the process that we wait for ends at once."""
     with (folder / "start.log").open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", builder.__file__, str(folder),
-            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment,
-        )  # fmt: skip
-        code = await process.wait()
+        code = await launch(
+            str(folder), environment=environment, stdin=asyncio.subprocess.DEVNULL, output=output.fileno()
+        )
     if code:
         raise Temporary(
             Code.KANIKO_CREATE_FAILED,

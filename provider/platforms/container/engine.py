@@ -8,6 +8,7 @@ listen on each preview's gateway), and asking what the engine is.
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +17,12 @@ from urllib.parse import quote
 import aiodocker
 import aiohttp
 import httpx
+import structlog
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms.base import PartStatus
+
+log = structlog.get_logger(__name__)
 
 CALL_SECONDS = 60.0
 NO_AUTH = {"username": "", "password": ""}
@@ -179,10 +183,8 @@ class Engine:
     async def _podman(
         self, method: str, path: str, *, absent: int = 0, json: object = None, params: dict[str, str] | None = None
     ) -> Any:
-        try:
+        with _translated(f"{method} {path}"):
             answer = await self._libpod.request(method, LIBPOD + path, json=json, params=params)
-        except httpx.HTTPError as error:
-            raise unreachable(f"{method} {path}", repr(error)) from error
         if answer.status_code == absent:
             return None
         if answer.is_error:
@@ -192,13 +194,16 @@ class Engine:
 
 @contextmanager
 def _translated(call: str, *, gone_is_fine: bool = False) -> Iterator[None]:
+    """Every call of the engine: its errors become ours, its time stands in the log at level debug."""
+    began = time.perf_counter()
     try:
         yield
+        log.debug("engine.call", call=call, ms=round(1000 * (time.perf_counter() - began), 1))
     except aiodocker.DockerError as error:
         if gone_is_fine and error.status in {304, 404}:
             return
         raise unreachable(call, f"{error.status} {str(error.message)[:300]}") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, httpx.HTTPError, TimeoutError, OSError) as error:
         raise unreachable(call, repr(error)) from error
 
 

@@ -59,6 +59,7 @@ class ContainerPlatform:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._builds.close()
         await self._engine.close()
         if self._lock is not None:
             self._lock.close()

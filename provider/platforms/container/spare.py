@@ -1,0 +1,93 @@
+"""A builder that waits: Python is up and its network made before the next build is asked for.
+
+Half of what a build costs beside Podman's own work is done ahead that way. One is made a moment after a build,
+never at the provider's start: who builds nothing keeps nothing. It ends by itself when it is not wanted within
+ten minutes, or when the provider ends, however that does; the build that it was given outlives the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from provider.platforms.container import builder, machine
+
+RENEW_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+
+
+async def launch(*arguments: str, environment: Mapping[str, str], stdin: int, output: int) -> int:
+    """Start a builder; it detaches, so the process that is waited for ends at once. Returns its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-S", builder.__file__, *arguments,
+        stdin=stdin, stdout=output, stderr=output, start_new_session=True, env=environment,
+    )  # fmt: skip
+    return await process.wait()
+
+
+class Spare:
+    """At most one builder that waits.
+
+    Args:
+        environment: what every builder gets.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._waiting: socket.socket | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def take(self, folder: Path) -> bool:
+        """Have the waiting builder build what is in `folder`; False when there is none."""
+        if self._waiting is None:
+            return False
+        waiting, self._waiting = self._waiting, None
+        loop = asyncio.get_running_loop()
+        with waiting, contextlib.suppress(OSError):
+            await loop.sock_sendall(waiting, str(folder).encode())
+            return bool(await loop.sock_recv(waiting, 16))
+        return False
+
+    def renew(self) -> None:
+        """Have a builder wait again, after a moment in which the deploy that is under way can end."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = asyncio.create_task(self._renew())
+
+    async def close(self) -> None:
+        """Let the waiting builder go, and see it end."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+        if self._waiting is None:
+            return
+        waiting, self._waiting = self._waiting, None
+        with waiting, contextlib.suppress(OSError, TimeoutError):
+            waiting.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.get_running_loop().sock_recv(waiting, 1)
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(RENEW_SECONDS)
+        if self._waiting is not None and not _ended(self._waiting):
+            return
+        if self._waiting is not None:
+            self._waiting.close()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._waiting = ours  # a build that takes it before it waits there is heard all the same
+        with theirs:
+            arguments = ("--spare", machine.netavark())
+            output = asyncio.subprocess.DEVNULL
+            await launch(*arguments, environment=self._environment, stdin=theirs.fileno(), output=output)
+
+
+def _ended(waiting: socket.socket) -> bool:
+    """Whether the other end is gone: it says nothing before it is asked."""
+    with contextlib.suppress(BlockingIOError):
+        return not waiting.recv(1)
+    return False
