@@ -137,7 +137,8 @@ class Ingress:
     def check_hosts(self, slug: str, hosts: Iterable[str]) -> None:
         """Refuse a host right below the domain that is not the preview's own: it is the preview's of that name."""
         own = names.host(slug, self._settings.preview_domain)
-        for host in sorted(set(hosts) - self._aliases(hosts) - {own}):
+        below = set(hosts)
+        for host in sorted(below - self._aliases(below) - {own}):
             raise Permanent(
                 Code.INVALID_REQUEST,
                 f"The host {host} is reserved for the preview of that name.",
@@ -171,7 +172,7 @@ class Ingress:
             domain=self._settings.preview_domain,
             listen=self._settings.caddy_listen,
             shapes=[route.shape for route in routes],
-            aliases=self._aliases(host for route in routes for host in route.hosts),
+            aliases=self._aliases(_hosts(routes)),
         )
 
     async def _read_config(self) -> tuple[dict[str, Any] | None, str]:
@@ -269,3 +270,7 @@ async def _handshake(address: str, port: int, host: str, trusting: ssl.SSLContex
     with suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+def _hosts(routes: Iterable[Route]) -> list[str]:
+    return [host for route in routes for host in route.hosts]
