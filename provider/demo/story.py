@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shlex
 import shutil
 import signal
@@ -49,6 +50,8 @@ def run(once: bool, as_json: bool) -> int:
     Returns:
         The process's exit status.
     """
+    # The git host says there when somebody goes away in the middle of an answer, as whoever is interrupted does.
+    logging.getLogger("aiohttp.server").addHandler(logging.NullHandler())
     story = Story(Screen(sys.stderr if as_json else sys.stdout), once=once, as_json=as_json)
     status = CANNOT_RUN
     try:
