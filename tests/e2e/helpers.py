@@ -200,6 +200,7 @@ async def steady_load(guest: Visitor, url: str, path: str = "") -> AsyncIterator
                 load.answers.append(await guest.get(url, path))
             except httpx.HTTPError as error:
                 load.errors.append(repr(error))
+            await asyncio.sleep(PAUSE)
 
     task = asyncio.create_task(ask())
     try:

@@ -1,0 +1,318 @@
+"""Codes of builds and of what runs, each by its real cause; what served before goes on serving."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provider.client import PreviewFailed
+from provider.demo.git_server import Content, File
+from provider.demo.world import World
+from tests.e2e.helpers import (
+    IMPATIENT,
+    Visitor,
+    app_files,
+    builds_below,
+    cgi,
+    containers,
+    deploy,
+    deployed,
+    eventually,
+    merged,
+    podman,
+    refused,
+    refused_deploy,
+    steady_load,
+    watched,
+    with_settings,
+)
+
+SLOW_BUILD = "RUN echo begun; sleep 60"
+
+
+def broken_builds(base: str) -> dict[str, tuple[dict[str, Content], str, str]]:
+    """By name: what is committed, the reason, and what the evidence or the log's tail must show."""
+    absent = f"{base.rpartition('/')[0]}/absent:1"
+    return {
+        "run": ({"Dockerfile": f"FROM {base}\nRUN echo wrong-here; exit 3\n"}, "RunFailed", "wrong-here"),
+        "base": ({"Dockerfile": f"FROM {absent}\nRUN true\n"}, "BaseImageNotFound", "absent"),
+        "copy": ({"Dockerfile": f"FROM {base}\nCOPY not-there /\n"}, "SourceMissing", "not-there"),
+        "syntax": ({"Dockerfile": f"FROM {base}\nRUNN true\n"}, "DockerfileInvalid", "RUNN"),
+        "no-from": ({"Dockerfile": "COPY a /\n"}, "DockerfileInvalid", ""),
+        "link": ({"Dockerfile": File("../../../../../../etc/passwd", "120000")}, "DockerfileNotFound", "Dockerfile"),
+        "link-to-proc": ({"Dockerfile": File("/proc/self/environ", "120000")}, "DockerfileNotFound", "Dockerfile"),
+        "local-base": ({"Dockerfile": "FROM dir:/etc\n"}, "BaseImageNotAllowed", "dir:/etc"),
+    }
+
+
+@pytest.mark.parametrize("what", ["run", "base", "copy", "syntax", "no-from", "link", "link-to-proc", "local-base"])
+async def test_kaniko_build_failed(world: World, guest: Visitor, what: str) -> None:
+    changes, reason, shown = broken_builds(world.base_image)[what]
+    good = await deployed(world, "tobreak", files=app_files("tobreak", world.base_image))
+    failed = await refused_deploy(world, "tobreak", app_files("tobreak", world.base_image) | changes)
+    assert (failed.code, failed.reason, failed.phase) == ("kaniko_build_failed", reason, "build")
+    assert (failed.whose, failed.retryable) == ("user", False)
+    assert failed.hint
+    assert shown in "\n".join((failed.message, *failed.evidence, *failed.log_tail))
+    assert "root:x:0" not in str(failed.reply)
+    assert failed.still_serving == good.commit_sha
+    assert await guest.commit(good.url) == good.commit_sha
+    assert builds_below(world.stack.folder) == []
+
+
+async def test_failed_first_deploy_serves_nothing(world: World, guest: Visitor) -> None:
+    files = app_files("stillborn", world.base_image, command="echo cannot start; exit 3", spec_extra=IMPATIENT)
+    failed = await refused_deploy(world, "stillborn", files)
+    assert (failed.code, failed.still_serving) == ("deployment_not_ready", None)
+    assert (await world.client.status("stillborn")).state == "failed"
+    assert (await guest.get("https://stillborn.preview.localhost")).status_code == 404
+    good = await deployed(world, "stillborn")
+    assert await guest.commit(good.url) == good.commit_sha
+    assert (await world.client.status("stillborn")).state == "ready"
+
+
+NOT_READY: dict[str, tuple[dict[str, Any], str, str]] = {
+    "crash": ({"command": "echo out of luck; exit 3"}, "CrashLoop", "out of luck"),
+    "never-healthy": ({"spec": {"runtime": {"healthcheck": {"path": "/absent"}}}}, "Unhealthy", "404"),
+    "503": ({"command": "exec httpd -f -vv -p 8080 -h /absent"}, "CrashLoop", ""),
+    "wrong-port": ({"command": "exec httpd -f -p 9999 -h /www"}, "ListensOnAnotherPort", "9999"),
+    "loopback": ({"command": "exec httpd -f -p 127.0.0.1:8080 -h /www"}, "ListensOnLoopback", "0.0.0.0"),
+    "nowhere": ({"command": "exec sleep 1000"}, "ListensNowhere", "8080"),
+    "memory": (
+        {"command": "x=$(cat /dev/zero | tr '\\0' x)", "spec": {"resources": {"limits": {"memory": "16Mi"}}}},
+        "OutOfMemory",
+        "memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_READY)
+async def test_deployment_not_ready(world: World, guest: Visitor, what: str) -> None:
+    wrong, reason, shown = NOT_READY[what]
+    name = f"unready-{what}"
+    good = await deployed(world, name)
+    spec = merged(IMPATIENT, wrong.get("spec", {}))
+    files = app_files(name, world.base_image, command=wrong.get("command"), spec_extra=spec)
+    async with steady_load(guest, good.url) as load:
+        failed = await refused_deploy(world, name, files)
+    assert (failed.code, failed.reason, failed.phase) == ("deployment_not_ready", reason, "rollout")
+    assert failed.whose == "user"
+    assert shown in "\n".join((failed.message, str(failed.hint), *failed.evidence, *failed.log_tail))
+    assert failed.still_serving == good.commit_sha
+    assert load.failed == []
+    assert load.commits == [good.commit_sha]
+    running = [one for one in await containers(world.stack, name) if one["State"]["Running"]]
+    assert [one["Config"]["Labels"]["preview.x1agent.io/generation"] for one in running] == ["1"]
+
+
+async def test_app_that_answers_errors_on_its_path_is_not_verified(world: World, guest: Visitor) -> None:
+    good = await deployed(world, "teapot")
+    spec = {"runtime": {"path": "/", "healthcheck": {"path": "/healthz"}}}
+    files = app_files("teapot", world.base_image, spec_extra=spec) | {"www/healthz": "ok\n", "www/index.html": None}
+    failed = await refused_deploy(world, "teapot", files)
+    assert (failed.code, failed.phase) == ("verify_failed", "verify")
+    assert "404" in failed.message
+    assert failed.still_serving == good.commit_sha
+    assert await guest.commit(good.url) == good.commit_sha
+
+
+# --------------------------------------------------------------- stopped in the middle
+
+
+async def gone(world: World, slug: str) -> None:
+    """Nothing of a build is left: no process, no folder, no container of its steps."""
+
+    async def nothing() -> bool:
+        return not builds_below(world.stack.folder) and builders(world) == []
+
+    await eventually(nothing, what=f"the builder of {slug} is gone")
+
+
+def builders(world: World) -> list[int]:
+    """Processes of builds of this world: builder, podman build, and what runs in RUN."""
+    wanted = f"{world.stack.folder}/state/builds/".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if wanted in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@with_settings(BUILD_TIMEOUT="2")
+async def test_job_timeout(own_world: World) -> None:
+    files = app_files("slow", own_world.base_image, dockerfile_extra=SLOW_BUILD)
+    failed = await refused_deploy(own_world, "slow", files)
+    assert (failed.code, failed.reason, failed.phase) == ("job_timeout", "BuildDeadline", "build")
+    assert any("begun" in line for line in failed.log_tail)
+    await gone(own_world, "slow")
+    assert await podman(own_world.stack, "ps", "--all", "--external", "--quiet") == ""
+
+
+async def test_cancel_in_the_build(world: World, guest: Visitor) -> None:
+    good = await deployed(world, "stop-me")
+    sha = await world.commit("acme/stop-me", app_files("stop-me", world.base_image, dockerfile_extra=SLOW_BUILD))
+    watch = watched(world, "stop-me", sha)
+    await watch.line("begun")
+    cancelled = await world.client.cancel(deploy_id=watch.deploy_id)
+    assert (cancelled.deploy_id, cancelled.slug, cancelled.reply["cancelled"]) == (watch.deploy_id, "stop-me", True)
+    failed = await refused(watch.result())
+    assert (failed.code, failed.phase, failed.still_serving) == ("cancelled", "build", good.commit_sha)
+    await gone(world, "stop-me")
+    assert await guest.commit(good.url) == good.commit_sha
+    again = await world.client.cancel(deploy_id=watch.deploy_id)
+    assert again.reply["cancelled"] is True
+    assert (await world.client.cancel(deploy_id=good.deploy_id)).reply["cancelled"] is False
+
+
+async def test_teardown_in_the_build_and_nothing_comes_back(world: World, guest: Visitor) -> None:
+    good = await deployed(world, "vanish")
+    sha = await world.commit("acme/vanish", app_files("vanish", world.base_image, dockerfile_extra=SLOW_BUILD))
+    watch = watched(world, "vanish", sha)
+    await watch.line("begun")
+    torn = await world.client.teardown("vanish")
+    assert "deployment/vanish" in torn.deleted
+    failed = await refused(watch.result())
+    assert (failed.code, failed.reason, failed.still_serving) == ("cancelled", "TornDown", None)
+    await gone(world, "vanish")
+    assert await containers(world.stack, "vanish") == []
+    assert (await guest.get(good.url)).status_code == 404
+    assert (await refused(world.client.status("vanish"))).code == "not_found"
+
+
+async def test_teardown_while_the_app_gets_ready(world: World) -> None:
+    command = "sleep 30"
+    files = app_files("halfway", world.base_image, command=command)
+    watch = watched(world, "halfway", await world.commit("acme/halfway", files))
+    await watch.phase("rollout")
+    torn = await world.client.teardown("halfway")
+    assert "deployment/halfway" in torn.deleted
+    assert (await refused(watch.result())).code == "cancelled"
+    assert await containers(world.stack, "halfway") == []
+
+
+async def test_budget_exceeded(world: World) -> None:
+    files = app_files("costly", world.base_image, dockerfile_extra=SLOW_BUILD)
+    failed = await refused_deploy(world, "costly", files, budget_seconds=3)
+    assert (failed.code, failed.phase, failed.reason) == ("budget_exceeded", "build", "BudgetExceeded")
+    assert (failed.whose, failed.still_serving) == ("platform", None)
+    await gone(world, "costly")
+
+
+async def test_rapid_pushes(world: World, guest: Visitor) -> None:
+    """Five commits asked for at once: the last accepted wins, the others are superseded, nothing is left."""
+    good = await deployed(world, "rapid")
+    pushes = [app_files("rapid", world.base_image, body=f"{number}\n") for number in range(5)]
+    shas = [await world.commit("acme/rapid", files) for files in pushes]
+    async with steady_load(guest, good.url) as load:
+        watches = [watched(world, "rapid", sha) for sha in shas]
+        results = await asyncio.gather(*(watch.result() for watch in watches), return_exceptions=True)
+    orders = {(await world.client.status(deploy_id=one.deploy_id)).reply["order"]: one for one in watches}
+    last = orders[max(orders)]
+    winner = await last.result()
+    failures = [one for one in results if isinstance(one, BaseException)]
+    assert [one.code for one in failures if isinstance(one, PreviewFailed)] == ["superseded"] * 4
+    assert all("accepted later" in str(one) for one in failures)
+    assert winner.commit_sha == shas[watches.index(last)]
+    assert await guest.commit(good.url) == winner.commit_sha
+    assert load.failed == []
+    assert set(load.commits) == {good.commit_sha, winner.commit_sha}
+    await gone(world, "rapid")
+
+
+# ------------------------------------------------------------------ the platform is away
+
+
+@with_settings(BUILD_TIMEOUT="4")
+async def test_registry_unreachable(own_world: World, own_guest: Visitor) -> None:
+    good = await deployed(own_world, "noreg")
+    await own_world.stack.registry.stop()
+    failed = await refused_deploy(own_world, "noreg", app_files("noreg", own_world.base_image, body="new\n"))
+    assert (failed.code, failed.phase) == ("registry_unreachable", "build")
+    assert (failed.whose, failed.retryable, failed.still_serving) == ("platform", True, good.commit_sha)
+    known = await refused(deploy(own_world, "noreg", good.commit_sha))
+    assert known.code == "registry_unreachable"
+    assert await own_guest.commit(good.url) == good.commit_sha
+    # A base image that this machine does not have yet needs the registry as well.
+    absent = own_world.base_image.replace("base/busybox", "base/other")
+    failed = await refused_deploy(own_world, "noreg", app_files("noreg", absent))
+    assert (failed.code, failed.whose) == ("registry_unreachable", "platform")
+    await own_world.stack.registry.start()
+    assert (await deployed(own_world, "noreg", files=app_files("noreg", own_world.base_image, body="new\n"))).built
+
+
+@with_settings(DEPLOY_TIMEOUT="1", VERIFY_TIMEOUT="2", ROLLOUT_TIMEOUT="2")
+@pytest.mark.parametrize("part", ["engine", "caddy"])
+async def test_platform_unreachable(own_world: World, own_guest: Visitor, part: str) -> None:
+    good = await deployed(own_world, "noplat")
+    server = {one.name: one for one in own_world.stack.servers}[part]
+    sha = await own_world.commit("acme/noplat", app_files("noplat", own_world.base_image, body="new\n"))
+    watch = watched(own_world, "noplat", sha)
+    await watch.phase("build")
+    await server.kill()
+    # It is back only after the phase has failed: what was good must be put back before the answer.
+    await watch.until(lambda event: event.type == "phase.finished" and not event.data["ok"])
+    await server.start()
+    failed = await refused(watch.result())
+    assert (failed.code, failed.phase) == ("platform_unreachable", "deploy" if part == "engine" else "verify")
+    assert (failed.whose, failed.retryable, failed.still_serving) == ("platform", True, good.commit_sha)
+    assert await own_guest.commit(good.url) == good.commit_sha
+    assert (await deploy(own_world, "noplat", sha)).commit_sha == sha
+
+
+async def test_builder_that_is_killed_is_started_again_and_then_given_up(world: World, guest: Visitor) -> None:
+    files = app_files("killed", world.base_image, dockerfile_extra="RUN echo begun; sleep 1")
+    watch = watched(world, "killed", await world.commit("acme/killed", files))
+    await watch.line("begun")
+    _kill_builder(world)
+    done = await watch.result()
+    assert await guest.commit(done.url) == done.commit_sha
+
+    files = app_files("killed", world.base_image, dockerfile_extra=SLOW_BUILD)
+    watch = watched(world, "killed", await world.commit("acme/killed", files))
+    assert watch.task is not None
+    while not watch.task.done():
+        await eventually(lambda: _killed_or_done(world, watch.task), timeout=60)
+    failed = await refused(watch.result())
+    assert (failed.code, failed.phase, failed.still_serving) == ("kaniko_create_failed", "build", done.commit_sha)
+    assert (failed.whose, failed.retryable) == ("platform", True)
+
+
+async def _killed_or_done(world: World, task: asyncio.Task[Any] | None) -> bool:
+    return bool((task and task.done()) or _kill_builder(world))
+
+
+def _kill_builder(world: World) -> bool:
+    """SIGKILL the builder process of the one build that is under way."""
+    found = False
+    for folder in builds_below(world.stack.folder):
+        try:
+            os.kill(int((folder / "alive").read_text()), signal.SIGKILL)
+            found = True
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+async def test_last_good_has_its_own_secret_after_a_failed_deploy(world: World, guest: Visitor) -> None:
+    env = {"env": [{"name": "KEY", "from": "secret:KEY"}]}
+    page = {"www/cgi-bin/key": cgi('echo "$KEY"')}
+    files = app_files("keyed", world.base_image, spec_extra=env) | page
+    good = await deployed(world, "keyed", files=files, secret_values={"KEY": "first"})
+    bad = app_files("keyed", world.base_image, command="exit 1", spec_extra=merged(IMPATIENT, env)) | page
+    failed = await refused_deploy(world, "keyed", bad, secret_values={"KEY": "second"})
+    assert failed.still_serving == good.commit_sha
+    os.kill((await containers(world.stack, "keyed"))[0]["State"]["Pid"], signal.SIGKILL)
+
+    async def answers() -> bool:
+        answer = await guest.get(good.url, "/cgi-bin/key")
+        return answer.status_code == 200 and answer.text == "first\n"
+
+    await eventually(answers, what="the last good, started again by the engine, has its own secret")
