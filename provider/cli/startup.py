@@ -6,9 +6,14 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 NOT_FOR_SERVERS = ("rich", "httpx._main")
 """httpx's command line and structlog's pretty tracebacks: both are left out where these cannot be imported."""
+
+
+ASKED_FOR_AGAIN_AND_AGAIN = ("sniffio",)
+"""httpcore tries to import it six times a request, and where it is not installed looks for it on disk each time."""
 
 
 @contextmanager
@@ -25,5 +30,8 @@ def quickly() -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
+        for name in ASKED_FOR_AGAIN_AND_AGAIN:
+            if name not in sys.modules and find_spec(name) is None:
+                sys.modules[name] = None  # type: ignore[assignment]
         gc.freeze()
         gc.enable()

@@ -118,14 +118,13 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def builders_of(folder: Path) -> list[int]:
-    """Ids of the detached builder processes (`platforms/container/builder.py`) whose builds lie below `folder`."""
-    return [pid for pid in _process_ids() if _builds_below(pid, folder)]
+    """Ids of the detached builder processes (`platforms/container/builder.py`) whose engine is that of `folder`."""
+    return [pid for pid in _process_ids() if _builds_in(pid, folder)]
 
 
-def _builds_below(pid: int, folder: Path) -> bool:
-    arguments = _read(pid, "cmdline").split(b"\0")
-    script = any(Path(os.fsdecode(argument)).name == BUILDER for argument in arguments[:4])
-    return script and any(argument.startswith(os.fsencode(folder) + b"/") for argument in arguments)
+def _builds_in(pid: int, folder: Path) -> bool:
+    script = any(Path(os.fsdecode(word)).name == BUILDER for word in _read(pid, "cmdline").split(b"\0")[:5])
+    return script and os.fsencode(folder) + b"/" in _read(pid, "environ")
 
 
 def mounts_below(folder: Path) -> list[str]:
@@ -143,7 +142,7 @@ def _belongs(pid: int, folder: Path) -> bool:
     arguments = _read(pid, "cmdline").split(b"\0")
     if Path(os.fsdecode(arguments[0])).name in PROGRAMS:
         return any(inside in argument for argument in arguments) or inside in _read(pid, "environ")
-    if _builds_below(pid, folder):
+    if _builds_in(pid, folder):
         return True
     return any(is_overlay_root(line, folder) for line in _read(pid, "mountinfo").decode(errors="replace").splitlines())
 

@@ -339,6 +339,8 @@ def spare(netavark: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
+    # Until there is a build to stop, the other end's end is what ends it: then the network goes with it.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     network = Network(POOL_FOLDER, netavark)
     network.create()
     told = os.read(0, 4096) if select.select([0], [], [], SPARE_SECONDS)[0] else b""

@@ -164,6 +164,8 @@ class Engine:
 
         Its interface is named by us: two engines of one machine may choose the same name by themselves.
         """
+        if (present := await self.network(name)) is not None:
+            return present
         body = {"name": name, "driver": "bridge", "dns_enabled": False, "labels": labels, "network_interface": bridge}
         made = await self._podman("POST", "/networks/create", json=body | {"options": {"isolate": "true"}}, absent=409)
         found = made or await self.network(name)
