@@ -12,7 +12,7 @@ from typing import Any
 
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
-from provider.errors import Code, Permanent
+from provider.errors import Code, InvalidRequest, Permanent
 from provider.models import DeployRecord, Owner, PreviewRecord, ProvisionRequest, now
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
@@ -48,8 +48,8 @@ class Actor:
 
     async def provision(self, incoming: Incoming) -> Answer | None:
         """Accept a deploy; the answer follows when it has ended, unless the caller does not want to wait."""
-        request = requests.provision_request(incoming.body)
         warnings = requests.unknown_fields(incoming.body)
+        request = _checked(incoming.body, warnings)
         if request.dry_run:
             return await self._preflight(request, warnings)
         waits = request.wait == "ready" and bool(incoming.reply)
@@ -58,6 +58,7 @@ class Actor:
             requests.secret_values(request),
             deploy_id=request.deploy_id,
             reply=incoming.reply if waits else None,
+            received_at=incoming.received_at,
             warnings=warnings,
         )
         self._audited("provision", record)
@@ -67,7 +68,8 @@ class Actor:
 
     async def validate(self, incoming: Incoming) -> Answer:
         """What a deploy of this would make; nothing is built, applied or recorded."""
-        return await self._preflight(requests.provision_request(incoming.body), requests.unknown_fields(incoming.body))
+        warnings = requests.unknown_fields(incoming.body)
+        return await self._preflight(_checked(incoming.body, warnings), warnings)
 
     async def _preflight(self, request: ProvisionRequest, warnings: tuple[str, ...]) -> Answer:
         created = now()
@@ -175,6 +177,15 @@ class Actor:
                 "at": now().isoformat(),
             }
         )
+
+
+def _checked(body: dict[str, Any], warnings: tuple[str, ...]) -> ProvisionRequest:
+    """The checked request; a refusal also names the unknown fields, which may be misspelt known ones."""
+    try:
+        return requests.provision_request(body)
+    except InvalidRequest as error:
+        error.evidence = (*error.evidence, *warnings)
+        raise
 
 
 def _not_found(what: str, name: str) -> Permanent:

@@ -124,10 +124,11 @@ class Listing(Answer):
 
 
 class Cancelled(Answer):
-    """A deploy that was told to stop."""
+    """A deploy that was told to stop; `cancelled` is False when it had ended otherwise by then."""
 
     deploy_id: str | None = None
     slug: str | None = None
+    cancelled: bool = True
 
 
 class Event(Answer):

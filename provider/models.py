@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +20,9 @@ from provider.errors import Code, PreviewError, Whose
 
 RECORD_VERSION = 1
 LOG_TAIL_LINES = 40
+MAX_LINE_CHARS = 1000
+MAX_EVIDENCE = 200
+MAX_ACCEPTANCE_BYTES = 64 * 1024
 IMAGES_KEPT = 20
 
 
@@ -46,6 +48,11 @@ class Tolerant(BaseModel):
 def now() -> datetime:
     """The present time in UTC."""
     return datetime.now(UTC)
+
+
+def clipped(lines: Iterable[str], most: int) -> tuple[str, ...]:
+    """The last `most` lines, each shortened: what an app prints must not make a record too large to store."""
+    return tuple(line[:MAX_LINE_CHARS] for line in tuple(lines)[-most:])
 
 
 def digest_of(value: object) -> str:
@@ -147,10 +154,14 @@ MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 
 
 def _compiles(pattern: str) -> str:
+    import re2  # only who sends an expression pays for it
+
+    options = re2.Options()
+    options.log_errors = False
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        raise ValueError("a regular expression that Python's re compiles") from None
+        re2.compile(pattern, options=options)
+    except re2.error:
+        raise ValueError("a regular expression of RE2's syntax") from None
     return pattern
 
 
@@ -212,6 +223,13 @@ class ProvisionRequest(RequestFields):
     ) = None
 
     @model_validator(mode="after")
+    def _checks_fit_a_record(self) -> Self:
+        size = sum(len(check.model_dump_json(by_alias=True, exclude_none=True)) for check in self.acceptance)
+        if size > MAX_ACCEPTANCE_BYTES:
+            raise ValueError(f"acceptance has {size} bytes, at most {MAX_ACCEPTANCE_BYTES} are allowed")
+        return self
+
+    @model_validator(mode="after")
     def _secrets_fit_a_bundle(self) -> Self:
         values = (*self.secret_values.values(), *self.extra_env.values())
         if sum(len(value.get_secret_value().encode()) for value in values) > MAX_ALL_SECRETS_BYTES:
@@ -244,7 +262,7 @@ class PhaseTiming(Tolerant):
 
 
 class Check(Tolerant):
-    """One verification attempt that counted: the last of each check."""
+    """One check of what is served: its last attempt, and in `answers` what each attempt got."""
 
     name: str
     url: str
@@ -253,6 +271,9 @@ class Check(Tolerant):
     expected: str = ""
     got: str = ""
     attempts: int = 1
+    answers: tuple[str, ...] = ()
+    interval_seconds: float | None = None
+    deadline_seconds: float | None = None
 
 
 class Failure(Tolerant):
@@ -273,14 +294,14 @@ class Failure(Tolerant):
         """The failure that `error` in `phase` is."""
         return cls(
             code=error.code,
-            message=error.message,
+            message=error.message[: 4 * MAX_LINE_CHARS],
             phase=phase,
             reason=error.reason,
             hint=error.hint,
             retryable=error.retryable,
             whose=error.whose,
-            evidence=error.evidence,
-            log_tail=error.log_tail[-LOG_TAIL_LINES:],
+            evidence=clipped(error.evidence, MAX_EVIDENCE),
+            log_tail=clipped(error.log_tail, LOG_TAIL_LINES),
         )
 
 

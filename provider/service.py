@@ -7,7 +7,7 @@ import contextlib
 import signal
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,17 +22,18 @@ from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
 from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
-from provider.errors import PreviewError, Temporary
+from provider.errors import PreviewError
 from provider.health import HealthServer
-from provider.models import DeployRecord, Event, EventType, Owner, now
+from provider.models import DeployRecord, Event, EventType, Owner, PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
+from provider.pipeline.teardown import teardown
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.container.platform import ContainerPlatform
 from provider.settings import Settings
 from provider.source import Credentials, Source
-from provider.store import Store, memory_store, open_store, payload_limit
+from provider.store import Lost, Store, memory_store, open_store, payload_limit
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
 DRAIN_SECONDS = 5.0
+RESTART_PAUSE = 1.0
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
 
@@ -128,7 +130,7 @@ class Provider:
         self._platform = platform
         subjects = Subjects(settings.subject_prefix)
         self._events = EventPublisher(nc, subjects, jetstream=jetstream)
-        ctx = Context(
+        ctx = self._ctx = Context(
             settings=settings,
             platform=platform,
             source=source,
@@ -166,13 +168,17 @@ class Provider:
         """Bring up what serves, go on with unfinished deploys, then take requests."""
         self._events.start()
         previews = await self._store.previews()
-        await self._platform.start({one.slug: one.last_good for one in previews if one.last_good is not None})
+        going = [one.slug for one in previews if one.state is PreviewState.REMOVING]
+        await self._platform.start(
+            {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in going}
+        )
+        resumed = await self._resume()
         self._tasks = [
-            asyncio.create_task(self._watch_previews(), name="watch previews"),
-            asyncio.create_task(self._heartbeat(), name="heartbeat"),
-            asyncio.create_task(self._housekeeping(), name="housekeeping"),
+            asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
+            asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
+            asyncio.create_task(self._put_right(going, resumed), name="put right"),
         ]
-        await self._resume()
         await self._endpoints.start()
         address = await self._health.start()
         log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
@@ -188,15 +194,35 @@ class Provider:
         await self._platform.close()
         await self._events.close()
 
-    async def _resume(self) -> None:
-        """Unfinished deploys are this process's now; on one machine the platform's lock says so."""
+    async def _resume(self) -> frozenset[str]:
+        """Unfinished deploys are this process's now, on one machine by the platform's lock. Returns their slugs."""
         unfinished = await self._store.unfinished_deploys()
         await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         for record in unfinished:
             log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)
             taken = record.model_copy(update={"owner": self._owner})
-            await self._store.save_deploy(taken)
+            try:
+                await self._store.save_deploy(taken)
+            except (PreviewError, Lost) as error:
+                log.error("deploy.not_resumed", deploy_id=record.deploy_id, error=str(error))
+                continue
             self._runner.start(taken)
+        # What the watch tells was written before these ran here.
+        for preview in await self._store.previews():
+            self._runner.on_preview(preview)
+        return frozenset(record.slug for record in unfinished if record.slug)
+
+    async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
+        """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
+        for slug in going:
+            await _logged(teardown(self._ctx, self._runner, slug))
+        if not self._jetstream:
+            return  # without records nobody knows what belongs to whom
+        previews = await self._store.previews()
+        for preview in previews:
+            if preview.slug not in resumed:
+                await _logged(self._runner.tidy(preview.slug, preview.generation))
+        await _logged(self._platform.sweep(frozenset(preview.slug for preview in previews) | resumed))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
@@ -204,19 +230,11 @@ class Provider:
             self._runner.on_preview(preview)
 
     async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            with contextlib.suppress(Temporary):  # the next beat tries again
-                await self._store.heartbeat(self._owner.instance)
+        await self._store.heartbeat(self._owner.instance)
 
     async def _housekeeping(self) -> None:
-        while True:
-            try:
-                await self._store.purge_removed(TOMBSTONE_AGE)
-                await self._source.tidy(GIT_IDLE_SECONDS)
-            except PreviewError as error:
-                log.warning("housekeeping.failed", error=str(error))
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        await self._store.purge_removed(TOMBSTONE_AGE)
+        await self._source.tidy(GIT_IDLE_SECONDS)
 
     async def _parts(self) -> list[PartStatus]:
         bus = PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY)
@@ -234,3 +252,20 @@ class Provider:
                 data=data,
             )
         )
+
+
+async def _forever(step: Callable[[], Awaitable[None]], pause: float) -> None:
+    """Do `step` again and again; what it raises is logged, since the work must go on."""
+    while True:
+        await _logged(step())
+        await asyncio.sleep(pause or RESTART_PAUSE)
+
+
+async def _logged(work: Awaitable[object]) -> None:
+    """Work beside the requests: a failure is logged and ends nothing else."""
+    try:
+        await work
+    except PreviewError as error:
+        log.warning("background.failed", error=str(error), evidence=error.evidence)
+    except Exception:
+        log.exception("background.failed")

@@ -155,4 +155,5 @@ def cancel(
 
 
 def _show_cancelled(done: Cancelled, asked: str | None) -> None:
-    say(f"Cancelled {clean(done.deploy_id or asked or '')}")
+    name = clean(done.deploy_id or asked or "")
+    say(f"Cancelled {name}" if done.cancelled else f"{name} had ended already")

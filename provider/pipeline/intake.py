@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from provider.errors import Code, Permanent, PreviewError
-from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter, now
+from provider.errors import Code, Permanent, Temporary
+from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists
+
+PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries to create a record."""
 
 
 class Intake:
@@ -27,6 +31,7 @@ class Intake:
         *,
         deploy_id: str | None,
         reply: str | None,
+        received_at: datetime,
         warnings: tuple[str, ...],
     ) -> DeployRecord:
         """Accept a request: from the return on, whoever waits at `reply` gets the final answer.
@@ -36,6 +41,7 @@ class Intake:
             secrets: its inline values; they are staged before the record exists.
             deploy_id: the caller's idempotency key, if it sent one.
             reply: where the final answer goes; None when nobody waits for it.
+            received_at: when it came; the budget counts from there.
             warnings: what decoding noticed.
 
         Raises:
@@ -44,43 +50,73 @@ class Intake:
         staged = uuid.uuid4().hex
         checksum = await self._ctx.platform.stage_secrets(staged, secrets)
         stored = request.model_copy(update={"secrets_checksum": checksum})
-        record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, reply, warnings)
+        waiters = self._waiters(reply, received_at)
+        record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, waiters, received_at, warnings)
         try:
-            created = await self._ctx.store.create_deploy(record)
+            created = await self._create(record)
         except DeployExists as known:
-            created = await self._again(record, known.existing, staged)
-        except PreviewError:
+            created = await self._again(record, known.existing)
             await self._ctx.platform.drop_staged(staged)
-            raise
         self._runner.start(created)
         return created
 
-    async def _again(self, record: DeployRecord, existing: DeployRecord, staged: str) -> DeployRecord:
+    async def _create(self, record: DeployRecord) -> DeployRecord:
+        """Create it, repeating the very same record: a write that timed out may have been done all the same.
+
+        If it is not known at the end, the staged secrets stay for whoever finds the record.
+        """
+        for pause in (*PAUSES, None):
+            try:
+                return await self._ctx.store.create_deploy(record)
+            except Temporary:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
         """A repeated request: it gets the answer of the first one, by a record of its own."""
-        await self._ctx.platform.drop_staged(staged)
         if existing.fingerprint != record.fingerprint:
+            await self._ctx.platform.drop_staged(record.staged)
             raise Permanent(
                 Code.CONFLICT,
                 f"deploy_id {record.deploy_id!r} was used for a different request.",
                 reason="DeployIdReused",
                 hint="Use a new deploy_id for a new request; repeat one only with the same fields.",
             )
-        repeat = record.model_copy(
-            update={
-                "deploy_id": f"{record.deploy_id}.{uuid.uuid4().hex[:8]}",
-                "joins": existing.deploy_id,
-                "staged": "",
-            }
+        asked = {waiter.reply for waiter in existing.waiters}
+        if existing.report is None and asked >= {waiter.reply for waiter in record.waiters}:
+            return await self._adopted(existing)
+        await self._adopted(existing)
+        own = f"{record.deploy_id}.{uuid.uuid4().hex[:8]}"
+        return await self._create(
+            record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
         )
-        return await self._ctx.store.create_deploy(repeat)
+
+    async def _adopted(self, existing: DeployRecord) -> DeployRecord:
+        """A deploy of ours that nobody runs (its creation seemed to fail) is run now."""
+        if existing.report is not None or existing.owner != self._owner or self._runner.is_running(existing.deploy_id):
+            return existing
+        for orphan in await self._ctx.store.unfinished_deploys():
+            if orphan.deploy_id == existing.deploy_id:
+                self._runner.start(orphan)
+        return existing
+
+    def _waiters(self, reply: str | None, received_at: datetime) -> tuple[Waiter, ...]:
+        until = received_at + timedelta(seconds=self._ctx.settings.reply_deadline)
+        return (Waiter(reply=reply, deadline=until),) if reply else ()
 
     def _record(
-        self, request: StoredRequest, staged: str, deploy_id: str, reply: str | None, warnings: tuple[str, ...]
+        self,
+        request: StoredRequest,
+        staged: str,
+        deploy_id: str,
+        waiters: tuple[Waiter, ...],
+        received_at: datetime,
+        warnings: tuple[str, ...],
     ) -> DeployRecord:
-        created = now()
         settings = self._ctx.settings
         budget = min(request.budget_seconds or settings.budget_seconds, settings.budget_seconds)
-        until = created + timedelta(seconds=settings.reply_deadline)
         return DeployRecord(
             platform_id=settings.platform_id,
             deploy_id=deploy_id,
@@ -88,8 +124,8 @@ class Intake:
             fingerprint=request.fingerprint(),
             staged=staged,
             request=request,
-            waiters=(Waiter(reply=reply, deadline=until),) if reply else (),
-            created_at=created,
-            deadline=created + timedelta(seconds=budget),
+            waiters=waiters,
+            created_at=received_at,
+            deadline=received_at + timedelta(seconds=budget),
             warnings=warnings,
         )

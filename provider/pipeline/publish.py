@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from provider.errors import Permanent
-from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Revision, Waiter, now
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Waiter, now
 from provider.pipeline import report
 from provider.pipeline.context import Context
 from provider.store import reducers
 
 
-async def settle(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tuple[Revision, ...]]:
-    """Write the preview's final record; returns the deploy with its report, and the revisions to keep.
+async def settle(ctx: Context, record: DeployRecord) -> DeployRecord:
+    """Write the preview's final record; returns the deploy with its report.
 
     A deploy that succeeded, but is not the newest any more by now, has failed after all.
     """
@@ -28,10 +28,8 @@ async def settle(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, tupl
         except Permanent as late:
             if record.failure is not None:
                 raise
-            return record.model_copy(update={"failure": Failure.of(late, Phase.PUBLISH)}), ()
-    final = record.model_copy(update={"report": _report(ctx, record, preview)})
-    revisions = (preview.current, preview.last_good) if preview is not None else ()
-    return final, tuple(revision for revision in revisions if revision is not None)
+            return record.model_copy(update={"failure": Failure.of(late, Phase.PUBLISH)})
+    return record.model_copy(update={"report": _report(ctx, record, preview)})
 
 
 def _reducer(record: DeployRecord) -> Callable[[PreviewRecord | None], PreviewRecord]:
@@ -53,7 +51,8 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
     final = record.report
     assert final is not None, "settle comes first"
     ctx.emit(record, EventType.STATE, {"ok": final.ok, "code": final.code, "url": final.url})
-    if record.request.notify and record.request.session_id:
+    repeated = record.answer_id != record.deploy_id
+    if record.request.notify and record.request.session_id and not repeated:
         _tell_session(ctx, record, final)
     body = final.wire()
     taken = await asyncio.gather(*(_answer(ctx, body, waiter) for waiter in record.waiters))

@@ -28,7 +28,7 @@ def failure(record: DeployRecord, cause: Failure, preview: PreviewRecord | None)
     """The reply of a deploy that failed; it names what the URL still serves."""
     going = preview is None or preview.removed_at is not None or preview.state is PreviewState.REMOVING
     serving = preview.last_good if preview is not None and not going else None
-    own = preview is not None and preview.repo_full_name == record.request.repo_full_name
+    own = preview is not None and preview.repo_full_name.casefold() == record.request.repo_full_name.casefold()
     return Report(
         ok=False,
         deploy_id=record.answer_id,

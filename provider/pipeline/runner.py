@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,44 +19,27 @@ from provider.models import DeployRecord, EventType, Failure, Phase, PhaseTiming
 from provider.pipeline import report
 from provider.pipeline.admit import admit
 from provider.pipeline.build import build
-from provider.pipeline.causes import internal_error, late, superseded_by
+from provider.pipeline.causes import internal_error, superseded_by
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
 from provider.pipeline.publish import settle, tell
 from provider.pipeline.resolve import resolve
 from provider.pipeline.restore import restore
 from provider.pipeline.rollout import rollout
+from provider.pipeline.steps import DEADLINE_SLACK, FIRST_PAUSE, LONGEST_PAUSE, PhaseStep, Running, Steps
 from provider.pipeline.verify import verify
 from provider.store import Lost
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-PhaseStep = Callable[[Context, DeployRecord], Awaitable[DeployRecord]]
-
 PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, Phase.BUILD: build}
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
-RETRY_PAUSE, RETRY_PAUSE_MAX = 0.2, 5.0
-MOST_TRIES = {Code.KANIKO_CREATE_FAILED: 3}
-"""What costs a whole build each time is not tried until the phase's deadline."""
+NOT_SHARED = {Code.CANCELLED, Code.BUDGET_EXCEEDED}
 CLEAN_UP_SECONDS = 15.0
 RESTORE_SECONDS = 60.0
-DEADLINE_SLACK = 5.0
-"""Seconds that a phase gets beyond its own deadline, so that its own error, which knows more, comes first."""
-
-
-@dataclass(slots=True)
-class Running:
-    """A deploy in this process."""
-
-    record: DeployRecord
-    task: asyncio.Task[None] | None = None
-    step: asyncio.Task[DeployRecord] | None = None
-    stop: PreviewError | None = None
-    seen: PreviewRecord | None = None
-    decided: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Runner:
@@ -67,13 +49,13 @@ class Runner:
         self._ctx = ctx
         self._running: dict[str, Running] = {}
         self._slugs = WeakValueDictionary[str, asyncio.Lock]()
-        self._closing = False
+        self._steps = Steps(ctx)
 
     # ------------------------------------------------------------------ from outside
 
     def start(self, record: DeployRecord) -> None:
         """Run a record that was just created, or go on with an unfinished one."""
-        if record.deploy_id not in self._running and not self._closing:
+        if record.deploy_id not in self._running and not self._steps.closing:
             running = Running(record)
             self._running[record.deploy_id] = running
             running.task = asyncio.create_task(self._run(running), name=f"deploy {record.deploy_id}")
@@ -83,10 +65,7 @@ class Runner:
         running = self._running.get(deploy_id)
         if running is None or running.decided.is_set():
             return False
-        if running.stop is None:
-            running.stop = cause
-            if running.step is not None:
-                running.step.cancel()
+        running.interrupt(cause)
         return True
 
     async def decided(self, deploy_id: str) -> None:
@@ -98,6 +77,10 @@ class Runner:
     def on_slug(self, slug: str) -> list[str]:
         """The deploys of a preview that are running here and not decided."""
         return [key for key, one in self._running.items() if one.record.slug == slug and not one.decided.is_set()]
+
+    def is_running(self, deploy_id: str) -> bool:
+        """Whether this process runs the deploy."""
+        return deploy_id in self._running
 
     def accepted_before(self, deploy_id: str, order: int) -> bool:
         """Whether a running deploy is older than that order."""
@@ -127,7 +110,7 @@ class Runner:
 
     async def close(self) -> None:
         """Stop; every record stays where it is, for the process that goes on with it."""
-        self._closing = True
+        self._steps.closing = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for task in tasks:
             task.cancel()
@@ -141,36 +124,68 @@ class Runner:
             if running.record.report is None:
                 await self._decide_whatever_happens(running)
             running.decided.set()
-            await self._save(running, await tell(self._ctx, running.record))
+            told, _ = await asyncio.gather(tell(self._ctx, running.record), self._clean_up(running.record))
+            await self._save(running, told)
         except Lost:
             log.warning("deploy.lost")
+        except PreviewError as error:
+            log.error("deploy.not_finished", error=str(error), evidence=error.evidence)
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
 
     async def _decide_whatever_happens(self, running: Running) -> None:
-        """A bug of ours must not leave the asker without an answer."""
+        """A bug of ours must not leave the asker without an answer, or the preview under way for ever."""
         try:
             await self._decide(running)
         except Lost:
             raise
         except Exception as error:
             cause = Failure.of(internal_error(error), running.record.phase)
-            final = report.failure(running.record, cause, None)
-            await self._save(running, running.record.model_copy(update={"failure": cause, "report": final}))
+            # Without what may have made it too large to store.
+            running.record = running.record.model_copy(update={"failure": cause, "checks": (), "warnings": ()})
+            try:
+                await self._settle(running)
+            except PreviewError as again:
+                log.error("deploy.not_settled", error=str(again), evidence=again.evidence)
+                final = report.failure(running.record, cause, None)
+                running.record = running.record.model_copy(update={"report": final})
 
     async def _decide(self, running: Running) -> None:
         """Everything up to the point where the outcome is fixed and stored."""
         await self._phases(running, PREPARE)
-        if running.record.joins is not None and running.record.failure is None:
-            await self._follow(running)
-            return
+        while running.record.joins is not None and running.record.failure is None:
+            if await self._follow(running):
+                return
+            await self._phases(running, PREPARE)
         if running.record.failure is not None and running.record.phase in PREPARE:
             await self._settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
-        async with self.lock(str(running.record.slug)):
+        await self._take_turn(running)
+        try:
             await self._phases(running, CHANGE)
             await self._settle(running)
+        finally:
+            if running.turn is not None:
+                running.turn.release()
+
+    async def _take_turn(self, running: Running) -> None:
+        """Wait until nobody else changes the preview; an interruption or the budget's end ends the wait."""
+        lock = self.lock(str(running.record.slug))
+
+        async def turn(_: Context, record: DeployRecord) -> DeployRecord:
+            await lock.acquire()
+            running.turn = lock
+            return record
+
+        if running.record.failure is not None:
+            await turn(self._ctx, running.record)  # what failed is put right, however late
+            return
+        try:
+            await self._steps.attempt(running, Phase.DEPLOY, turn, self._steps.deadline(running.record))
+        except PreviewError as error:
+            cause = Failure.of(error, running.record.phase)
+            running.record = running.record.model_copy(update={"failure": cause, "phase": Phase.BUILD})
 
     async def _phases(self, running: Running, steps: dict[Phase, PhaseStep]) -> None:
         for phase, step in steps.items():
@@ -186,7 +201,7 @@ class Runner:
         self._ctx.emit(running.record, EventType.PHASE_STARTED, {})
         update: dict[str, object] = {}
         try:
-            record = await self._with_retries(running, phase, step)
+            record = await self._steps.with_retries(running, phase, step)
             update["phase"] = ORDER[ORDER.index(phase) + 1]
         except PreviewError as error:
             log.info("phase.failed", phase=phase, error=str(error), reason=error.reason)
@@ -202,90 +217,48 @@ class Runner:
         await self._save(running, record.model_copy(update=update))
         self._overtake(running)
 
-    async def _with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
-        pause, tries = RETRY_PAUSE, 0
-        deadline = self._deadline(running.record, phase)
-        last: Temporary | None = None
-        while True:
-            try:
-                return await self._attempt(running, phase, step, deadline, last)
-            except Temporary as error:
-                last, tries = error, tries + 1
-                wait = error.delay if error.delay is not None else pause
-                if tries >= MOST_TRIES.get(error.code, tries + 1):
-                    raise
-                if time.monotonic() + wait >= deadline:
-                    raise late(running.record, phase, error, wait) from error
-                self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(error), "in_seconds": wait})
-                log.info("phase.retry", phase=phase, error=str(error), evidence=error.evidence, wait=wait)
-                await self._pause(running, wait)
-                pause = min(pause * 2, RETRY_PAUSE_MAX)
-
-    async def _attempt(
-        self, running: Running, phase: Phase, step: PhaseStep, deadline: float, last: Temporary | None = None
-    ) -> DeployRecord:
-        """One try, in a task of its own, so that an interruption ends the step and not the deploy.
-
-        `last` is why the try before failed: the cause, too, when time is over in the middle of this one.
-        """
-        if running.stop is not None:
-            raise running.stop
-        running.step = asyncio.create_task(_awaited(step(self._ctx, running.record)))
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                return await running.step
-        except TimeoutError:
-            raise late(running.record, phase, last) from None
-        except asyncio.CancelledError:
-            if running.stop is None:
-                raise
-            raise running.stop from None
-        except PreviewError:
-            raise
-        except Exception as error:
-            raise internal_error(error) from error
-        finally:
-            running.step = None
-
-    async def _pause(self, running: Running, seconds: float) -> None:
-        """Wait before a retry; an interruption ends the wait."""
-        running.step = asyncio.create_task(_awaited(_sleep(seconds, running.record)))
-        try:
-            await running.step
-        except asyncio.CancelledError:
-            if running.stop is None:
-                raise
-        finally:
-            running.step = None
-
-    def _deadline(self, record: DeployRecord, phase: Phase) -> float:
-        """When a phase has to end, on the monotonic clock."""
-        own: float = getattr(self._ctx.settings, f"{phase}_timeout", RESTORE_SECONDS)
-        own += min(DEADLINE_SLACK, own)
-        left = (record.deadline - now()).total_seconds()
-        return time.monotonic() + max(0.0, min(own, left))
-
     async def _undo(self, running: Running, phase: Phase) -> None:
         """A build that nobody waits for any more is stopped; the rest is what `restore` does."""
         record = running.record
-        if phase is not Phase.BUILD or not record.slug:
+        if phase is not Phase.BUILD or not record.slug or self._is_shared(running):
             return
-        try:
-            async with asyncio.timeout(CLEAN_UP_SECONDS):
-                await self._ctx.platform.stop_build(record.slug, record.build_inputs)
-        except (PreviewError, TimeoutError) as error:
-            log.warning("build.stop_failed", error=str(error))
+        await self._tolerate(self._ctx.platform.stop_build(record.slug, record.build_inputs))
+
+    def _is_shared(self, running: Running) -> bool:
+        """Whether another deploy waits for the same build."""
+        mine = running.record
+        return any(
+            other is not running
+            and not other.decided.is_set()
+            and (other.record.slug, other.record.build_inputs) == (mine.slug, mine.build_inputs)
+            for other in self._running.values()
+        )
 
     async def _settle(self, running: Running) -> None:
         """Put the last good back if this failed, then fix the outcome in both records."""
         while running.record.report is None:
             if running.record.failure is not None and running.record.phase not in PREPARE:
                 await self._restore(running)
-            record, keep = await self._repeat(lambda: settle(self._ctx, running.record))
-            await self._save(running, record)
-            if record.report is not None and record.generation:
-                await self._tolerate(self._ctx.platform.retire(str(record.slug), keep, record.generation))
-        await self._tolerate(self._ctx.platform.drop_staged(running.record.staged))
+            began = time.monotonic()
+            publishing = running.record.model_copy(update={"phase": Phase.PUBLISH})
+            self._ctx.emit(publishing, EventType.PHASE_STARTED, {})
+            await self._save(running, await self._repeat(lambda: settle(self._ctx, running.record)))
+            data = {"ok": running.record.report is not None, "seconds": round(time.monotonic() - began, 4)}
+            self._ctx.emit(publishing, EventType.PHASE_FINISHED, data)
+
+    async def _clean_up(self, record: DeployRecord) -> None:
+        """Remove what neither serves nor is the last good, when nobody is changing the preview."""
+        await self._tolerate(self._ctx.platform.drop_staged(record.staged))
+        if record.slug and record.generation:
+            await self.tidy(record.slug, record.generation)
+
+    async def tidy(self, slug: str, up_to: int) -> None:
+        """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
+        async with self.lock(slug):
+            preview = await self._repeat(lambda: self._ctx.store.get_preview(slug))
+            revisions = (preview.current, preview.last_good) if preview is not None else ()
+            keep = tuple(one for one in revisions if one is not None)
+            await self._tolerate(self._ctx.platform.retire(slug, keep, up_to))
 
     async def _restore(self, running: Running) -> None:
         """Restoring must not be given up by an interruption, and not lose the first cause by its own failure."""
@@ -306,26 +279,38 @@ class Runner:
         self._ctx.emit(running.record, EventType.PHASE_FINISHED, data)
         running.record = running.record.model_copy(update=update)
 
-    async def _follow(self, running: Running) -> None:
-        """Answer from the outcome of the deploy that this one joined."""
+    async def _follow(self, running: Running) -> bool:
+        """Answer from the outcome of the deploy that this one joined; False: go on alone.
+
+        Somebody else's cancellation or smaller budget is no answer to this asker, unless this is a repetition
+        of that very request.
+        """
         record = running.record
-        left = (record.deadline - now()).total_seconds() + DEADLINE_SLACK
 
         async def joined(ctx: Context, current: DeployRecord) -> DeployRecord:
-            leader = await ctx.store.wait_deploy(str(current.joins), lambda one: one.report is not None)
-            assert leader.report is not None, "the predicate asked for it"
-            return leader
+            return await ctx.store.wait_deploy(str(current.joins), lambda one: one.report is not None)
 
         self._ctx.emit(record, EventType.STATE, {"joins": record.joins})
         try:
-            leader = await self._attempt(running, Phase.PUBLISH, joined, time.monotonic() + left)
-            answer = leader.report.model_copy(update={"deploy_id": record.answer_id}) if leader.report else None
-            update = {"report": answer, "failure": leader.failure, "slug": leader.slug}
-            await self._save(running, record.model_copy(update=update))
+            leader = await self._steps.attempt(
+                running, Phase.PUBLISH, joined, self._steps.deadline(record) + DEADLINE_SLACK
+            )
         except PreviewError as error:
-            running.record = record.model_copy(update={"failure": Failure.of(error, None)})
+            running.record = record.model_copy(update={"failure": Failure.of(error, None), "phase": Phase.ADMIT})
             await self._settle(running)
-        await self._tolerate(self._ctx.platform.drop_staged(record.staged))
+            return True
+        assert leader.report is not None, "the predicate asked for it"
+        alone = record.answer_id == record.deploy_id
+        if alone and leader.failure is not None and leader.failure.code in NOT_SHARED:
+            running.record = record.model_copy(update={"joins": None, "phase": Phase.ADMIT})
+            return False
+        warnings = (
+            tuple(dict.fromkeys((*record.warnings, *leader.report.warnings))) if alone else leader.report.warnings
+        )
+        answer = leader.report.model_copy(update={"deploy_id": record.answer_id, "warnings": warnings})
+        update = {"report": answer, "failure": leader.failure, "slug": leader.slug}
+        await self._save(running, record.model_copy(update=update))
+        return True
 
     # ------------------------------------------------------------------ records
 
@@ -335,14 +320,14 @@ class Runner:
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
         """Do something that must happen, through outages of what it needs."""
-        pause = RETRY_PAUSE
+        pause = FIRST_PAUSE
         while True:
             try:
                 return await call()
             except Temporary as error:
                 log.warning("repeat", error=str(error), evidence=error.evidence)
                 await asyncio.sleep(error.delay if error.delay is not None else pause)
-                pause = min(pause * 2, RETRY_PAUSE_MAX)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _tolerate(self, call: Awaitable[None]) -> None:
         """Clean-up whose failure must not change an outcome; what it leaves is removed by the next one."""
@@ -351,6 +336,8 @@ class Runner:
                 await call
         except (PreviewError, TimeoutError) as error:
             log.warning("clean_up.failed", error=str(error))
+        except Exception:
+            log.exception("clean_up.failed")
 
 
 def _entered(record: DeployRecord, phase: Phase) -> DeployRecord:
@@ -361,12 +348,3 @@ def _entered(record: DeployRecord, phase: Phase) -> DeployRecord:
 def _with_time(record: DeployRecord, phase: Phase, seconds: float) -> tuple[PhaseTiming, ...]:
     *earlier, last = record.timings
     return (*earlier, last.model_copy(update={"seconds": round(seconds, 4)}))
-
-
-async def _awaited(step: Awaitable[DeployRecord]) -> DeployRecord:
-    return await step
-
-
-async def _sleep(seconds: float, record: DeployRecord) -> DeployRecord:
-    await asyncio.sleep(seconds)
-    return record

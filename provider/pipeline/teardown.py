@@ -23,16 +23,18 @@ async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
     on and ends, wherever it is. One that is accepted later goes on, and waits for its turn.
     """
     order = await ctx.store.next_order(slug)
-    preview = await ctx.store.get_preview(slug)
-    if preview is not None:
-        preview = await ctx.store.change_preview(slug, reducers.removing(order, now()))
+    removing = reducers.removing(order, now(), slug=slug, platform_id=ctx.settings.platform_id)
+    preview = await ctx.store.change_preview(slug, removing)
+    known = preview.removed_at is None
     for deploy_id in runner.on_slug(slug):
         if runner.accepted_before(deploy_id, order):
             runner.interrupt(deploy_id, torn_down(slug))
             await runner.decided(deploy_id)
     async with runner.lock(slug):
-        removed = await _removed(ctx, slug, preview.generation if preview is not None else None)
-        if preview is not None:
+        present = await ctx.store.get_preview(slug)
+        overtaken = present is not None and present.newest.order != order
+        removed = await _removed(ctx, slug, preview.generation if known or overtaken else None)
+        if known:
             await ctx.store.change_preview(slug, reducers.removed(order, now()))
     return removed
 

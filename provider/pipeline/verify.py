@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter, defaultdict, deque
+
+import httpx
 
 from provider import render
 from provider.errors import Code, Permanent, Whose
@@ -10,6 +14,8 @@ from provider.models import AcceptanceCheck, Check, DeployRecord
 from provider.pipeline import checks
 from provider.pipeline.checks import Target
 from provider.pipeline.context import Context
+
+ANSWERS_KEPT = 20
 
 
 async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -33,29 +39,70 @@ async def _until_passed(
 ) -> tuple[Check, ...]:
     """All checks succeed some times in a row, or the error that says which did not.
 
-    A failed attempt waits for the interval, a successful one is followed by the next at once.
+    A round ends at its first failed check. A failed round waits for the interval, a good one is followed by
+    the next at once.
     """
+    settings = ctx.settings
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + ctx.settings.verify_timeout / 2
-    in_a_row, attempts, history = 0, 0, list[str]()
+    deadline = loop.time() + settings.verify_timeout / 2
+    in_a_row, log = 0, Attempts()
     async with checks.client(target) as http:
         while True:
-            attempts += 1
-            results = tuple([await checks.ask(http, target, check) for check in wanted])
+            results = await _round(http, target, wanted, log)
             failed = next((result for result in results if not result.ok), None)
+            in_a_row = in_a_row + 1 if failed is None else 0
+            if failed is None and in_a_row >= settings.verify_successes:
+                return tuple(_with_history(ctx, result, log) for result in results)
             if failed is None:
-                in_a_row += 1
-                if in_a_row >= ctx.settings.verify_successes:
-                    return tuple(result.model_copy(update={"attempts": attempts}) for result in results)
                 continue
-            in_a_row = 0
-            history.append(f"{failed.name}: expected {failed.expected}, got {failed.got}")
-            if loop.time() + ctx.settings.verify_interval > deadline:
-                raise _failure(failed, where, attempts, history)
-            await asyncio.sleep(ctx.settings.verify_interval)
+            if loop.time() + settings.verify_interval > deadline:
+                raise _failure(failed, where, log)
+            await asyncio.sleep(settings.verify_interval)
 
 
-def _failure(failed: Check, where: str, attempts: int, history: list[str]) -> Permanent:
+class Attempts:
+    """What each attempt of each check got, in order; the last ones are kept."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self._answers: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=ANSWERS_KEPT))
+
+    def add(self, result: Check, seconds: float) -> None:
+        """Keep one attempt's answer."""
+        self.count[result.name] += 1
+        got = result.got if not result.ok else f"status {result.status}"
+        self._answers[result.name].append(f"{got} ({1000 * seconds:.0f} ms)")
+
+    def answers(self, name: str) -> tuple[str, ...]:
+        """The last answers to that check."""
+        return tuple(self._answers[name])
+
+
+async def _round(
+    http: httpx.AsyncClient, target: Target, wanted: tuple[AcceptanceCheck, ...], log: Attempts
+) -> list[Check]:
+    results: list[Check] = []
+    for check in wanted:
+        began = time.monotonic()
+        results.append(await checks.ask(http, target, check))
+        log.add(results[-1], time.monotonic() - began)
+        if not results[-1].ok:
+            break
+    return results
+
+
+def _with_history(ctx: Context, result: Check, log: Attempts) -> Check:
+    return result.model_copy(
+        update={
+            "attempts": log.count[result.name],
+            "answers": log.answers(result.name),
+            "interval_seconds": ctx.settings.verify_interval,
+            "deadline_seconds": ctx.settings.verify_timeout / 2,
+        }
+    )
+
+
+def _failure(failed: Check, where: str, log: Attempts) -> Permanent:
     no_answer = failed.status is None
     gateway = failed.status in {502, 503, 504} and where != "candidate"
     reason = "NoAnswer" if no_answer else "GatewayError" if gateway else "CheckFailed"
@@ -65,5 +112,5 @@ def _failure(failed: Check, where: str, attempts: int, history: list[str]) -> Pe
         reason=reason,
         hint=f"Make {failed.name} answer as expected, or change the check.",
         whose=Whose.PLATFORM if no_answer and where != "candidate" else Whose.USER,
-        evidence=(failed.url, f"{attempts} attempts", *dict.fromkeys(history[-5:])),
+        evidence=(failed.url, f"{log.count[failed.name]} attempts", *log.answers(failed.name)),
     )

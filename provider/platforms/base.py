@@ -154,5 +154,8 @@ class Platform(Protocol):
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""
 
+    async def sweep(self, known: frozenset[str]) -> None:
+        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`."""
+
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines that the revision's app wrote."""

@@ -121,22 +121,38 @@ def failed(deploy: DeployRecord, failure: Failure) -> Reducer:
     return reduce
 
 
-def removing(order: int, now: datetime) -> Reducer:
-    """A teardown with that order was accepted. Raises `not_found` without a record, or `superseded`."""
+def removing(order: int, now: datetime, *, slug: str, platform_id: str) -> Reducer:
+    """A teardown with that order was accepted. Raises `superseded`.
+
+    Without a record it leaves a tombstone: a deploy that was accepted before must not bring the preview up.
+    """
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
-        present = _existing(record)
-        if present.newest.order == order:
-            return present
-        _not_older(present, order)
-        return _with(
-            present,
-            state=PreviewState.REMOVING,
-            newest=Newest(order=order, deploy_id=TORN_DOWN),
-            last_access=max(present.last_access, now),
-        )
+        newest = Newest(order=order, deploy_id=TORN_DOWN)
+        if record is None:
+            return _tombstone(slug, platform_id, newest, now)
+        if record.newest.order == order:
+            return record
+        _not_older(record, order)
+        return _with(record, state=PreviewState.REMOVING, newest=newest, last_access=max(record.last_access, now))
 
     return reduce
+
+
+def _tombstone(slug: str, platform_id: str, newest: Newest, now: datetime) -> PreviewRecord:
+    return PreviewRecord(
+        platform_id=platform_id,
+        slug=slug,
+        repo_full_name="",
+        branch="",
+        url="",
+        state=PreviewState.REMOVING,
+        newest=newest,
+        last_access=now,
+        created_at=now,
+        updated_at=now,
+        removed_at=now,
+    )
 
 
 def removed(order: int, now: datetime) -> Reducer:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from provider.client import Deployed
+from provider.demo.git_server import File
 from provider.demo.world import World
 from tests.e2e.helpers import Visitor, app_files, cgi, containers, deployed, refused_deploy, serving
 
@@ -42,7 +43,8 @@ async def listener(host: str = "127.0.0.1") -> AsyncIterator[Listener]:
         writer.close()
 
     server = await asyncio.start_server(answer, host, 0)
-    one = Listener("%s:%d" % server.sockets[0].getsockname()[:2])
+    port = server.sockets[0].getsockname()[1]
+    one = Listener(f"{host}:{port}")
     async with server:
         yield one
 
@@ -189,12 +191,6 @@ async def test_build_cannot_read_the_machine(world: World) -> None:
     }
     for name, step in steps.items():
         files = app_files("reader", world.base_image, dockerfile_extra=step)
-        failed = await refused_deploy(world, "reader", files | {"link": _link("/etc/passwd")})
+        failed = await refused_deploy(world, "reader", files | {"link": File("/etc/passwd", "120000")})
         assert failed.code == "kaniko_build_failed", name
         assert outcome("\n".join(failed.log_tail))[0] == set(), name
-
-
-def _link(target: str) -> object:
-    from provider.demo.git_server import File
-
-    return File(target, "120000")

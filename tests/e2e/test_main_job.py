@@ -25,7 +25,7 @@ from tests.e2e.helpers import (
     steady_load,
 )
 
-PHASES = ["resolve", "admit", "build", "deploy", "rollout", "verify"]
+PHASES = ["resolve", "admit", "build", "deploy", "rollout", "verify", "publish"]
 
 
 async def test_reply_is_the_contracts_to_the_letter(world: World, guest: Visitor) -> None:

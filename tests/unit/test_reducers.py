@@ -82,7 +82,13 @@ def code_of(record: PreviewRecord | None, step: Reducer) -> Code:
 D1, D2, D3 = deploy("d1", 10), deploy("d2", 20), deploy("d3", 30)
 PROVISIONING = apply(None, admit(D1))
 READY = apply(PROVISIONING, reducers.deploying(D1, revision(D1)), reducers.succeeded(D1, revision(D1), image("b1")))
-REMOVING = apply(READY, reducers.removing(15, LATER))
+
+
+def removing(order: int) -> Reducer:
+    return reducers.removing(order, LATER, slug="app", platform_id="p")
+
+
+REMOVING = apply(READY, removing(15))
 REMOVED = apply(REMOVING, reducers.removed(15, LATER))
 
 
@@ -198,7 +204,6 @@ class TestOutcomes:
             reducers.succeeded(D1, revision(D1)),
             reducers.failed(D1, FAILURE),
             reducers.image_built(D1, image("b")),
-            reducers.removing(5, AT),
             reducers.removed(5, AT),
             reducers.touched(AT),
         ],
@@ -220,6 +225,12 @@ class TestRemoval:
         assert (REMOVED.removed_at, REMOVED.newest.order, REMOVED.generation) == (LATER, 15, 1)
         assert (REMOVED.current, REMOVED.last_good, REMOVED.images, REMOVED.alias_hosts) == (None, None, (), ())
 
+    def test_without_a_record_fences_what_was_accepted_before(self) -> None:
+        record = apply(None, removing(15))
+        assert (record.slug, record.newest.order, record.removed_at) == ("app", 15, LATER)
+        assert code_of(record, admit(deploy("early", 12))) is Code.CANCELLED
+        assert apply(record, admit(deploy("late", 16))).state is PreviewState.PROVISIONING
+
     def test_a_new_life_goes_on_from_the_tombstone_s_generation(self) -> None:
         record = apply(REMOVED, admit(deploy("other", 40, repo="other/app"), at=LATER))
         assert (record.generation, record.repo_full_name, record.created_at) == (2, "other/app", LATER)
@@ -231,10 +242,10 @@ class TestRemoval:
         assert apply(record, reducers.removed(15, LATER)) == record
 
     def test_an_older_teardown_is_superseded(self) -> None:
-        assert code_of(apply(READY, admit(D3)), reducers.removing(25, LATER)) is Code.SUPERSEDED
+        assert code_of(apply(READY, admit(D3)), removing(25)) is Code.SUPERSEDED
 
     def test_can_be_repeated_with_a_newer_order(self) -> None:
-        record = apply(REMOVED, reducers.removing(50, LATER), reducers.removed(50, LATER))
+        record = apply(REMOVED, removing(50), reducers.removed(50, LATER))
         assert (record.newest.order, record.removed_at) == (50, LATER)
 
     def test_a_tombstone_keeps_no_digest(self) -> None:

@@ -80,7 +80,7 @@ class Ingress:
         Raises:
             Permanent: SUPERSEDED if another generation serves; INVALID_REQUEST if a host is another preview's.
         """
-        self._check_aliases(route)
+        self.check_hosts(route.slug, route.hosts)
         # First, since an entry whose shape Caddy does not know would be answered empty. For most routes this only
         # reads that all is there (3 ms), and so finds out that Caddy is down, or restarted without its configuration.
         await self._configure([route])
@@ -130,15 +130,15 @@ class Ingress:
 
     # ------------------------------------------------------------------ configuration
 
-    def _aliases(self, routes: Iterable[Route]) -> set[str]:
+    def _aliases(self, hosts: Iterable[str]) -> set[str]:
         """Hosts that the wildcard certificate does not cover."""
-        domain = self._settings.preview_domain
-        return {host for route in routes for host in route.hosts if host.partition(".")[2] != domain}
+        return {host for host in hosts if host.partition(".")[2] != self._settings.preview_domain}
 
-    def _check_aliases(self, route: Route) -> None:
-        """A host right below the domain is the preview's of that name, even before that preview exists."""
-        own = names.host(route.slug, self._settings.preview_domain)
-        for host in sorted(set(route.hosts) - self._aliases([route]) - {own}):
+    def check_hosts(self, slug: str, hosts: Iterable[str]) -> None:
+        """Refuse a host right below the domain that is not the preview's own: it is the preview's of that name."""
+        own = names.host(slug, self._settings.preview_domain)
+        below = set(hosts)
+        for host in sorted(below - self._aliases(below) - {own}):
             raise Permanent(
                 Code.INVALID_REQUEST,
                 f"The host {host} is reserved for the preview of that name.",
@@ -159,7 +159,9 @@ class Ingress:
                 if wanted == config:
                     return False
                 if await self._write_config(wanted, etag):
-                    await self._certified({self._probe_host(), *self._aliases(routes)})
+                    await self._certified(
+                        {self._probe_host(), *self._aliases(host for route in routes for host in route.hosts)}
+                    )
                     return True
         raise Temporary(Code.PLATFORM_UNREACHABLE, "Caddy's configuration is changed by others all the time.")
 
@@ -170,7 +172,7 @@ class Ingress:
             domain=self._settings.preview_domain,
             listen=self._settings.caddy_listen,
             shapes=[route.shape for route in routes],
-            aliases=self._aliases(routes),
+            aliases=self._aliases(_hosts(routes)),
         )
 
     async def _read_config(self) -> tuple[dict[str, Any] | None, str]:
@@ -268,3 +270,7 @@ async def _handshake(address: str, port: int, host: str, trusting: ssl.SSLContex
     with suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+def _hosts(routes: Iterable[Route]) -> list[str]:
+    return [host for route in routes for host in route.hosts]

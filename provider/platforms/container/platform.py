@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import TextIO
 
 import httpx
 import structlog
 
 from provider import names
-from provider.errors import Code, Permanent, PreviewError
+from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
 from provider.platforms.container import machine, probes, workload
@@ -25,6 +27,7 @@ from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+LOCKS = Path("/run/x1-preview")
 DRAIN_SECONDS = 5.0
 WATCH_SECONDS = 1.0
 
@@ -42,12 +45,12 @@ class ContainerPlatform:
         self._registry = Registry(settings=settings, http=http)
         self._liveness = probes.Liveness(self._runtime.restart)
         self._background: set[asyncio.Task[None]] = set()
-        self._lock: TextIO | None = None
+        self._locks: list[TextIO] = []
         self._ca: str | None = None
 
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
-        self._take_lock()
+        self._take_locks()
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
         await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
@@ -61,8 +64,8 @@ class ContainerPlatform:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._builds.close()
         await self._engine.close()
-        if self._lock is not None:
-            self._lock.close()
+        for lock in self._locks:
+            lock.close()
 
     async def parts(self) -> list[PartStatus]:
         """The engine, what builds need on this machine, the registry, the ingress."""
@@ -110,6 +113,8 @@ class ContainerPlatform:
     async def admit(self, revision: Revision) -> list[str]:
         """Name what the engine cannot enforce, and refuse a host that is another preview's."""
         work = workload.workload(revision, {})
+        slug = workload.find(revision.manifests, "Deployment")["metadata"]["name"]
+        self._ingress.check_hosts(slug, _hosts(revision))
         limited = [
             volume["name"]
             for volume in work.pod.get("volumes", [])
@@ -180,25 +185,39 @@ class ContainerPlatform:
         also += [f"network/{names.network(slug)}"] if network else []
         return Removed(deleted, also + [f"job/{name}" for name in builds])
 
+    async def sweep(self, known: frozenset[str]) -> None:
+        """See `Platform`."""
+        routed = {route.slug for route in await self._ingress.routes()}
+        for slug in await self._runtime.slugs() - known - routed:
+            log.warning("sweep", slug=slug)
+            await self._runtime.remove_all(slug, None)
+            self._secrets.remove_bundles(slug)
+
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""
         return await self._runtime.log(slug, revision, lines)
 
     # ----------------------------------------------------------------- internal
 
-    def _take_lock(self) -> None:
-        """Two providers on one engine would undo each other's work."""
-        self._settings.state_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = (self._settings.state_dir / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Permanent(
-                Code.CONFLICT,
-                f"Another provider runs with the state folder {self._settings.state_dir}.",
-                reason="EngineLocked",
-                hint="Stop it, or give this one a STATE_DIR of its own.",
-            ) from None
+    def _take_locks(self) -> None:
+        """Two providers on one engine, or in one state folder, would undo each other's work."""
+        state = self._settings.state_dir
+        state.mkdir(parents=True, exist_ok=True)
+        engine = hashlib.sha256(self._settings.container_host.encode()).hexdigest()[:16]
+        LOCKS.mkdir(exist_ok=True)
+        for path in (state / "lock", LOCKS / f"engine-{engine}.lock"):
+            lock = path.open("w")
+            self._locks.append(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Permanent(
+                    Code.CONFLICT,
+                    f"Another provider runs with this engine or state folder: {path} is locked.",
+                    reason="EngineLocked",
+                    hint="Stop it, or give this one a CONTAINER_HOST and a STATE_DIR of its own.",
+                    whose=Whose.PLATFORM,
+                ) from None
 
     async def _bring_up(self, slug: str, revision: Revision) -> None:
         """What serves, serves again; one that cannot must not keep the others down."""
@@ -207,6 +226,8 @@ class ContainerPlatform:
             await self._send_traffic(slug, revision)
         except PreviewError as error:
             log.error("bring_up.failed", slug=slug, error=str(error), evidence=error.evidence)
+        except Exception:
+            log.exception("bring_up.failed", slug=slug)
 
     async def _send_traffic(self, slug: str, revision: Revision) -> None:
         """Replace whatever the route says now; the caller holds the preview's turn, so nobody else writes it."""
@@ -223,7 +244,7 @@ class ContainerPlatform:
         annotations = _annotations(revision)
         return Route(
             slug=slug,
-            hosts=tuple(rule["host"] for rule in ingress),
+            hosts=_hosts(revision),
             upstream=f"{await self._runtime.address(slug, revision)}:{work.port}",
             commit_sha=revision.commit_sha,
             response_headers=workload.json_annotation(annotations, "response-headers"),
@@ -257,11 +278,17 @@ class ContainerPlatform:
                     self._ca = None
             except PreviewError as error:
                 log.warning("ingress.away", error=str(error))
+            except Exception:
+                log.exception("ingress.watch")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _hosts(revision: Revision) -> tuple[str, ...]:
+    return tuple(rule["host"] for rule in workload.find(revision.manifests, "Ingress")["spec"]["rules"])
 
 
 def _annotations(revision: Revision) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provider import names
-from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.models import LOG_TAIL_LINES, Revision, digest_of
 from provider.platforms.container import probes, workload
 from provider.platforms.container.engine import Engine
@@ -85,7 +85,16 @@ class Runtime:
         name = names.container(slug, revision.generation)
         checksum = digest_of(revision.manifests)
         existing = await self._engine.container(name)
-        if existing is not None and existing["Config"]["Labels"].get(workload.CHECKSUM_LABEL) != checksum:
+        labels = (existing or {}).get("Config", {}).get("Labels") or {}
+        if existing is not None and labels.get(workload.PLATFORM_LABEL) != self._settings.platform_id:
+            raise Permanent(
+                Code.CONFLICT,
+                f"The engine has a container {name} that is not this provider's.",
+                reason="ContainerTaken",
+                hint="Remove or rename it, or give this provider an engine of its own.",
+                whose=Whose.PLATFORM,
+            )
+        if existing is not None and labels.get(workload.CHECKSUM_LABEL) != checksum:
             await self._engine.remove(name)
             existing = None
         if existing is None:
@@ -148,6 +157,7 @@ class Runtime:
         try:
             done, _ = await asyncio.wait({ready, crashed}, timeout=budget, return_when=asyncio.FIRST_COMPLETED)
             if ready in done:
+                ready.result()
                 return
             if crashed in done:
                 crashed.result()
@@ -256,6 +266,11 @@ class Runtime:
         if len(leaving) < len(present):
             return leaving, False
         return leaving, await self._engine.remove_network(names.network(slug))
+
+    async def slugs(self) -> frozenset[str]:
+        """Every preview that has a container of this installation."""
+        found = await self._engine.containers(**{workload.PLATFORM_LABEL: self._settings.platform_id})
+        return frozenset(container["Labels"][workload.SLUG_LABEL] for container in found)
 
     async def log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines of the revision's app."""

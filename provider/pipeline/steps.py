@@ -1,0 +1,142 @@
+"""One step of a deploy: tried until its deadline, ended by an interruption, its exceptions made errors.
+
+A step runs in a task of its own, so that an interruption ends the step and not the deploy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from provider.errors import Code, PreviewError, Temporary
+from provider.models import DeployRecord, EventType, Phase, PreviewRecord, now
+from provider.pipeline.causes import internal_error, late
+from provider.pipeline.context import Context
+
+log = structlog.get_logger(__name__)
+
+PhaseStep = Callable[[Context, DeployRecord], Awaitable[DeployRecord]]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+MOST_TRIES = {Code.KANIKO_CREATE_FAILED: 3}
+"""What costs a whole build each time is not tried until the phase's deadline."""
+DEADLINE_SLACK = 5.0
+"""Seconds that a phase gets beyond its own deadline, so that its own error, which knows more, comes first."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A deploy in this process.
+
+    `stop` is why it has to end; `seen` the preview's record as the watch last showed it; `turn` the preview's lock
+    while it is held; `decided` set when its outcome is fixed.
+    """
+
+    record: DeployRecord
+    task: asyncio.Task[None] | None = None
+    step: asyncio.Task[Any] | None = None
+    stop: PreviewError | None = None
+    seen: PreviewRecord | None = None
+    turn: asyncio.Lock | None = None
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def interrupt(self, cause: PreviewError) -> None:
+        """End the present step, and let no further one begin; the first cause counts."""
+        if self.stop is None:
+            self.stop = cause
+            if self.step is not None:
+                self.step.cancel()
+
+    async def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do `work` as the present step."""
+        self.step = asyncio.create_task(work)
+        try:
+            return await self.step
+        finally:
+            self.step = None
+
+
+class Steps:
+    """Tries steps. Once `closing` is set, cancellation means the end of the process, not of the deploy."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.closing = False
+
+    async def with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
+        """The record after `step`, which is tried again while its errors are temporary and its deadline allows."""
+        pause, tries = FIRST_PAUSE, 0
+        deadline = self.deadline(running.record, phase)
+        last: Temporary | None = None
+        while True:
+            try:
+                return await self.attempt(running, phase, step, deadline, last)
+            except Temporary as error:
+                last, tries = error, tries + 1
+            wait = last.delay if last.delay is not None else pause
+            if tries >= MOST_TRIES.get(last.code, tries + 1):
+                raise last
+            if time.monotonic() + wait >= deadline:
+                raise late(running.record, phase, last, wait) from last
+            self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(last), "in_seconds": wait})
+            log.info("phase.retry", phase=phase, error=str(last), evidence=last.evidence, wait=wait)
+            await self.attempt(running, phase, _pause(wait), deadline, last)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def attempt(
+        self, running: Running, phase: Phase, step: PhaseStep, deadline: float, last: Temporary | None = None
+    ) -> DeployRecord:
+        """One try. Raises nothing but PreviewError and cancellation.
+
+        Args:
+            running: the deploy.
+            phase: what it is doing.
+            step: what is tried.
+            deadline: when the try ends, on the monotonic clock.
+            last: why the try before failed: the cause, too, when time is over in the middle of this one.
+        """
+        if running.stop is not None:
+            raise running.stop
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                record: DeployRecord = await running.do(_awaited(step(self._ctx, running.record)))
+                return record
+        except TimeoutError:
+            raise late(running.record, phase, last) from last
+        except asyncio.CancelledError:
+            self._end(running)
+            raise
+        except PreviewError:
+            raise
+        except Exception as error:
+            raise internal_error(error) from error
+
+    def _end(self, running: Running) -> None:
+        """Turn a cancellation into the interruption's cause, if that is what it is."""
+        if running.stop is not None and not self.closing:
+            raise running.stop from None
+
+    def deadline(self, record: DeployRecord, phase: Phase | None = None) -> float:
+        """When a phase (None: the deploy) has to end, on the monotonic clock."""
+        left = (record.deadline - now()).total_seconds()
+        if phase is not None:
+            own: float = getattr(self._ctx.settings, f"{phase}_timeout")
+            left = min(left, own + min(DEADLINE_SLACK, own))
+        return time.monotonic() + max(0.0, left)
+
+
+async def _awaited(step: Awaitable[DeployRecord]) -> DeployRecord:
+    return await step
+
+
+def _pause(seconds: float) -> PhaseStep:
+    async def pause(_: Context, record: DeployRecord) -> DeployRecord:
+        await asyncio.sleep(seconds)
+        return record
+
+    return pause
