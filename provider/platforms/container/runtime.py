@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provider import names
+from provider import names, render
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
-from provider.models import LOG_TAIL_LINES, Revision, digest_of
+from provider.models import LOG_TAIL_LINES, Revision
 from provider.platforms.container import probes, workload
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.secrets import SecretFiles
@@ -71,7 +71,7 @@ class Runtime:
 
     async def run(self, slug: str, revision: Revision) -> Revision:
         """A container for the revision runs; an unchanged one that runs already stands for it."""
-        checksum = digest_of(revision.manifests)
+        checksum = render.checksum(revision.manifests)
         for container in await self._containers(slug):
             labels = container["Labels"]
             leaving = _name(container) in self._retiring
@@ -83,7 +83,7 @@ class Runtime:
     async def ensure(self, slug: str, revision: Revision) -> None:
         """The revision's own container exists and is started; one left half-made is replaced."""
         name = names.container(slug, revision.generation)
-        checksum = digest_of(revision.manifests)
+        checksum = render.checksum(revision.manifests)
         existing = await self._engine.container(name)
         labels = (existing or {}).get("Config", {}).get("Labels") or {}
         if existing is not None and labels.get(workload.PLATFORM_LABEL) != self._settings.platform_id:
