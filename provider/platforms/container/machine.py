@@ -15,7 +15,7 @@ from provider.platforms.base import PartStatus
 
 CGROUPS = Path("/sys/fs/cgroup")
 NETAVARK_FOLDERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
-PROGRAMS = {"podman": "podman", "nsenter": "util-linux", "unshare": "util-linux", "git": "git"}
+PROGRAMS = {"podman": "podman", "nsenter": "util-linux", "unshare": "util-linux", "iptables": "iptables", "git": "git"}
 
 
 def unified_cgroups() -> bool:
