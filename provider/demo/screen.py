@@ -30,9 +30,11 @@ PLAIN_WIDTH = 110
 LABEL_WIDTH = 9
 NOISE = re.compile(r"(--> )?[0-9a-f]*\s*$")
 INDENT = 3
+ROOM_BEFORE = INDENT + 2 + LABEL_WIDTH + 8
+"""Columns before what a phase says."""
 EXPLAINED: Mapping[str, str] = {
     "resolve": "commit found, clone credentials minted, preview.yaml read",
-    "admit": "spec checked, name owned, secrets put in a bundle of their own",
+    "admit": "spec checked, name owned, secrets bundled",
     "build": "Dockerfile built in a network of its own, image pushed",
     "deploy": "hardened container started beside whatever runs",
     "rollout": "its probes answer",
@@ -107,11 +109,16 @@ class Phases:
     def cells(self, row: Row) -> tuple[RenderableType, Text, Text, Text]:
         """Mark, phase, time, and what it does or says."""
         if row.seconds is None:
-            said = Text(row.line[: self._width - 28] or EXPLAINED.get(row.phase, ""), style="dim", no_wrap=True)
-            return self._spinner, Text(row.phase), Text(seconds_text(time.monotonic() - row.since)), said
+            return self._spinner, Text(row.phase), Text(seconds_text(time.monotonic() - row.since)), self._said(row)
         mark = self._marks[0 if row.ok else 1]
-        said = Text(EXPLAINED.get(row.phase, "") if row.ok else "failed", style="dim" if row.ok else "red")
-        return mark, Text(row.phase), Text(seconds_text(row.seconds)), said
+        return mark, Text(row.phase), Text(seconds_text(row.seconds)), self._said(row)
+
+    def _said(self, row: Row) -> Text:
+        said = Text(row.line or EXPLAINED.get(row.phase, ""), style="dim")
+        if row.seconds is not None:
+            said = Text(EXPLAINED.get(row.phase, ""), style="dim") if row.ok else Text("failed", style="red")
+        said.truncate(max(self._width - ROOM_BEFORE, 10), overflow="ellipsis")
+        return said
 
     def summary(self) -> Text:
         """All on one line."""
@@ -154,9 +161,7 @@ class Screen:
         """Say what this is."""
         self._console.print()
         self._paragraph(Text("preview demo", style="bold"), indent=0)
-        text = (
-            "A commit goes in over NATS; seconds later an HTTPS address serves it, checked. All of it on this machine."
-        )
+        text = "A commit goes in over NATS; seconds later a verified HTTPS address serves it."
         self._paragraph(Text(text, style="dim"), indent=0)
         self._console.print()
 
@@ -224,13 +229,12 @@ class Screen:
             self._console.print(line, soft_wrap=True)
 
     def closing(self, ok: bool, text: str) -> None:
-        """The last word."""
+        """The last word; of several lines, the first is the message."""
+        first, *more = text.splitlines()
         self._console.print()
-        self._paragraph(Text.assemble(self._yes if ok else self._no, " ", (text, "bold")), indent=0)
-
-    def say(self, text: str) -> None:
-        """A sentence."""
-        self._paragraph(Text(text), indent=0)
+        self._hanging(self._yes if ok else self._no, Text(printable(first), style="bold"), 0)
+        for line in more:
+            self._paragraph(Text(printable(line)), indent=2)
 
     def _hanging(self, label: Text, said: Text, indent: int) -> None:
         """A label and a text whose further lines begin where its first does; no spaces at the ends of lines."""
@@ -250,9 +254,8 @@ def _indented(what: RenderableType, indent: int = INDENT) -> Padding:
 
 def _grid() -> Table:
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=1)
-    grid.add_column(width=LABEL_WIDTH - 1)
-    grid.add_column(width=7, justify="right")
+    for width, justify in ((1, "left"), (LABEL_WIDTH - 1, "left"), (7, "right")):
+        grid.add_column(width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a plain str
     grid.add_column(no_wrap=True)
     return grid
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shlex
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ from provider.demo.world import World, local_world
 OK, FAILED, CANNOT_RUN, INTERRUPTED = 0, 1, 4, 130
 PUBLIC_PORT = 8443
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOG_LINES, LOG_WIDTH = 4, 160
 INTERRUPTION = "interrupted"
 PARTS = "NATS, registry, Podman, Caddy, git host, provider"
 
@@ -49,6 +51,8 @@ def run(once: bool, as_json: bool) -> int:
     Returns:
         The process's exit status.
     """
+    # The git host says there when somebody goes away in the middle of an answer, as whoever is interrupted does.
+    logging.getLogger("aiohttp.server").addHandler(logging.NullHandler())
     story = Story(Screen(sys.stderr if as_json else sys.stdout), once=once, as_json=as_json)
     status = CANNOT_RUN
     try:
@@ -100,7 +104,7 @@ class Story:
                     world = await cleanup.enter_async_context(local_world(public_port=port))
                     tale = await self._begin(world)
                 self._screen.ready(self._ready, PARTS)
-                await self._steps(tale)
+                await _while_alive(world, self._steps(tale))
             finally:
                 with self._screen.waiting("Removing everything") if self._ready else contextlib.nullcontext():
                     await cleanup.aclose()
@@ -123,7 +127,7 @@ class Story:
         self.finished = True
         self._print_json()
         self._invite(tale)
-        await _until_death(tale.world)
+        await asyncio.Event().wait()
 
     async def _step(self, mark: str, step: Step, tale: Tale) -> Report:
         self._screen.step(mark, step.title, step.why)
@@ -232,6 +236,19 @@ def public_port() -> Iterator[int | None]:
         yield port
 
 
+async def _while_alive(world: World, work: Coroutine[None, None, None]) -> None:
+    """Do the work; should a server of the world end meanwhile, the work does too. Raises StackError."""
+    tasks = asyncio.create_task(work), asyncio.create_task(_until_death(world))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _until_death(world: World) -> None:
     """Wait until a server of the world ends, which none should. Raises StackError."""
     servers = (*world.stack.servers, world.provider)
@@ -242,7 +259,8 @@ async def _until_death(world: World) -> None:
         for death in deaths:
             death.cancel()
     dead = deaths[done.pop()]
-    raise StackError(f"{dead.name} ended by itself.\n{dead.log_tail()}")
+    said = [line.strip()[:LOG_WIDTH] for line in dead.log_tail().splitlines()[-LOG_LINES:]]
+    raise StackError("\n".join([f"{dead.name} ended by itself. The last that it said:", *said]))
 
 
 def _preview_command() -> str:

@@ -66,7 +66,7 @@ async def first_commit(tale: Tale, report: Report) -> None:
     tale.check_up(report, reply, tale.first, f"Up and verified after {_took(report)}")
     if isinstance(reply, Deployed):
         tale.url = reply.url
-        tale.screen.fields([("url", reply.url), ("image", reply.image), ("digest", reply.digest)])
+        tale.screen.fields([("url", reply.url), ("image", reply.image), ("digest", f"{reply.digest[:19]}…")])
     asked = tale.world.api.asked_for[:1] == [str(tale.world.installation_id)]
     tale.check(report, asked, "Cloned with credentials minted for this installation alone")
     await tale.check_page(report, {tale.first: FIRST_MESSAGE}, "The page over TLS names this commit and its message")

@@ -90,10 +90,19 @@ class Runner:
     def on_preview(self, preview: PreviewRecord) -> None:
         """A preview record changed: deploys that are not its newest any more end."""
         for deploy_id in self.on_slug(preview.slug):
-            record = self._running[deploy_id].record
-            newest = preview.newest
-            if record.joins is None and newest.deploy_id != deploy_id and newest.order > (record.order or 0):
-                self.interrupt(deploy_id, superseded_by(preview))
+            self._running[deploy_id].seen = preview
+            self._overtake(self._running[deploy_id])
+
+    def _overtake(self, running: Running) -> None:
+        """End a deploy that is not its preview's newest any more.
+
+        One that is not admitted yet is left to `admit`: it may find that the newest does just what it wants.
+        """
+        record, preview = running.record, running.seen
+        if preview is None or record.joins is not None or not record.generation:
+            return
+        if preview.newest.deploy_id != record.deploy_id and preview.newest.order > (record.order or 0):
+            self.interrupt(record.deploy_id, superseded_by(preview))
 
     def lock(self, slug: str) -> asyncio.Lock:
         """Whoever changes what a preview runs holds this."""
@@ -206,6 +215,7 @@ class Runner:
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)
         await self._save(running, record.model_copy(update=update))
+        self._overtake(running)
 
     async def _undo(self, running: Running, phase: Phase) -> None:
         """A build that nobody waits for any more is stopped; the rest is what `restore` does."""

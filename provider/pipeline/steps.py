@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from provider.errors import Code, PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Phase, now
+from provider.models import DeployRecord, EventType, Phase, PreviewRecord, now
 from provider.pipeline.causes import internal_error, late
 from provider.pipeline.context import Context
 
@@ -33,13 +33,15 @@ DEADLINE_SLACK = 5.0
 class Running:
     """A deploy in this process.
 
-    `stop` is why it has to end; `turn` the preview's lock while it is held; `decided` set when its outcome is fixed.
+    `stop` is why it has to end; `seen` the preview's record as the watch last showed it; `turn` the preview's lock
+    while it is held; `decided` set when its outcome is fixed.
     """
 
     record: DeployRecord
     task: asyncio.Task[None] | None = None
     step: asyncio.Task[Any] | None = None
     stop: PreviewError | None = None
+    seen: PreviewRecord | None = None
     turn: asyncio.Lock | None = None
     decided: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -52,11 +52,13 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> Redu
         _same_owner(record, deploy)
         if record.newest.order == order or still_newest(record, deploy):
             return record
+        if record.removed_at is None and _under_way(record, inputs):
+            # Also one that was accepted a little earlier: the last accepted wants the same.
+            latest = max(order, record.newest.order)
+            return _with(record, newest=record.newest.model_copy(update={"order": latest}))
         _not_older(record, order)
         if record.removed_at is not None:
             return _fresh(deploy, url, inputs, now, generation=record.generation + 1)
-        if _under_way(record, inputs):
-            return _with(record, newest=record.newest.model_copy(update={"order": order}))
         # A teardown that was begun takes away what ran, so there is nothing to go back to.
         nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
         return _with(record, **_wishes(deploy, url, inputs, now), generation=record.generation + 1, **nothing)

@@ -248,7 +248,7 @@ async def test_registry_unreachable(own_world: World, own_guest: Visitor) -> Non
     assert (await deployed(own_world, "noreg", files=app_files("noreg", own_world.base_image, body="new\n"))).built
 
 
-@with_settings(DEPLOY_TIMEOUT="1", VERIFY_TIMEOUT="2", ROLLOUT_TIMEOUT="2")
+@with_settings(BUILD_TIMEOUT="4", DEPLOY_TIMEOUT="1", VERIFY_TIMEOUT="2", ROLLOUT_TIMEOUT="2")
 @pytest.mark.parametrize("part", ["engine", "caddy"])
 async def test_platform_unreachable(own_world: World, own_guest: Visitor, part: str) -> None:
     good = await deployed(own_world, "noplat")
@@ -261,7 +261,8 @@ async def test_platform_unreachable(own_world: World, own_guest: Visitor, part: 
     await watch.until(lambda event: event.type == "phase.finished" and not event.data["ok"])
     await server.start()
     failed = await refused(watch.result())
-    assert (failed.code, failed.phase) == ("platform_unreachable", "deploy" if part == "engine" else "verify")
+    assert failed.code == "platform_unreachable"
+    assert failed.phase in {"engine": ("build", "deploy"), "caddy": ("verify",)}[part]
     assert (failed.whose, failed.retryable, failed.still_serving) == ("platform", True, good.commit_sha)
     assert await own_guest.commit(good.url) == good.commit_sha
     assert (await deploy(own_world, "noplat", sha)).commit_sha == sha

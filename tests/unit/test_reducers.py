@@ -118,7 +118,14 @@ class TestAdmitted:
         assert apply(READY, admit(deploy("d2", 20, repo="Acme/App"))).newest.deploy_id == "d2"
 
     def test_an_older_one_is_superseded(self) -> None:
-        assert code_of(apply(READY, admit(D3)), admit(D2)) is Code.SUPERSEDED
+        newest = apply(None, admit(D2))
+        assert code_of(newest, admit(D1, "other")) is Code.SUPERSEDED
+
+    def test_an_older_one_that_wants_the_same_joins(self) -> None:
+        newest = apply(None, admit(D2))
+        record = apply(newest, admit(D1))
+        assert (record.newest.deploy_id, record.newest.order) == ("d2", 20)
+        assert reducers.joins(record, D1) == "d2"
 
     def test_repeated_keeps_its_generation_even_when_it_failed(self) -> None:
         failed = apply(PROVISIONING, reducers.failed(D1, FAILURE))
