@@ -32,6 +32,14 @@ def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> Preview
             hint="Make the build smaller or faster; the log's tail shows where it was.",
             log_tail=tuple(tail),
         )
+    if state == "not_allowed":
+        return Permanent(
+            Code.KANIKO_BUILD_FAILED,
+            result["message"],
+            reason=result["reason"],
+            hint=result["hint"],
+            log_tail=tuple(tail),
+        )
     if state in {"stopped", "died", "network_failed", "builder_failed"}:
         return Temporary(
             Code.KANIKO_CREATE_FAILED,

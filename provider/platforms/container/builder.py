@@ -1,16 +1,17 @@
 """One build as a process of its own, so that a build outlives the provider that asked for it.
 
-Run as `python -I builder.py FOLDER`; imports nothing but the standard library. The folder holds
-`plan.json`; the builder adds `log`, and at the end `result.json`. It holds a lock on `alive` while it
-lives, so that anybody can tell a running build from a dead one without trusting a process id.
+Run as `python -I -S builder.py FOLDER`; imports nothing but the standard library and what needs no more. The
+folder holds `plan.json` and `Dockerfile`; the builder adds `log`, and at the end `result.json`. It holds a lock on
+`alive` while it lives, so that anybody can tell a running build from a dead one without trusting a process id.
 With `--spare NETAVARK` it makes a network ready and waits to be told the folder on its standard input,
 a socket, so that the next build need not wait for all that.
 
-A Dockerfile is hostile code: its RUN steps run as root in a container, and its `ADD <url>` is fetched by
-the engine's own process. So the whole engine process of a build is put into a network namespace of its
-own, on an isolated bridge with NAT to the outside: neither can reach the host's loopback, where the bus,
-the registry and the ingress's admin API listen. Base images are pulled before that, from the host's
-network, because the local registry is one of the things that the namespace cannot reach.
+A Dockerfile is hostile code: its RUN steps run as root in a container, and its `ADD <url>` is fetched by the
+engine's own process. So the whole engine process of a build is put into a network namespace of its own, on an
+isolated bridge with NAT to the outside, and base images are pulled from there: nothing of it can reach the host's
+loopback, where the bus, the registry and the ingress's admin API listen. Only from our own registry, which may
+listen there too, images are pulled before. The engine gets a mount namespace as well, in which the provider's
+secrets and other builds are out of sight, should it be led out of the tree (see `dockerfile` for how it is not).
 """
 
 from __future__ import annotations
@@ -26,34 +27,43 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-POOL = "10.124.{}.0/24"
-POOL_FOLDER = Path("/run/x1-preview-builds")
-"""Subnets are numbered for the whole machine, whatever state folder a provider has."""
-POOL_SIZE = 250
+sys.path.append(str(Path(__file__).parents[3]))  # as a script of its own, it finds the package by this
+
+from provider.platforms.container import base_images, dockerfile
+from provider.platforms.container.build_cgroup import Cgroup
+from provider.platforms.container.build_log import BoundedLog
+from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
+
 SPARE_SECONDS = 600.0
-WALL = ["FORWARD", "-i", "x1+", "-o", "x1+", "-m", "comment", "--comment", "x1-preview: apart", "-j", "DROP"]
-"""No traffic between bridges of ours, whose names all begin like this; to anywhere else it may go."""
 PUSH_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 15)
-
-
-def keep_apart() -> None:
-    """Make sure of the firewall's rule that cuts previews and builds from each other.
-
-    The networks are made with `isolate`, but that is not enough: when any isolated network goes, netavark 1.4
-    takes away the jump to its rules, and with it the isolation of all others, until the next one is made (seen).
-
-    Raises:
-        OSError, subprocess.SubprocessError: there is no working iptables.
-    """
-    present = subprocess.run(["iptables", "-w", "-C", *WALL], check=False, capture_output=True)
-    if present.returncode:
-        # First of all: netavark's own rule that accepts what comes from its networks is appended.
-        subprocess.run(["iptables", "-w", "-I", *WALL], check=True, capture_output=True)
+INSPECT_SECONDS = 30.0
+LOCAL_ONLY = {
+    "default": [{"type": "reject"}],
+    "transports": {"containers-storage": {"": [{"type": "insecureAcceptAnything"}]}},
+}
+"""What `podman build` may take images from: the engine's own storage, whatever transport is named."""
+PRIVATE = """
+set -e
+folder=$1 resolver=$2
+shift 2
+cd "$folder"
+for hidden in ../../secrets ../../git; do
+  if [ -d "$hidden" ]; then mount -t tmpfs -o size=4k,mode=0 hidden "$hidden"; fi
+done
+mount -t tmpfs -o size=64k,mode=0700 builds ..
+mkdir "$folder"
+mount --no-canonicalize --bind . "$folder"
+if [ -n "$resolver" ]; then mount --bind "$resolver" /etc/resolv.conf; fi
+cd "$folder"
+mkdir -p tmp
+export TMPDIR="$folder/tmp"  # Podman keeps folders there from build to build, by names that a Dockerfile gives
+exec "$@"
+"""
+"""What a build's mount namespace lacks, as a shell script: the folder, the resolver, the command."""
 
 
 class BuildStopped(Exception):
@@ -69,131 +79,10 @@ class StepFailed(Exception):
         self.exit_code = exit_code
 
 
-class Cgroup:
-    """The control groups of one build: they bound its processes, and find all of them when it must end."""
-
-    root = Path("/sys/fs/cgroup")
-
-    def __init__(self, build: str) -> None:
-        self._name = f"x1-build-{build}"
-        self.parent = f"/{self._name}"
-
-    def create(self, pids: int) -> None:
-        """Make the group in which processes are counted, and set their limit; the runtime makes the others."""
-        unified = (self.root / "cgroup.controllers").exists()
-        folder = (self.root if unified else self.root / "pids") / self._name
-        folder.mkdir(exist_ok=True)
-        (folder / "pids.max").write_text(str(pids))
-
-    def kill(self) -> None:
-        """End every process that is in the groups."""
-        for _ in range(50):
-            pids = {int(pid) for folder in self._folders() for pid in _processes_below(folder)}
-            if not pids:
-                return
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
-
-    def remove(self) -> None:
-        """Remove the groups; one that is still busy is left to the next sweep."""
-        for folder in self._folders():
-            below = sorted(folder.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
-            for path in (*below, folder):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-
-    def _folders(self) -> list[Path]:
-        return [path for path in (self.root / self._name, *self.root.glob(f"*/{self._name}")) if path.is_dir()]
-
-
-def _processes_below(folder: Path) -> Iterator[str]:
-    for procs in folder.rglob("cgroup.procs"):
-        with contextlib.suppress(OSError):
-            yield from procs.read_text().split()
-
-
-class Network:
-    """A network namespace on an isolated bridge of its own, made by netavark.
-
-    The subnet comes from a small pool; a lock on its number keeps two builds apart and is freed by the
-    kernel however a build ends.
-    """
-
-    def __init__(self, folder: Path, netavark: str) -> None:
-        self._folder = folder
-        self._netavark = netavark
-        self._lock: TextIO | None = None
-        self._number = -1
-        self.ready = False
-        self.namespace = folder / "unset"
-
-    def create(self) -> None:
-        """Take a number, make the namespace, connect it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._take_number()
-        self.namespace = self._folder / f"netns-{self._number}"
-        self.remove()
-        self.namespace.touch()
-        subprocess.run(["unshare", f"--net={self.namespace}", "true"], check=True, capture_output=True)
-        keep_apart()
-        self._call("setup")
-        self.ready = True
-
-    def remove(self) -> None:
-        """Disconnect and remove the namespace; also what a killed build left under this number."""
-        if self.namespace.exists():
-            self._call("teardown", check=False)
-            subprocess.run(["umount", "--lazy", str(self.namespace)], check=False, capture_output=True)
-            self.namespace.unlink(missing_ok=True)
-
-    def _take_number(self) -> None:
-        for number in range(POOL_SIZE):
-            lock = (self._folder / f"{number}.lock").open("w")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                continue
-            self._lock, self._number = lock, number
-            return
-        raise StepFailed("network_failed", 1)
-
-    def _call(self, verb: str, check: bool = True) -> None:
-        subnet = POOL.format(self._number)
-        prefix = subnet.removesuffix("0/24")
-        name = f"x1-build-{self._number}"
-        network = {
-            "name": name,
-            "id": f"{self._number:064x}",
-            "driver": "bridge",
-            "network_interface": f"x1b{self._number}",
-            "subnets": [{"subnet": subnet, "gateway": f"{prefix}1"}],
-            "ipv6_enabled": False,
-            "internal": False,
-            "dns_enabled": False,
-            "options": {"isolate": "true"},
-            "ipam_options": {"driver": "host-local"},
-        }
-        request = {
-            "container_id": f"{self._number:064x}",
-            "container_name": name,
-            "networks": {name: {"static_ips": [f"{prefix}2"], "interface_name": "eth0"}},
-            "network_info": {name: network},
-        }
-        subprocess.run(
-            [self._netavark, verb, str(self.namespace)],
-            input=json.dumps(request).encode(),
-            check=check,
-            capture_output=True,
-        )
-
-
 class Builder:
     """Runs the steps of one build: pull missing bases, build, push."""
 
-    def __init__(self, folder: Path, log: TextIO, network: Network | None) -> None:
+    def __init__(self, folder: Path, log: BoundedLog, network: Network | None) -> None:
         self._folder = folder
         self._log = log
         self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
@@ -217,6 +106,11 @@ class Builder:
             # A registry that takes or gives nothing until time is up is the cause, not the Dockerfile.
             away = self._stopping == "timeout" and self._failure in {"push_failed", "base_failed"}
             result = {"state": self._failure if away else self._stopping, "timed_out": away}
+        except dockerfile.NotAllowed as refused:
+            said = {"reason": refused.reason, "message": str(refused), "hint": refused.hint}
+            result = {"state": "not_allowed", **said}
+        except NoNetworkLeft:
+            result = {"state": "network_failed", "exit_code": 1}
         except StepFailed as failed:
             result = {"state": failed.state, "exit_code": failed.exit_code}
         except (OSError, subprocess.SubprocessError) as error:
@@ -229,21 +123,39 @@ class Builder:
 
     def _steps(self) -> dict[str, Any]:
         plan = self._plan
-        for image in plan["missing_images"]:
-            self._step("base", [*self._podman(), "pull", "--quiet", *self._tls_for(image), image], "base_failed")
         self._cgroup.create(plan["pids"])
         if not self.network.ready:
             self.network.create()
-        self._step("build", ["nsenter", f"--net={self.network.namespace}", *self._build_command()], "build_failed")
+        for image in plan["missing_images"]:
+            self._pull(image)
+        (self._folder / "policy.json").write_text(json.dumps(LOCAL_ONLY))
+        self._step("build", self._apart(self._build_command()), "build_failed")
         self._push()
         digest = (self._folder / "digest").read_text().strip()
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise StepFailed("push_failed", 1)
         return {"state": "pushed", "digest": digest, "image_id": (self._folder / "image-id").read_text().strip()}
 
+    def _pull(self, image: str) -> None:
+        """Have a base image, and see that it brings nothing that is not allowed."""
+        ours = image.startswith(self._plan["registry"] + "/")
+        command = [*self._podman(), "pull", "--quiet", *(self._tls() if ours else []), image]
+        self._step("base", command if ours else self._apart(command), "base_failed")
+        inspect = [*self._podman(), "image", "inspect", "--format={{.Id}}", image]
+        found = subprocess.run(inspect, check=False, capture_output=True, text=True, timeout=INSPECT_SECONDS)
+        if found.returncode:
+            raise StepFailed("base_failed", found.returncode)
+        owner = base_images.Owner(self._plan["slug_label"], self._plan["slug"])
+        base_images.check(image, found.stdout.strip(), Path(self._plan["image_folder"]), owner)
+
+    def _apart(self, command: list[str]) -> list[str]:
+        """The command in the build's own network, and without what it must not see."""
+        spaces = ["nsenter", f"--net={self.network.namespace}", "unshare", "--mount", "--propagation=slave"]
+        return [*spaces, "sh", "-c", PRIVATE, "sh", str(self._folder), resolver(), *command]
+
     def _podman(self) -> list[str]:
         runtime: str = self._plan["runtime"]
-        return ["podman", *(["--runtime", runtime] if runtime else [])]
+        return ["podman", "--cgroup-manager=cgroupfs", *(["--runtime", runtime] if runtime else [])]
 
     def _tls(self) -> list[str]:
         return ["--tls-verify=false"] if self._plan["insecure"] else []
@@ -256,12 +168,9 @@ class Builder:
         options += [f"--build-arg={name}={value}" for name, value in plan["args"].items()]
         options += [f"--label={name}={value}" for name, value in plan["labels"].items()]
         tree = self._folder / "tree"
-        options += [f"--tag={plan['image']}", f"--file={tree / plan['dockerfile']}"]
+        options += ["--pull=never", f"--signature-policy={self._folder / 'policy.json'}"]
+        options += [f"--tag={plan['image']}", f"--file={self._folder / 'Dockerfile'}"]
         return [*self._podman(), "build", *options, str(tree / plan["context"])]
-
-    def _tls_for(self, image: str) -> list[str]:
-        ours = image.startswith(self._plan["image"].partition("/")[0] + "/")
-        return self._tls() if ours else []
 
     def _push(self) -> None:
         command = [*self._podman(), "push", "--quiet", *self._tls(), f"--digestfile={self._folder / 'digest'}"]
@@ -281,8 +190,13 @@ class Builder:
         self._failure = failure
         # The engine's process must not outlive the builder, even if that is killed.
         command = ["setpriv", "--pdeathsig=KILL", *command]
-        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
-        code = self._child.wait()
+        self._child = child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert child.stdout is not None, "it was asked for"
+        with child.stdout as output:
+            self._log.copy(output.fileno(), lambda: child.poll() is not None)
+        code = child.wait()
         self._child = None
         self.timings[name] = self.timings.get(name, 0.0) + time.time() - began
         if self._stopping:
@@ -304,7 +218,8 @@ class Builder:
             self._child.wait()
         self._cgroup.kill()
         self._cgroup.remove()
-        shutil.rmtree(self._folder / "tree", ignore_errors=True)
+        for name in ("tree", "tmp"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
         if not (self._folder / "digest").exists():
             self._remove_working_containers()
 
@@ -324,8 +239,7 @@ class Builder:
             subprocess.run([*self._podman(), "rm", "--force", *working], check=False, capture_output=True)
 
     def _say(self, line: str) -> None:
-        self._log.write(line + "\n")
-        self._log.flush()
+        self._log.write(line.encode() + b"\n")
 
 
 def _locked(folder: Path) -> TextIO:
@@ -375,7 +289,7 @@ def spare(netavark: str) -> None:
 
 def build(folder: Path, alive: TextIO, network: Network | None) -> None:
     """Build, and leave the result where the provider (this one or the next) finds it."""
-    with (folder / "log").open("a", buffering=1) as log:
+    with contextlib.closing(BoundedLog(folder / "log")) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         builder = Builder(folder, log, network)

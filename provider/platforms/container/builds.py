@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from provider import names
 from provider.errors import Code, Permanent, Temporary
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import BuildPlan, LogSink
-from provider.platforms.container import build_causes, builder, dockerfile, machine
+from provider.platforms.container import base_images, build_causes, dockerfile, machine, workload
+from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.spare import Spare, launch
 from provider.settings import Settings
@@ -50,6 +52,7 @@ class Builds:
         self._engine = engine
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
+        self._image_folder: Path | None = None
         self._spare = Spare(self._environment())
 
     async def close(self) -> None:
@@ -114,11 +117,11 @@ class Builds:
         tree = _emptied(folder)
         try:
             await plan.export(tree)
-            text = _checked_dockerfile(tree, plan)
-            written = self._plan(plan, text)
-            images = dockerfile.base_images(text, plan.args)
-            written["missing_images"] = [image for image in images if not await self._engine.exists(image)]
-            (folder / "plan.json").write_text(json.dumps(written))
+            with _refusals():
+                checked = dockerfile.read(_dockerfile(tree, plan), plan.args)
+                missing = await self._missing(checked.images, plan)
+            (folder / "Dockerfile").write_text(checked.text)
+            (folder / "plan.json").write_text(json.dumps(self._plan(plan, missing, await self._images())))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -137,23 +140,35 @@ class Builds:
                 variables[name.upper()] = str(value)
         return variables
 
-    def _plan(self, plan: BuildPlan, dockerfile_text: str) -> dict[str, Any]:
-        images = dockerfile.base_images(dockerfile_text, plan.args)
-        local = dockerfile.local_transport(images)
-        if local is not None:
-            raise Permanent(
-                Code.KANIKO_BUILD_FAILED,
-                f"The Dockerfile's base image {local!r} is not in a registry.",
-                reason="BaseImageNotAllowed",
-                hint="Use an image of a registry after FROM and --from=.",
-            )
+    async def _missing(self, images: tuple[str, ...], plan: BuildPlan) -> list[str]:
+        """The images that the engine lacks; those that it has are checked, the others by the builder."""
+        base_images.check_names(images, self._settings.registry_address, plan.slug)
+        found = await asyncio.gather(*(self._engine.image_id(image) for image in images))
+        folder, owner = await self._images(), base_images.Owner(workload.SLUG_LABEL, plan.slug)
+        missing = []
+        for image, image_id in zip(images, found, strict=True):
+            if image_id is None:
+                missing.append(image)
+            else:
+                base_images.check(image, image_id, folder, owner)
+        return missing
+
+    async def _images(self) -> Path:
+        if self._image_folder is None:
+            self._image_folder = await self._engine.image_folder()
+        return self._image_folder
+
+    def _plan(self, plan: BuildPlan, missing: list[str], images: Path) -> dict[str, Any]:
         return {
             "slug": plan.slug,
             "deploy_id": plan.deploy_id,
             "job_name": plan.job_name,
             "build_inputs": plan.build_inputs,
             "image": plan.image,
-            "dockerfile": plan.dockerfile,
+            "registry": self._settings.registry_address,
+            "slug_label": workload.SLUG_LABEL,
+            "missing_images": missing,
+            "image_folder": str(images),
             "context": plan.context,
             "args": plan.args,
             "labels": _labels(plan, self._settings),
@@ -169,7 +184,7 @@ class Builds:
 
 def _clean_up_after(folder: Path) -> None:
     """Remove a build's folder, and the processes that a killed builder left."""
-    group = builder.Cgroup(folder.name)
+    group = Cgroup(folder.name)
     group.kill()
     group.remove()
     shutil.rmtree(folder, ignore_errors=True)
@@ -189,11 +204,20 @@ def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
         "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
         "org.opencontainers.image.revision": plan.commit_sha,
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "preview.x1agent.io/slug": plan.slug,
+        workload.SLUG_LABEL: plan.slug,
     }
 
 
-def _checked_dockerfile(tree: Path, plan: BuildPlan) -> str:
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What a Dockerfile must not say is a failed build."""
+    try:
+        yield
+    except dockerfile.NotAllowed as refused:
+        raise Permanent(Code.KANIKO_BUILD_FAILED, str(refused), reason=refused.reason, hint=refused.hint) from refused
+
+
+def _dockerfile(tree: Path, plan: BuildPlan) -> str:
     """The Dockerfile's text, if it and the context really lie in the commit's tree.
 
     A symlink that leads out of the tree would show the build files of this machine.

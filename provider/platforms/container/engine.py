@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -129,6 +130,16 @@ class Engine:
     async def exists(self, reference: str) -> bool:
         """Whether the engine holds that image, by the rules by which Podman itself finds images."""
         return await self._podman("GET", f"/images/{quote(reference, safe='')}/exists", absent=404) is not None
+
+    async def image_id(self, reference: str) -> str | None:
+        """An image's id, found by the rules by which Podman itself finds images; None if there is none."""
+        found = await self._podman("GET", f"/images/{quote(reference, safe='')}/json", absent=404)
+        return None if found is None else str(found["Id"])
+
+    async def image_folder(self) -> Path:
+        """Where the engine's storage keeps what it knows of images."""
+        store = (await self._podman("GET", "/info"))["store"]
+        return Path(store["graphRoot"]) / f"{store['graphDriverName']}-images"
 
     async def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name."""

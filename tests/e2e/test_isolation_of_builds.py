@@ -1,0 +1,99 @@
+"""What a hostile Dockerfile must not get at: the host's files, other builds, more than their share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provider.demo.git_server import Content, File
+from provider.demo.world import World
+from tests.e2e.helpers import app_files, deployed, podman, refused_deploy
+
+
+def lines(world: World, *more: str) -> str:
+    """A Dockerfile of the base image and these lines."""
+    return "\n".join(
+        [f"FROM {world.base_image}", *more, "COPY www /www", 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]', ""]
+    )
+
+
+def app_of(world: World, name: str, *more: str, **files: Content) -> dict[str, Content]:
+    return {**app_files(name, world.base_image), "Dockerfile": lines(world, *more), **files}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN --mount=type=bind,source=rootlink,target=/host ls /host",
+        "RUN --mo\\\nunt=type=bind,source=rootlink,target=/host ls /host",
+        'RUN --mo"un"t=type=bind,source=rootlink,target=/host ls /host',
+        "RUN --network=none --mount=type=cache,id=../../../../tmp/x,target=/host ls /host",
+        "ONBUILD RUN --mount=type=bind,source=rootlink,target=/host ls /host",
+    ],
+)
+async def test_mounts_are_refused_before_anything_runs(world: World, line: str) -> None:
+    files = app_of(world, "mounts", line, rootlink=File("/", "120000"))
+    failure = await refused_deploy(world, "mounts", files)
+    assert (failure.code, failure.reason, failure.log_tail) == ("kaniko_build_failed", "MountNotAllowed", ())
+    assert failure.hint
+    assert "COPY" in failure.hint
+
+
+async def test_the_preprocessor_includes_no_file_of_the_host(world: World, tmp_path: Path) -> None:
+    """Buildah runs cpp on the host over a Dockerfile named `*.in`."""
+    secret = tmp_path / "secret"
+    secret.write_text('LABEL stolen="the secret"\n')
+    files = app_of(world, "included", f'#include "{secret}"')
+    files["Dockerfile.in"] = files.pop("Dockerfile")
+    files[".x1agent/preview.yaml"] = str(files[".x1agent/preview.yaml"]).replace("./Dockerfile", "./Dockerfile.in")
+    done = await deployed(world, "included", files=files)
+    assert "stolen" not in await podman(world.stack, "image", "inspect", done.image)
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["pulled", "present"])
+async def test_a_base_image_brings_no_mounts(world: World, missing: bool) -> None:
+    base = f"{world.stack.registry.address}/base/trigger:{int(missing)}"
+    trigger = "RUN --mount=type=bind,from=evil,source=/,target=/host,rw ls /host"
+    made = await podman(world.stack, "create", "--tls-verify=false", world.base_image, "true")
+    await podman(world.stack, "commit", "--format=docker", f"--change=ONBUILD {trigger}", made, base)
+    await podman(world.stack, "rm", made)
+    if missing:
+        await podman(world.stack, "push", "--tls-verify=false", base)
+        await podman(world.stack, "rmi", base)
+    files = app_files("triggers", world.base_image) | {"Dockerfile": f"FROM {base}\n"}
+    failure = await refused_deploy(world, "triggers", files)
+    assert (failure.code, failure.reason) == ("kaniko_build_failed", "MountNotAllowed")
+
+
+async def test_other_previews_images_are_refused(world: World) -> None:
+    victim = await deployed(world, "victim", secret_values={})
+    identity = await podman(world.stack, "image", "inspect", "--format={{.Id}}", victim.image)
+    short = victim.image.partition("/")[2]
+    for image, reason in [
+        (victim.image, "BaseImageNotAllowed"),
+        (short, "BaseImageNotAllowed"),
+        (identity[:12], "BaseImageNotAllowed"),
+        (f"${{X:+dir}}:{identity}", "BaseImageNotAllowed"),
+        ("${Y:-dir}:/etc", "BaseImageNotAllowed"),
+        ("${UNKNOWN}", "BaseImageUnknown"),
+    ]:
+        files = app_files("thief", world.base_image) | {"Dockerfile": f"ARG X=1\nFROM {image}\n"}
+        failure = await refused_deploy(world, "thief", files)
+        assert (failure.code, failure.reason) == ("kaniko_build_failed", reason), image
+        files["Dockerfile"] = lines(world, f"COPY --from={image} / /stolen")
+        failure = await refused_deploy(world, "thief", files)
+        assert failure.reason in {"BaseImageNotAllowed", "BaseImageUnknown"}, image
+
+
+async def test_own_images_are_fine(world: World) -> None:
+    first = await deployed(world, "again")
+    files = app_files("again", first.image, body="second\n")
+    assert (await deployed(world, "again", files=files)).built
+
+
+async def test_processes_are_bounded_in_every_step(world: World) -> None:
+    bomb = "i=0; while [ $i -lt 1200 ]; do sleep 3 & i=$((i+1)); done; wait"
+    failure = await refused_deploy(world, "bomb", app_of(world, "bomb", "RUN true", f"RUN {bomb}"))
+    assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
+    assert any("fork" in line for line in failure.log_tail)
