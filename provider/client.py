@@ -13,15 +13,10 @@ What comes back, and the errors that are raised, stand in `provider.answers`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import re
-import ssl
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -51,7 +46,7 @@ from provider.answers import (
     Validated,
 )
 from provider.bus.subjects import Subjects
-from provider.errors import Code
+from provider.exchange import Exchange, shown_url, tls_context
 from provider.settings import Settings
 
 __all__ = [
@@ -78,35 +73,10 @@ __all__ = [
 DEPLOY_TIMEOUT = 1200.0
 QUICK_TIMEOUT = 30.0
 TEARDOWN_TIMEOUT = 120.0
-_HEADERS_ROOM = 64 * 1024
-_NOBODY_PAUSE = 0.25
-_SCHEMES = ("nats", "tls", "ws", "wss")
 
-
-# ----------------------------------------------------------------------------- client
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 SecretText = str | SecretStr
-_Mail = asyncio.Queue[Msg | BusUnreachable | None]
-"""What one request waits for: a message, the end of the connection, or (None) its return."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What one request has seen of the provider so far."""
-
-    taken: bool = False
-    alone_since: float | None = None
-
-    def nothing(self, *, connected: bool) -> None:
-        """Nobody refused the request, so a provider has it: from now on an absent one is one that restarts."""
-        self.taken = self.taken or connected
-        self.alone_since = None
-
-    def nobody(self) -> float:
-        """The server said that nobody listens; returns for how many seconds it has been saying so."""
-        self.alone_since = self.alone_since or time.monotonic()
-        return time.monotonic() - self.alone_since
 
 
 class PreviewClient:
@@ -122,11 +92,9 @@ class PreviewClient:
     def __init__(
         self, nats: Nats, *, subject_prefix: str, provider_patience: float = 5.0, repeat_seconds: float = 30.0
     ) -> None:
+        self._exchange = Exchange(nats, patience=provider_patience, repeat_seconds=repeat_seconds)
         self._nats = nats
         self._subjects = Subjects(subject_prefix)
-        self._patience = provider_patience
-        self._repeat_seconds = repeat_seconds
-        self._waiting: set[_Mail] = set()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -155,7 +123,7 @@ class PreviewClient:
         )
         url = nats_url or settings.nats_url
         try:
-            await client._open(url, _tls(settings), credentials_file, connect_seconds)
+            await client._exchange.open(url, tls_context(settings), credentials_file, connect_seconds)
             yield client
         finally:
             # The library asserts that it began to connect; with an unusable URL or TLS file it did not.
@@ -294,136 +262,12 @@ class PreviewClient:
                     yield event
             raise BusUnreachable("the connection to NATS is closed")
         finally:
-            await self._unsubscribe(subscription)
-
-    # ------------------------------------------------------------------ asking
+            await self._exchange.unsubscribe(subscription)
 
     async def _ask(
         self, name: str, body: dict[str, Any], kind: type[AnswerT], timeout: float, *, repeat: bool = True
     ) -> AnswerT:
-        """Ask until an answer came or `timeout` seconds passed; `repeat=False`: once a provider has it, only wait."""
-        subject, payload, seen = self._subjects.request(name), self._payload(body), _Seen()
-        try:
-            async with asyncio.timeout(timeout), self._inbox() as (inbox, mail):
-                message = await self._exchange(subject, payload, inbox, mail, seen, repeat=repeat)
-        except TimeoutError:
-            raise self._too_late(subject, timeout, body.get("deploy_id"), seen) from None
-        except (NatsError, OSError) as error:
-            raise BusUnreachable(f"the connection to NATS failed: {error!r}") from error
-        return kind.read(_decode(message, subject))
-
-    async def _exchange(
-        self, subject: str, payload: bytes, inbox: str, mail: _Mail, seen: _Seen, *, repeat: bool
-    ) -> Msg:
-        """Publish, and again where that is needed, until the first message that is an answer."""
-        send = True
-        while True:
-            if send:
-                await self._nats.publish(subject, payload, reply=inbox)
-            message = await _next(mail, self._repeat_seconds)
-            if message is None:
-                seen.nothing(connected=self._nats.is_connected)
-                send = repeat
-            elif isinstance(message, BusUnreachable):
-                # What NATS forbids of something else (another request, the events) is not this one's problem.
-                if self._nats.is_closed or subject in str(message) or inbox in str(message):
-                    raise message
-                send = False
-            elif not _nobody_there(message):
-                return message
-            else:
-                if seen.nobody() >= self._patience and not seen.taken:
-                    raise NoProvider(f"no provider listens on {subject}")
-                await asyncio.sleep(_NOBODY_PAUSE)
-                send = True
-
-    def _too_late(self, subject: str, timeout: float, deploy_id: str | None, seen: _Seen) -> ClientError:
-        """What to say at the end of `timeout`."""
-        if seen.alone_since is not None and not seen.taken:
-            return NoProvider(f"no provider listens on {subject}")
-        state = "; no provider listens there any more" if seen.alone_since is not None else ""
-        if not self._nats.is_connected:
-            state = "; the connection to NATS is down"
-        return TimedOut(f"no answer from {subject} within {timeout:g} s{state}", deploy_id)
-
-    @contextlib.asynccontextmanager
-    async def _inbox(self) -> AsyncIterator[tuple[str, _Mail]]:
-        """An inbox of this request alone: whichever repetition is answered, and whenever, it is found here."""
-        mail: _Mail = asyncio.Queue()
-        inbox = self._nats.new_inbox()
-
-        async def arrived(message: Msg) -> None:
-            mail.put_nowait(message)
-
-        subscription = await self._nats.subscribe(inbox, cb=arrived)
-        self._waiting.add(mail)
-        try:
-            yield inbox, mail
-        finally:
-            self._waiting.discard(mail)
-            await self._unsubscribe(subscription)
-
-    def _payload(self, body: dict[str, Any]) -> bytes:
-        """The request as bytes, without what is absent. Raises PreviewFailed if NATS would not carry it."""
-        # The NATS client closes for good on a message over the limit, headers included: never get there.
-        present = {key: value for key, value in body.items() if not _absent(value)}
-        payload = json.dumps(present).encode()
-        limit = self._nats.max_payload
-        limit = limit - _HEADERS_ROOM if limit > 2 * _HEADERS_ROOM else limit
-        if len(payload) > limit:
-            message = f"the request has {len(payload)} bytes, but this bus carries at most {limit}"
-            form = {"ok": False, "code": Code.BAD_REQUEST_DECODE.value, "message": message}
-            raise PreviewFailed(FailureForm.read(form))
-        return payload
-
-    # ------------------------------------------------------------- connection
-
-    async def _open(self, url: str, tls: ssl.SSLContext | None, credentials_file: Path | None, seconds: float) -> None:
-        """Connect within `seconds`: the library itself tries forever, also with wrong credentials."""
-        servers = [part.strip() for part in url.split(",")]
-        if any("://" in part and part.partition("://")[0] not in _SCHEMES for part in servers):
-            raise BusUnreachable(f"{shown_url(url)} is not a NATS URL: it begins with none of {', '.join(_SCHEMES)}")
-        problems: list[Exception] = []
-
-        async def failed(error: Exception) -> None:
-            # What follows a refusal (a cut connection) says less than the refusal itself.
-            if not any("authorization" in str(problem).lower() for problem in problems):
-                problems[:] = [error]
-            if "permissions violation" in str(error).lower():
-                self._wake(BusUnreachable(f"NATS refuses it: {error}"))
-
-        async def reconnected() -> None:
-            self._wake(None)
-
-        async def closed() -> None:
-            self._wake(BusUnreachable(f"the connection to NATS is closed: {problems[-1] if problems else 'for good'}"))
-
-        options: dict[str, Any] = {"tls": tls} if tls else {}
-        if credentials_file:
-            options["user_credentials"] = str(credentials_file)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._nats.connect(
-                    servers=servers,
-                    name="preview-client",
-                    error_cb=failed,
-                    reconnected_cb=reconnected,
-                    closed_cb=closed,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, but only slept
-                    ping_interval=15,
-                    **options,
-                )
-        except (TimeoutError, NatsError, OSError, ValueError) as error:
-            cause = problems[-1] if problems else error
-            raise BusUnreachable(
-                f"cannot connect to NATS at {shown_url(url)}: {cause or type(cause).__name__}"
-            ) from None
-
-    def _wake(self, signal: BusUnreachable | None) -> None:
-        """Tell every waiting request that the connection is back (None), or what is wrong with it."""
-        for mail in self._waiting:
-            mail.put_nowait(signal)
+        return kind.read(await self._exchange.ask(self._subjects.request(name), body, timeout, repeat=repeat))
 
     # ----------------------------------------------------------------- events
 
@@ -443,7 +287,7 @@ class PreviewClient:
         try:
             yield
         finally:
-            await self._unsubscribe(subscription)
+            await self._exchange.unsubscribe(subscription)
 
     async def _subscribe_events(self, subject: str, since: datetime | None) -> Subscription:
         if since is None:
@@ -451,11 +295,6 @@ class PreviewClient:
         start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since.astimezone(UTC))
         stream = self._subjects.events_stream
         return await self._nats.jetstream().subscribe(subject, stream=stream, ordered_consumer=True, config=start)
-
-    async def _unsubscribe(self, subscription: Subscription) -> None:
-        # On a closed connection there is nothing left to unsubscribe from.
-        with contextlib.suppress(NatsError):
-            await subscription.unsubscribe()
 
 
 # ---------------------------------------------------------------------------- helpers
@@ -466,64 +305,10 @@ def new_deploy_id() -> str:
     return f"d-{uuid.uuid4().hex}"
 
 
-def shown_url(url: str) -> str:
-    """The NATS URL as it may be shown: without user, password or token."""
-    # No URL parser: this is for showing what may be no URL at all.
-    return ",".join(re.sub(r"^([a-z]+://)?.*@", r"\1", part.strip()) for part in url.split(","))
-
-
-def _absent(value: object) -> bool:
-    """Whether a field need not be sent: nothing, no, or empty. Zero is a value."""
-    return value is None or value is False or value in ([], {})
-
-
 def _plain(values: Mapping[str, SecretText] | None) -> dict[str, str]:
     """Secrets as they go over the bus."""
     items = (values or {}).items()
     return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in items}
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS side of the connection, or None where no TLS file is set."""
-    if not (settings.nats_ca_file or settings.nats_client_cert):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.nats_ca_file)
-        if settings.nats_client_cert:
-            context.load_cert_chain(settings.nats_client_cert, settings.nats_client_key)
-    except (OSError, ssl.SSLError) as error:
-        files = "NATS_CA_FILE, NATS_CLIENT_CERT, NATS_CLIENT_KEY"
-        raise BusUnreachable(f"cannot use the TLS files of {files}: {error}") from error
-    return context
-
-
-async def _next(mail: _Mail, seconds: float) -> Msg | BusUnreachable | None:
-    """The next thing in the mailbox; None also after `seconds` without any."""
-    try:
-        return await asyncio.wait_for(mail.get(), seconds)
-    except TimeoutError:
-        return None
-
-
-def _nobody_there(message: Msg) -> bool:
-    """Whether the server itself answered that nobody listens on the subject."""
-    return not message.data and (message.headers or {}).get("Status") == "503"
-
-
-def _decode(message: Msg, subject: str) -> dict[str, Any]:
-    """A successful reply's JSON object. Raises PreviewFailed for a failure form, BadAnswer for anything else."""
-    refused = (message.headers or {}).get("Nats-Service-Error")
-    if refused and not message.data:
-        raise BadAnswer(f"{subject} answered with an error of the service: {refused}")
-    try:
-        reply = json.loads(message.data)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer(f"{subject} answered something that is not JSON") from error
-    if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
-        raise BadAnswer(f"{subject} answered JSON that is not the contract's form")
-    if not reply["ok"]:
-        raise PreviewFailed(FailureForm.read(reply))
-    return reply
 
 
 def _event(data: bytes) -> Event | None:
