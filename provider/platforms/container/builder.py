@@ -31,7 +31,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-sys.path.append(str(Path(__file__).parents[3]))  # as a script of its own, it finds the package by this
+# It is run as a program of its own, as source or compiled, and finds the package by this.
+sys.path.append(str(next(above for above in Path(__file__).parents if above.name == "provider").parent))
 
 from provider.platforms.container import base_images, dockerfile
 from provider.platforms.container.build_cgroup import Cgroup

@@ -202,7 +202,8 @@ class ContainerPlatform:
     def _take_locks(self) -> None:
         """Two providers on one engine, or in one state folder, would undo each other's work."""
         state = self._settings.state_dir
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o711)
+        state.chmod(state.stat().st_mode & 0o711)
         engine = hashlib.sha256(self._settings.container_host.encode()).hexdigest()[:16]
         LOCKS.mkdir(exist_ok=True)
         for path in (state / "lock", LOCKS / f"engine-{engine}.lock"):
