@@ -168,3 +168,13 @@ class Temporary(PreviewError):
     def __init__(self, code: Code, message: str, *, delay: float | None = None, **rest: object) -> None:
         super().__init__(code, message, **rest)  # type: ignore[arg-type]
         self.delay = delay
+
+
+def internal_error(error_id: str) -> Permanent:
+    """What callers see of a bug: an id that stands in the log, and nothing of the exception."""
+    return Permanent(
+        Code.INTERNAL_ERROR,
+        f"Internal error {error_id}; the provider's log says more.",
+        reason="Bug",
+        hint="Tell the provider's operator the id.",
+    )

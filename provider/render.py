@@ -272,10 +272,6 @@ def _strips(spec: Spec) -> bool:
     return bool(spec.body.runtime.prefix) and spec.body.ingress.strip_path
 
 
-def _is_below(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith((f"{prefix}/", f"{prefix}?"))
-
-
 # --------------------------------------------------------------------------------- templates
 
 

@@ -26,7 +26,7 @@ from provider.bus.connection import settled
 from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
-from provider.errors import Code, Permanent, PreviewError
+from provider.errors import Code, Permanent, PreviewError, internal_error
 from provider.models import now
 from provider.store import payload_limit
 
@@ -120,16 +120,6 @@ class Endpoints:
             error_id = uuid.uuid4().hex[:12]
             log.exception("request.unexpected", endpoint=name, error_id=error_id)
             return failure_form(internal_error(error_id))
-
-
-def internal_error(error_id: str) -> Permanent:
-    """What callers see of a bug."""
-    return Permanent(
-        Code.INTERNAL_ERROR,
-        f"The provider failed unexpectedly; error {error_id} stands in its log.",
-        reason="Unexpected",
-        hint=f"Look for {error_id} in the provider's log.",
-    )
 
 
 def failure_form(error: PreviewError) -> dict[str, Any]:

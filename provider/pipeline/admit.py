@@ -17,8 +17,9 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     inputs = _inputs(record)
     slug = str(record.slug)
     preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now()))
-    if preview.newest.deploy_id != record.deploy_id:
-        return record.model_copy(update={"joins": preview.newest.deploy_id, "inputs": inputs})
+    leader = reducers.joins(preview, record)
+    if leader is not None:
+        return record.model_copy(update={"joins": leader, "inputs": inputs})
     bundle = await ctx.platform.make_bundle(
         record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
     )

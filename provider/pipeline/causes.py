@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from provider.errors import Code, Permanent, PreviewError
+from provider.errors import Code, Permanent, PreviewError, internal_error
 from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState, now
 
 log = structlog.get_logger(__name__)
@@ -84,13 +84,8 @@ def cancelled(how: str) -> Permanent:
     )
 
 
-def internal_error(error: BaseException) -> Permanent:
-    """An answer for a bug: an id that stands in the log, and nothing of the exception."""
+def bug(error: BaseException) -> Permanent:
+    """An answer for an exception that nobody foresaw; the log has it under the answer's id."""
     error_id = uuid.uuid4().hex[:12]
     log.error("internal_error", error_id=error_id, exc_info=error)
-    return Permanent(
-        Code.INTERNAL_ERROR,
-        f"Internal error {error_id}; the provider's log says more.",
-        reason="Bug",
-        hint="Tell the provider's operator the id.",
-    )
+    return internal_error(error_id)

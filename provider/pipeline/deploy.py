@@ -18,4 +18,4 @@ async def deploy(ctx: Context, record: DeployRecord) -> DeployRecord:
     wanted = revision_of(ctx, record, str(record.digest))
     await ctx.store.change_preview(slug, reducers.deploying(record, wanted))
     applied = await ctx.platform.deploy(slug, wanted)
-    return record.model_copy(update={"revision": applied, "applied": True})
+    return record.model_copy(update={"revision": applied})

@@ -19,7 +19,7 @@ from provider.models import DeployRecord, EventType, Failure, Phase, PhaseTiming
 from provider.pipeline import report
 from provider.pipeline.admit import admit
 from provider.pipeline.build import build
-from provider.pipeline.causes import internal_error, superseded_by
+from provider.pipeline.causes import bug, superseded_by
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
 from provider.pipeline.publish import settle, tell
@@ -141,7 +141,7 @@ class Runner:
         except Lost:
             raise
         except Exception as error:
-            cause = Failure.of(internal_error(error), running.record.phase)
+            cause = Failure.of(bug(error), running.record.phase)
             # Without what may have made it too large to store.
             running.record = running.record.model_copy(update={"failure": cause, "checks": (), "warnings": ()})
             try:

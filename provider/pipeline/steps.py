@@ -15,7 +15,7 @@ import structlog
 
 from provider.errors import Code, PreviewError, Temporary
 from provider.models import DeployRecord, EventType, Phase, PreviewRecord, now
-from provider.pipeline.causes import internal_error, late
+from provider.pipeline.causes import bug, late
 from provider.pipeline.context import Context
 
 log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class Steps:
         except PreviewError:
             raise
         except Exception as error:
-            raise internal_error(error) from error
+            raise bug(error) from error
 
     def _end(self, running: Running) -> None:
         """Turn a cancellation into the interruption's cause, if that is what it is."""

@@ -10,7 +10,7 @@ import httpx
 
 from provider import render
 from provider.errors import Code, Permanent, Whose
-from provider.models import AcceptanceCheck, Check, DeployRecord
+from provider.models import LOG_TAIL_LINES, AcceptanceCheck, Check, DeployRecord, Revision
 from provider.pipeline import checks
 from provider.pipeline.checks import Target
 from provider.pipeline.context import Context
@@ -22,16 +22,27 @@ async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
     """Ends when every check passed at the public URL; one that fails before never gets there."""
     revision, slug = record.revision, str(record.slug)
     assert revision is not None, "the runner goes on to verify only after deploy"
-    url = ctx.url(slug)
     path = render.public_path(ctx.spec_of(record))
     wanted = checks.plan(path, record.request.acceptance)
+    try:
+        passed = await _verified(ctx, record, revision, wanted)
+    except Permanent as error:
+        error.log_tail = await ctx.platform.app_log(slug, revision, LOG_TAIL_LINES)
+        raise
+    return record.model_copy(update={"checks": passed})
+
+
+async def _verified(
+    ctx: Context, record: DeployRecord, revision: Revision, wanted: tuple[AcceptanceCheck, ...]
+) -> tuple[Check, ...]:
+    slug = str(record.slug)
+    url = ctx.url(slug)
     candidate = await ctx.platform.candidate(slug, revision)
     if candidate is not None:
         await _until_passed(ctx, checks.candidate_target(url, candidate), wanted, "candidate")
     await ctx.platform.expose(slug, revision)
     address = await ctx.platform.public_address()
-    passed = await _until_passed(ctx, checks.public_target(url, address, revision.commit_sha), wanted, "public URL")
-    return record.model_copy(update={"checks": passed})
+    return await _until_passed(ctx, checks.public_target(url, address, revision.commit_sha), wanted, "public URL")
 
 
 async def _until_passed(

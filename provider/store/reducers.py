@@ -180,16 +180,6 @@ def removed(order: int, now: datetime) -> Reducer:
     return reduce
 
 
-def touched(now: datetime) -> Reducer:
-    """Somebody used the preview."""
-
-    def reduce(record: PreviewRecord | None) -> PreviewRecord:
-        present = _existing(record)
-        return _with(present, last_access=max(present.last_access, now))
-
-    return reduce
-
-
 # ---------------------------------------------------------------------------------- parts
 
 

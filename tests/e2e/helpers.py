@@ -270,11 +270,16 @@ def watched(world: World, name: str, sha: str | None, client: PreviewClient | No
 # ---------------------------------------------------------------------------- looking behind
 
 
-async def podman(stack: Stack, *arguments: str) -> str:
-    """Run podman on the stack's engine; without CONTAINER_HOST, which would make it a remote client."""
+async def podman(stack: Stack, *arguments: str, fine: str = "") -> str:
+    """Run podman on the stack's engine; without CONTAINER_HOST, which would make it a remote client.
+
+    An error that says `fine` is an empty answer.
+    """
     env = {**clean_environment(stack.folder), **stack.environment()}
     del env["CONTAINER_HOST"]
     status, output = await run("podman", *arguments, env=env, timeout=60)
+    if fine and fine in output:
+        return ""
     assert status == 0, output
     return output.strip()
 
@@ -282,7 +287,9 @@ async def podman(stack: Stack, *arguments: str) -> str:
 async def containers(stack: Stack, slug: str) -> list[Json]:
     """Every container of a preview as `podman inspect` shows it."""
     names = (await podman(stack, "ps", "--all", "--quiet", f"--filter=label=preview.x1agent.io/slug={slug}")).split()
-    return list(json.loads(await podman(stack, "inspect", *names))) if names else []
+    # One by one: a container may go between the two questions.
+    shown = [await podman(stack, "inspect", "--format={{json .}}", name, fine="no such object") for name in names]
+    return [json.loads(text) for text in shown if text]
 
 
 async def serving(world: World, slug: str) -> Json:

@@ -110,6 +110,9 @@ async def test_hostile_preview_reaches_nothing(world: World, guest: Visitor) -> 
         script = tries(wanted, socket)
         files = app_files("hostile", world.base_image) | {"www/cgi-bin/try": cgi(script)}
         done = await deployed(world, "hostile", files=files)
+        # A network that goes must not take the walls of others with it, as netavark's own do.
+        await deployed(world, "passing")
+        await world.client.teardown("passing")
         reached, walled = outcome(await guest.text(done.url, "/cgi-bin/try"))
     assert reached == {"control"}
     assert {*wanted, "engine-socket", "nats@own-gateway"} <= walled
@@ -127,6 +130,8 @@ async def test_preview_has_no_way_to_a_sibling_by_any_address(world: World, gues
         for host in [*addresses, gateway]
     )
     done = await deployed(world, "sibling-b", files=second | {"www/cgi-bin/try": cgi(script)})
+    await deployed(world, "passing")
+    await world.client.teardown("passing")
     reached, walled = outcome(await guest.text(done.url, "/cgi-bin/try"))
     assert (reached, walled) == (set(), {*addresses, gateway})
     assert await guest.text(first.url) == "hello\n"

@@ -205,7 +205,6 @@ class TestOutcomes:
             reducers.failed(D1, FAILURE),
             reducers.image_built(D1, image("b")),
             reducers.removed(5, AT),
-            reducers.touched(AT),
         ],
     )
     def test_without_a_record_is_not_found(self, step: Reducer) -> None:
@@ -250,8 +249,3 @@ class TestRemoval:
 
     def test_a_tombstone_keeps_no_digest(self) -> None:
         assert apply(REMOVED, reducers.image_built(D1, image("b"))) == REMOVED
-
-
-def test_touching_only_moves_forward() -> None:
-    assert apply(READY, reducers.touched(LATER)).last_access == LATER
-    assert apply(READY, reducers.touched(LATER), reducers.touched(AT)).last_access == LATER

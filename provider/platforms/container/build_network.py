@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import TextIO
 
+from provider.platforms.container import firewall
+
 POOL = "10.124.{}.0/24"
 POOL_FOLDER = Path("/run/x1-preview-builds")
 """Subnets are numbered for the whole machine, whatever state folder a provider has."""
@@ -46,6 +48,7 @@ class Network:
         self.remove()
         self.namespace.touch()
         subprocess.run(["unshare", f"--net={self.namespace}", "true"], check=True, capture_output=True)
+        firewall.ensure()
         self._call("setup")
         self.ready = True
 

@@ -1,6 +1,6 @@
 """One build as a process of its own, so that a build outlives the provider that asked for it.
 
-Run as `python -I -S builder.py FOLDER`; imports nothing but the standard library and what needs no more. The
+Run by `spare.launch` as `builder.main([FOLDER])`; imports nothing but the standard library and what needs no more. The
 folder holds `plan.json` and `Dockerfile`; the builder adds `log`, and at the end `result.json`. It holds a lock on
 `alive` while it lives, so that anybody can tell a running build from a dead one without trusting a process id.
 With `--spare NETAVARK` it makes a network ready and waits to be told the folder on its standard input,
@@ -25,14 +25,10 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
-
-# It is run as a program of its own, as source or compiled, and finds the package by this.
-sys.path.append(str(next(above for above in Path(__file__).parents if above.name == "provider").parent))
 
 from provider.platforms.container import base_images, dockerfile
 from provider.platforms.container.build_cgroup import Cgroup
@@ -305,8 +301,9 @@ def build(folder: Path, alive: TextIO, network: Network | None) -> None:
     builder.network.remove()
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "--spare":
-        spare(sys.argv[2])
+def main(arguments: list[str]) -> None:
+    """Be a builder: for the build in a folder, or (`--spare NETAVARK`) for one that is still to be named."""
+    if arguments[0] == "--spare":
+        spare(arguments[1])
     else:
-        start(Path(sys.argv[1]))
+        start(Path(arguments[0]))

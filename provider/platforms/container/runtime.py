@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provider import names
+from provider import names, render
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
-from provider.models import LOG_TAIL_LINES, Revision, digest_of
-from provider.platforms.container import probes, workload
+from provider.models import LOG_TAIL_LINES, Revision
+from provider.platforms.container import firewall, probes, workload
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.workload import Workload
@@ -71,7 +72,7 @@ class Runtime:
 
     async def run(self, slug: str, revision: Revision) -> Revision:
         """A container for the revision runs; an unchanged one that runs already stands for it."""
-        checksum = digest_of(revision.manifests)
+        checksum = render.checksum(revision.manifests)
         for container in await self._containers(slug):
             labels = container["Labels"]
             leaving = _name(container) in self._retiring
@@ -83,7 +84,7 @@ class Runtime:
     async def ensure(self, slug: str, revision: Revision) -> None:
         """The revision's own container exists and is started; one left half-made is replaced."""
         name = names.container(slug, revision.generation)
-        checksum = digest_of(revision.manifests)
+        checksum = render.checksum(revision.manifests)
         existing = await self._engine.container(name)
         labels = (existing or {}).get("Config", {}).get("Labels") or {}
         if existing is not None and labels.get(workload.PLATFORM_LABEL) != self._settings.platform_id:
@@ -113,13 +114,14 @@ class Runtime:
             workload.CHECKSUM_LABEL: checksum,
         }
         network = names.network(slug)
-        made, image = await asyncio.gather(
+        made, image, _ = await asyncio.gather(
             self._engine.create_network(
                 network,
                 names.bridge(slug, str(self._settings.state_dir)),
                 {"x1-preview": "true", workload.SLUG_LABEL: slug},
             ),
             self._local_image(work.image),
+            _keep_apart(),
         )
         config = workload.engine_config(
             replace(work, image=image),
@@ -279,6 +281,19 @@ class Runtime:
     async def _containers(self, slug: str) -> list[dict[str, Any]]:
         labels = {workload.SLUG_LABEL: slug, workload.PLATFORM_LABEL: self._settings.platform_id}
         return await self._engine.containers(**labels)
+
+
+async def _keep_apart() -> None:
+    try:
+        await asyncio.to_thread(firewall.ensure)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            "The firewall's rules that keep previews apart could not be set.",
+            reason="FirewallUnreachable",
+            hint="Is iptables installed, and does the provider run as root?",
+            evidence=(str(error),),
+        ) from error
 
 
 def _name(container: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ import contextlib
 import socket
 import sys
 from collections.abc import Mapping
-from importlib.util import cache_from_source
 from pathlib import Path
 
 from provider.platforms.container import builder, machine
@@ -22,20 +21,22 @@ CLOSE_SECONDS = 2.0
 TAKE_SECONDS = 2.0
 
 
+START = """
+import sys
+sys.path.append(sys.argv[1].removesuffix("/provider/platforms/container/builder.py"))
+from provider.platforms.container import builder
+builder.main(sys.argv[2:])
+"""
+"""Imports the builder instead of running its file: a program that is run is compiled anew at each start."""
+
+
 async def launch(*arguments: str, environment: Mapping[str, str], stdin: int, output: int) -> int:
     """Start a builder; it detaches, so the process that is waited for ends at once. Returns its exit code."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", _program(), *arguments,
+        sys.executable, "-I", "-S", "-c", START, builder.__file__, *arguments,
         stdin=stdin, stdout=output, stderr=output, start_new_session=True, env=environment,
     )  # fmt: skip
     return await process.wait()
-
-
-def _program() -> str:
-    """The builder, compiled where Python keeps it so; a program that is run is otherwise compiled at each start."""
-    source, compiled = Path(builder.__file__), Path(cache_from_source(builder.__file__))
-    fresh = compiled.exists() and compiled.stat().st_mtime >= source.stat().st_mtime
-    return str(compiled if fresh else source)
 
 
 class Spare:

@@ -1,0 +1,263 @@
+"""Records of previews and deploys, and what stands in them. Versioned; a change makes a new one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from provider.errors import Code, PreviewError, Whose
+from provider.models.base import MAX_LINE_CHARS, Tolerant, clipped
+from provider.models.request import StoredRequest
+
+RECORD_VERSION = 1
+LOG_TAIL_LINES = 40
+MAX_EVIDENCE = 200
+IMAGES_KEPT = 20
+
+
+class Phase(StrEnum):
+    """The steps of a deploy, in order; `restore` only after a failure at or past `deploy`."""
+
+    RESOLVE = "resolve"
+    ADMIT = "admit"
+    BUILD = "build"
+    DEPLOY = "deploy"
+    ROLLOUT = "rollout"
+    VERIFY = "verify"
+    RESTORE = "restore"
+    PUBLISH = "publish"
+
+
+class PhaseTiming(Tolerant):
+    """When a phase began and how long it took (None while it runs)."""
+
+    phase: Phase
+    started_at: datetime
+    seconds: float | None = None
+
+
+class Check(Tolerant):
+    """One check of what is served: its last attempt, and in `answers` what each attempt got."""
+
+    name: str
+    url: str
+    ok: bool
+    status: int | None = None
+    expected: str = ""
+    got: str = ""
+    attempts: int = 1
+    answers: tuple[str, ...] = ()
+    interval_seconds: float | None = None
+    deadline_seconds: float | None = None
+
+
+class Failure(Tolerant):
+    """Why a deploy failed, as a record keeps it."""
+
+    code: Code
+    message: str
+    phase: Phase | None = None
+    reason: str | None = None
+    hint: str | None = None
+    retryable: bool = False
+    whose: Whose = Whose.USER
+    evidence: tuple[str, ...] = ()
+    log_tail: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: PreviewError, phase: Phase | None) -> Failure:
+        """The failure that `error` in `phase` is."""
+        return cls(
+            code=error.code,
+            message=error.message[: 4 * MAX_LINE_CHARS],
+            phase=phase,
+            reason=error.reason,
+            hint=error.hint,
+            retryable=error.retryable,
+            whose=error.whose,
+            evidence=clipped(error.evidence, MAX_EVIDENCE),
+            log_tail=clipped(error.log_tail, LOG_TAIL_LINES),
+        )
+
+
+# ----------------------------------------------------------------------------- records
+
+
+class Bundle(Tolerant):
+    """A generation's immutable secret bundle: its name and a keyed hash of its content."""
+
+    name: str
+    checksum: str
+    keys: tuple[str, ...] = ()
+
+
+class Revision(Tolerant):
+    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups."""
+
+    generation: int
+    deploy_id: str
+    commit_sha: str
+    branch: str
+    image: str
+    digest: str
+    inputs: str
+    bundle: Bundle | None = None
+    manifests: tuple[dict[str, Any], ...]
+    made_at: datetime
+
+
+class Newest(Tolerant):
+    """The last accepted change of a preview. `order` decides; a lower one is superseded."""
+
+    order: int
+    deploy_id: str
+    inputs: str = ""
+
+
+class BuiltImage(Tolerant):
+    """A digest that we built for these build inputs."""
+
+    build_inputs: str
+    digest: str
+    image: str
+    built_at: datetime
+
+
+class Claim(Tolerant):
+    """The session that alone may change a preview, until `expires_at`."""
+
+    session_id: str
+    expires_at: datetime
+
+
+class PreviewState(StrEnum):
+    """States of a preview (contract.md, "The others")."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    AWAITING_APPROVAL = "awaiting_approval"
+    REMOVING = "removing"
+
+
+class PreviewRecord(Tolerant):
+    """One preview. Changed only by `store.change_preview` with one of the reducers there."""
+
+    version: int = RECORD_VERSION
+    platform_id: str
+    slug: str
+    repo_full_name: str
+    branch: str
+    url: str
+    state: PreviewState
+    generation: int = 0
+    newest: Newest
+    current: Revision | None = None
+    last_good: Revision | None = None
+    failure: Failure | None = None
+    images: tuple[BuiltImage, ...] = ()
+    alias_hosts: tuple[str, ...] = ()
+    claim: Claim | None = None
+    session_id: str | None = None
+    ttl_seconds: int | None = None
+    last_access: datetime
+    anchor_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    removed_at: datetime | None = None
+
+
+class Owner(Tolerant):
+    """The provider instance that runs a deploy, and its epoch."""
+
+    instance: str
+    epoch: int
+
+
+class Waiter(Tolerant):
+    """Somebody who waits for the answer: where it goes, and until when it is repeated."""
+
+    reply: str
+    deadline: datetime
+    answered: bool = False
+
+
+class DeployRecord(Tolerant):
+    """One deploy. Written only by the runner that owns it.
+
+    `order` is the KV revision at which the record was created; None only between creation and first save.
+    """
+
+    version: int = RECORD_VERSION
+    platform_id: str
+    deploy_id: str
+    order: int | None = None
+    owner: Owner
+    fingerprint: str
+    staged: str = ""
+    request: StoredRequest
+    waiters: tuple[Waiter, ...] = ()
+    joins: str | None = None
+    created_at: datetime
+    deadline: datetime
+    phase: Phase = Phase.RESOLVE
+    timings: tuple[PhaseTiming, ...] = ()
+    slug: str | None = None
+    commit_sha: str | None = None
+    spec_text: str | None = None
+    build_inputs: str = ""
+    inputs: str = ""
+    generation: int = 0
+    bundle: Bundle | None = None
+    digest: str | None = None
+    built: bool = False
+    revision: Revision | None = None
+    checks: tuple[Check, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    report: Report | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def answer_id(self) -> str:
+        """The deploy id that answers carry: a repeated request has a record `<deploy_id>.<n>` of its own."""
+        return self.deploy_id.partition(".")[0]
+
+
+class Report(Tolerant):
+    """The final answer of a deploy: success or failure form of the contract, in one model."""
+
+    ok: bool
+    deploy_id: str
+    slug: str | None = None
+    url: str | None = None
+    image: str | None = None
+    job_name: str | None = None
+    commit_sha: str | None = None
+    digest: str | None = None
+    built: bool | None = None
+    timings: dict[str, float] | None = None
+    checks: tuple[Check, ...] | None = None
+    warnings: tuple[str, ...] = ()
+    code: Code | None = None
+    message: str | None = None
+    phase: Phase | None = None
+    reason: str | None = None
+    hint: str | None = None
+    retryable: bool | None = None
+    whose: Whose | None = None
+    evidence: tuple[str, ...] | None = None
+    log_tail: tuple[str, ...] | None = None
+    still_serving: str | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """The reply as JSON-able data: absent fields are left out, except a failure's `still_serving`."""
+        body = self.model_dump(mode="json", exclude_none=True)
+        if not self.ok:
+            body.setdefault("still_serving", None)
+        return body
+
+
+DeployRecord.model_rebuild()
