@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-from tests.e2e.helpers import app_files, deployed, podman, refused_deploy
+from tests.e2e.helpers import app_files, deployed, podman, refused, refused_deploy, seconds_since, watched
 
 
 def lines(world: World, *more: str) -> str:
@@ -87,9 +88,9 @@ async def test_other_previews_images_are_refused(world: World) -> None:
 
 
 async def test_own_images_are_fine(world: World) -> None:
-    first = await deployed(world, "again")
-    files = app_files("again", first.image, body="second\n")
-    assert (await deployed(world, "again", files=files)).built
+    first = await deployed(world, "own-base")
+    files = app_files("own-base", first.image, body="second\n")
+    assert (await deployed(world, "own-base", files=files)).built
 
 
 async def test_processes_are_bounded_in_every_step(world: World) -> None:
@@ -97,3 +98,22 @@ async def test_processes_are_bounded_in_every_step(world: World) -> None:
     failure = await refused_deploy(world, "bomb", app_of(world, "bomb", "RUN true", f"RUN {bomb}"))
     assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
     assert any("fork" in line for line in failure.log_tail)
+
+
+async def test_endless_output_fills_no_disk_and_its_end_is_seen(world: World) -> None:
+    """While it is said, the provider answers others; what the build failed of still ends the log."""
+    loud = "yes | head -c 40000000; echo the end >&2; exit 3"
+    sha = await world.commit("acme/loud", app_of(world, "loud", f"RUN {loud}"))
+    watch = watched(world, "loud", sha)
+    await watch.phase("build")
+    slowest = 0.0
+    while watch.task is not None and not watch.task.done():
+        began = time.monotonic()
+        await world.client.list()
+        slowest = max(slowest, seconds_since(began))
+        logs = [path.stat().st_size for path in (world.stack.folder / "state" / "builds").glob("*/log")]
+        assert max(logs, default=0) < 10_000_000
+    failure = await refused(watch.result())
+    assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
+    assert any("the end" in line for line in failure.log_tail)
+    assert slowest < 1.0

@@ -8,28 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import TextIO
 
+from provider.platforms.container import firewall
+
 POOL = "10.124.{}.0/24"
 POOL_FOLDER = Path("/run/x1-preview-builds")
 """Subnets are numbered for the whole machine, whatever state folder a provider has."""
 POOL_SIZE = 250
-WALL = ["FORWARD", "-i", "x1+", "-o", "x1+", "-m", "comment", "--comment", "x1-preview: apart", "-j", "DROP"]
-"""No traffic between bridges of ours, whose names all begin like this; to anywhere else it may go."""
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-
-
-def keep_apart() -> None:
-    """Make sure of the firewall's rule that cuts previews and builds from each other.
-
-    The networks are made with `isolate`, but that is not enough: when any isolated network goes, netavark 1.4
-    takes away the jump to its rules, and with it the isolation of all others, until the next one is made (seen).
-
-    Raises:
-        OSError, subprocess.SubprocessError: there is no working iptables.
-    """
-    present = subprocess.run(["iptables", "-w", "-C", *WALL], check=False, capture_output=True)
-    if present.returncode:
-        # First of all: netavark's own rule that accepts what comes from its networks is appended.
-        subprocess.run(["iptables", "-w", "-I", *WALL], check=True, capture_output=True)
 
 
 class NoNetworkLeft(Exception):
@@ -63,7 +48,7 @@ class Network:
         self.remove()
         self.namespace.touch()
         subprocess.run(["unshare", f"--net={self.namespace}", "true"], check=True, capture_output=True)
-        keep_apart()
+        firewall.ensure()
         self._call("setup")
         self.ready = True
 

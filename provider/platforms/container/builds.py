@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -25,19 +23,22 @@ import structlog
 
 from provider import names
 from provider.errors import Code, Permanent, Temporary
-from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import BuildPlan, LogSink
-from provider.platforms.container import base_images, build_causes, dockerfile, machine, workload
+from provider.platforms.container import (
+    base_images,
+    build_causes,
+    build_network,
+    build_process,
+    dockerfile,
+    machine,
+    workload,
+)
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.spare import Spare, launch
 from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-FOLLOW_SECONDS = 0.1
-STOP_SECONDS = 10.0
-MAX_LINE = 8192
 
 
 class Builds:
@@ -67,12 +68,15 @@ class Builds:
         """Join the running build of these inputs or start one; returns the digest that it pushed."""
         folder = self.folder_of(plan.slug, plan.build_inputs)
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
-            if not _is_alive(folder) and _result(folder) is None:
+            if not build_process.is_alive(folder) and build_process.result(folder) is None:
                 await self._start(folder, plan)
-        await _follow(folder, sink)
-        result = _result(folder) or {"state": "died"}
-        tail = _tail(folder / "log")
-        _clean_up_after(folder)
+        await build_process.follow(folder, sink)
+        result = build_process.result(folder) or {"state": "died"}
+        if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
+            result = {"state": "died"}  # it was written by an older builder
+        tail = build_process.tail(folder / "log")
+        async with self._starting.setdefault(folder.name, asyncio.Lock()):
+            await asyncio.to_thread(_clean_up_after, folder)
         self._spare.renew()
         if result["state"] == "pushed":
             log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
@@ -88,15 +92,19 @@ class Builds:
 
     async def stop(self, slug: str, build_inputs: str) -> None:
         """Stop the build of these inputs and wait until nothing of it runs; repeatable."""
-        folder = self.folder_of(slug, build_inputs)
-        await _stop(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        await self._stop(self.folder_of(slug, build_inputs))
+
+    async def _stop(self, folder: Path) -> None:
+        async with self._starting.setdefault(folder.name, asyncio.Lock()):  # not while its tree is written
+            await build_process.stop(folder)
+            await asyncio.to_thread(_clean_up_after, folder)
 
     def sweep(self) -> None:
         """Remove what builders left that were killed; one that lives or has a result is somebody's."""
         for folder in self._folders():
-            if not _is_alive(folder) and _result(folder) is None:
+            if not build_process.is_alive(folder) and build_process.result(folder) is None:
                 _clean_up_after(folder)
+        build_network.sweep(machine.netavark())
 
     async def stop_all(self, slug: str) -> list[str]:
         """Stop every build of a preview; returns the job names of those that were there."""
@@ -105,8 +113,7 @@ class Builds:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
                 plan = json.loads((folder / "plan.json").read_text())
                 if plan["slug"] == slug:
-                    await _stop(folder)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    await self._stop(folder)
                     stopped.append(str(plan["job_name"]))
         return stopped
 
@@ -193,6 +200,7 @@ def _clean_up_after(folder: Path) -> None:
 def _emptied(folder: Path) -> Path:
     """A fresh build folder; returns where the commit's tree goes."""
     shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     tree = folder / "tree"
     tree.mkdir(parents=True)
     return tree
@@ -250,95 +258,10 @@ async def _launch(folder: Path, environment: dict[str, str]) -> None:
         code = await launch(
             str(folder), environment=environment, stdin=asyncio.subprocess.DEVNULL, output=output.fileno()
         )
-    if code:
+    if code and not build_process.is_alive(folder):  # a builder that waited may have begun after all
         raise Temporary(
             Code.KANIKO_CREATE_FAILED,
             f"The builder process did not start (exit code {code}).",
             reason="BuilderNotStarted",
-            evidence=tuple(_tail(folder / "start.log")),
+            evidence=tuple(build_process.tail(folder / "start.log")),
         )
-
-
-def _is_alive(folder: Path) -> bool:
-    """Whether a builder holds the folder's lock."""
-    try:
-        with (folder / "alive").open("r") as alive:
-            fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _result(folder: Path) -> dict[str, Any] | None:
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        return None
-    return result
-
-
-async def _ended(folder: Path) -> None:
-    """Return when the folder's builder has ended; the kernel tells, by its pidfd."""
-    try:
-        pid = int((folder / "alive").read_text() or "0")
-        handle = os.pidfd_open(pid)
-    except (FileNotFoundError, ProcessLookupError, ValueError, OSError):
-        return
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    try:
-        loop.add_reader(handle, done.set)
-        if _is_alive(folder):  # else that process id belongs to somebody else by now
-            await done.wait()
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
-
-
-async def _follow(folder: Path, sink: LogSink) -> None:
-    """Hand the log's lines to `sink` as they appear, until the builder has ended."""
-    ended = asyncio.create_task(_ended(folder))
-    rest = b""
-    try:
-        with (folder / "log").open("rb") if (folder / "log").exists() else _empty(folder) as file:
-            finished = False
-            while not finished:
-                finished = bool((await asyncio.wait({ended}, timeout=FOLLOW_SECONDS))[0])
-                *lines, rest = (rest + file.read()).split(b"\n")
-                if finished and rest:
-                    lines.append(rest)
-                if lines:
-                    sink([line[:MAX_LINE].decode(errors="replace").rstrip("\r") for line in lines])
-    finally:
-        ended.cancel()
-
-
-def _empty(folder: Path) -> Any:
-    (folder / "log").touch()
-    return (folder / "log").open("rb")
-
-
-async def _stop(folder: Path) -> None:
-    if not _is_alive(folder):
-        return
-    with contextlib.suppress(ProcessLookupError, ValueError, FileNotFoundError):
-        pid = int((folder / "alive").read_text())
-        os.kill(pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await _ended(folder)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            await _ended(folder)
-
-
-def _tail(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 64 * 1024))
-            lines = file.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]

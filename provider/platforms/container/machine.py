@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from provider.platforms.base import PartStatus
+from provider.platforms.container import firewall
 
 CGROUPS = Path("/sys/fs/cgroup")
 NETAVARK_FOLDERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
@@ -57,6 +58,13 @@ def builder_part() -> PartStatus:
             "builder", False, "not root", "builds make network namespaces and control groups: run as root"
         )
     return PartStatus("builder", True, f"podman build, {oci_runtime() or 'default runtime'}")
+
+
+def firewall_part() -> PartStatus:
+    """Whether previews and builds are kept from each other and from this machine."""
+    lacking = firewall.lacking()
+    hint = "the provider sets the rules when it starts: is iptables installed, and does it run as root?"
+    return PartStatus("firewall", not lacking, lacking or "previews and builds are kept apart", hint if lacking else "")
 
 
 def state_part(folder: Path) -> PartStatus:

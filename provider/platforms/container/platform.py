@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import subprocess
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TextIO
@@ -16,7 +17,7 @@ from provider import names
 from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
-from provider.platforms.container import machine, probes, workload
+from provider.platforms.container import firewall, machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.ingress import Ingress, Route
@@ -51,6 +52,7 @@ class ContainerPlatform:
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._take_locks()
+        await asyncio.to_thread(_keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
         await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
@@ -69,10 +71,11 @@ class ContainerPlatform:
 
     async def parts(self) -> list[PartStatus]:
         """The engine, what builds need on this machine, the registry, the ingress."""
-        engine, registry, ingress = await asyncio.gather(
-            self._engine.part(), self._registry.part(), self._ingress.part()
+        engine, registry, ingress, walls = await asyncio.gather(
+            self._engine.part(), self._registry.part(), self._ingress.part(), asyncio.to_thread(machine.firewall_part)
         )
-        return [engine, machine.builder_part(), registry, ingress, machine.state_part(self._settings.state_dir)]
+        state = machine.state_part(self._settings.state_dir)
+        return [engine, machine.builder_part(), walls, registry, ingress, state]
 
     # ------------------------------------------------------------------ secrets
 
@@ -202,7 +205,8 @@ class ContainerPlatform:
     def _take_locks(self) -> None:
         """Two providers on one engine, or in one state folder, would undo each other's work."""
         state = self._settings.state_dir
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o711)
+        state.chmod(state.stat().st_mode & 0o711)
         engine = hashlib.sha256(self._settings.container_host.encode()).hexdigest()[:16]
         LOCKS.mkdir(exist_ok=True)
         for path in (state / "lock", LOCKS / f"engine-{engine}.lock"):
@@ -285,6 +289,14 @@ class ContainerPlatform:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _keep_apart() -> None:
+    """What serves already is kept apart at once; without that, each deploy fails with the cause."""
+    try:
+        firewall.ensure()
+    except (OSError, subprocess.SubprocessError) as error:
+        log.error("firewall.missing", error=str(error), hint="previews and builds can reach this machine's services")
 
 
 def _hosts(revision: Revision) -> tuple[str, ...]:

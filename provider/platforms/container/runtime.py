@@ -10,7 +10,7 @@ from typing import Any
 from provider import names, render
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.models import LOG_TAIL_LINES, Revision
-from provider.platforms.container import build_network, probes, workload
+from provider.platforms.container import firewall, probes, workload
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.workload import Workload
@@ -285,11 +285,11 @@ class Runtime:
 
 async def _keep_apart() -> None:
     try:
-        await asyncio.to_thread(build_network.keep_apart)
+        await asyncio.to_thread(firewall.ensure)
     except (OSError, subprocess.SubprocessError) as error:
         raise Temporary(
             Code.PLATFORM_UNREACHABLE,
-            "The firewall's rule that keeps previews apart could not be set.",
+            "The firewall's rules that keep previews apart could not be set.",
             reason="FirewallUnreachable",
             hint="Is iptables installed, and does the provider run as root?",
             evidence=(str(error),),

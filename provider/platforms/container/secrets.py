@@ -45,7 +45,10 @@ class SecretFiles:
         (self._staged / f"{staged}.json").unlink(missing_ok=True)
 
     def sweep_staged(self, keep: frozenset[str]) -> None:
-        """Remove staged values but those of `keep`."""
+        """Remove staged values but those of `keep`, and drafts that a killed provider left."""
+        for folder in (self._staged, self._bundles):
+            for draft in folder.glob("*.json.new"):
+                draft.unlink(missing_ok=True)
         for path in self._staged.glob("*.json"):
             if path.stem not in keep:
                 path.unlink(missing_ok=True)

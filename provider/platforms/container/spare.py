@@ -18,6 +18,7 @@ from provider.platforms.container import builder, machine
 
 RENEW_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
+TAKE_SECONDS = 2.0
 
 
 START = """
@@ -56,9 +57,10 @@ class Spare:
             return False
         waiting, self._waiting = self._waiting, None
         loop = asyncio.get_running_loop()
-        with waiting, contextlib.suppress(OSError):
-            await loop.sock_sendall(waiting, str(folder).encode())
-            return bool(await loop.sock_recv(waiting, 16))
+        with waiting, contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(TAKE_SECONDS):
+                await loop.sock_sendall(waiting, str(folder).encode())
+                return bool(await loop.sock_recv(waiting, 16))
         return False
 
     def renew(self) -> None:

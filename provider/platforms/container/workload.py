@@ -107,6 +107,7 @@ def engine_config(work: Workload, *, labels: dict[str, str], network: str, addre
     config: dict[str, Any] = {
         "Image": work.image,
         "Labels": labels,
+        "Healthcheck": {"Test": ["NONE"]},  # the provider probes; an image's own check would only cost
         "Env": [f"{name}={value}" for name, value in work.environment.items()],
         "HostConfig": {
             "NetworkMode": network,

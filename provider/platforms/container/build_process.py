@@ -1,0 +1,126 @@
+"""A builder process as seen by the provider: whether it lives, what it says, how it is stopped.
+
+Everything is found in the build's folder, so a provider that was just started knows as much as the one before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from provider.models import LOG_TAIL_LINES
+from provider.platforms.base import LogSink
+
+FOLLOW_SECONDS = 0.1
+STOP_SECONDS = 10.0
+MAX_LINE = 8192
+MOST_LINES = 200
+CHUNK = 256 << 10
+MOST_BEHIND = 1 << 20
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a builder holds the folder's lock."""
+    try:
+        with (folder / "alive").open("r") as alive:
+            fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def result(folder: Path) -> dict[str, Any] | None:
+    """What the folder's builder came to; None while there is nothing."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+    return found
+
+
+async def ended(folder: Path) -> None:
+    """Return when the folder's builder has ended; the kernel tells, by its pidfd."""
+    try:
+        pid = int((folder / "alive").read_text() or "0")
+        handle = os.pidfd_open(pid)
+    except (FileNotFoundError, ProcessLookupError, ValueError, OSError):
+        return
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    try:
+        loop.add_reader(handle, done.set)
+        if is_alive(folder):  # else that process id belongs to somebody else by now
+            await done.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+async def follow(folder: Path, sink: LogSink) -> None:
+    """Hand the log's lines to `sink` as they appear, until the builder has ended."""
+    ending = asyncio.create_task(ended(folder))
+    rest, finished = b"", False
+    try:
+        (folder / "log").touch()
+        with (folder / "log").open("rb") as file:
+            while not finished:
+                finished = bool((await asyncio.wait({ending}, timeout=FOLLOW_SECONDS))[0])
+                await _hand(_skipped(file), sink)
+                while chunk := file.read(CHUNK):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    rest = rest[:MAX_LINE]
+                    await _hand(lines, sink)
+            await _hand([rest] if rest else [], sink)
+    finally:
+        ending.cancel()
+
+
+def _skipped(file: BinaryIO) -> list[bytes]:
+    """Leave out what came faster than anybody reads: the log that stays with the answer has its end all the same."""
+    behind = os.fstat(file.fileno()).st_size - file.tell()
+    if behind <= MOST_BEHIND:
+        return []
+    file.seek(behind - CHUNK, os.SEEK_CUR)
+    return [f"… {behind - CHUNK} bytes of output left out …".encode()]
+
+
+async def _hand(lines: list[bytes], sink: LogSink) -> None:
+    """Some lines at a time, so that a build that says much does not keep everybody waiting."""
+    for start in range(0, len(lines), MOST_LINES):
+        some = lines[start : start + MOST_LINES]
+        sink([line[:MAX_LINE].decode(errors="replace").rstrip("\r") for line in some])
+        await asyncio.sleep(0)
+
+
+async def stop(folder: Path) -> None:
+    """Ask the folder's builder to end, and see to it that it does."""
+    if not is_alive(folder):
+        return
+    with contextlib.suppress(ProcessLookupError, ValueError, FileNotFoundError):
+        pid = int((folder / "alive").read_text())
+        os.kill(pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await ended(folder)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            await ended(folder)
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]

@@ -1,0 +1,66 @@
+"""The firewall's rules between previews, builds and this machine. Only the standard library: the builder uses it.
+
+The networks are made with `isolate`, but that is not enough: when any isolated network goes, netavark 1.4 takes
+away the jump to its rules, and with it the isolation of all others, until the next one is made (seen). And nothing
+else keeps a preview or a build from what listens on all of the machine's addresses, over its gateway, or over
+IPv6, which every interface has on its own link; or from a cloud's metadata service with the machine's credentials.
+
+The bridges of previews and builds are all named x1…; the rules stay when the provider ends, since previews do.
+They are looked for and put first: netavark's own rule that accepts what comes from its networks is appended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+_DROP = '-m comment --comment "x1-preview: apart" -j DROP'
+_TO_HOST = f"INPUT -i x1+ -m conntrack ! --ctstate RELATED,ESTABLISHED {_DROP}"
+"""Replies to the provider's probes may come in, nothing else."""
+RULES = {
+    "iptables": (
+        _TO_HOST,
+        f"FORWARD -i x1+ -o x1+ {_DROP}",
+        # Some clouds have their name server there, too.
+        *(f"FORWARD -d 169.254.0.0/16 -i x1+ -p {kind} -m {kind} ! --dport 53 {_DROP}" for kind in ("tcp", "udp")),
+    ),
+    "ip6tables": (_TO_HOST, f"FORWARD -i x1+ {_DROP}"),
+}
+"""By program, in the words in which it lists them itself."""
+_IPV6 = Path("/proc/net/if_inet6")
+
+
+def ensure() -> None:
+    """Make sure of all the rules.
+
+    Raises:
+        OSError, subprocess.SubprocessError: there is no working iptables.
+    """
+    for program, missing in _missing().items():
+        for rule in missing:
+            subprocess.run([program, "-w", "-I", *_words(rule)], check=True, capture_output=True)
+
+
+def lacking() -> str:
+    """Why previews and builds are not kept apart; "" when they are."""
+    try:
+        missing = [rule for rules in _missing().values() for rule in rules]
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return f"missing: {'; '.join(missing)}" if missing else ""
+
+
+def _missing() -> dict[str, list[str]]:
+    programs = [program for program in RULES if program != "ip6tables" or _IPV6.exists()]
+    return {program: _missing_of(program) for program in programs}
+
+
+def _missing_of(program: str) -> list[str]:
+    listing = subprocess.run([program, "-w", "-S"], check=True, capture_output=True, text=True)
+    present = frozenset(listing.stdout.splitlines())
+    return [rule for rule in RULES[program] if f"-A {rule}" not in present]
+
+
+def _words(rule: str) -> list[str]:
+    before, comment, after = rule.split('"')
+    return [*before.split(), comment, *after.split()]
