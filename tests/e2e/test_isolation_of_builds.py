@@ -8,7 +8,12 @@ import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-from tests.e2e.helpers import app_files, deployed, podman, refused_deploy
+from tests.e2e.apps import app_files
+from tests.e2e.helpers import (
+    deployed,
+    podman,
+    refused_deploy,
+)
 
 
 def lines(world: World, *more: str) -> str:
