@@ -10,8 +10,8 @@ from provider.demo.stack import Stack
 from provider.demo.world import World, local_world
 from tests.e2e.helpers import Visitor, visitor
 
-SHORT_DEADLINES = {"VERIFY_TIMEOUT": "8"}
-"""What fails, fails soon: the check of the candidate and of the URL get four seconds each."""
+SHORT_DEADLINES = {"VERIFY_TIMEOUT": "5"}
+"""What fails, fails soon: the check of the candidate and of the URL get half of it each."""
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,18 @@ import httpx
 import pytest
 
 from provider.client import Deployed, Event, PreviewClient, PreviewFailed, new_deploy_id
-from provider.demo.git_server import Content, File
+from provider.demo.git_server import Content
 from provider.demo.processes import clean_environment, run
 from provider.demo.stack import Stack
 from provider.demo.world import World
+from tests.e2e.apps import app_files
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 PATIENCE = 20.0
+SLOW_BUILD = "RUN echo begun; sleep 60"
 PAUSE = 0.02
-FINGER = ("sh", "-c")
-
-IMPATIENT: Json = {"runtime": {"healthcheck": {"initialDelaySeconds": 0, "periodSeconds": 1, "failureThreshold": 1}}}
-"""An app that is not ready after 3 s is given up."""
-
 
 # ------------------------------------------------------------------------------ waiting
 
@@ -47,57 +44,7 @@ async def eventually(check: Callable[[], Awaitable[T | None]], *, timeout: float
         raise AssertionError(f"not within {timeout:g} s: {what or check}") from None
 
 
-# --------------------------------------------------------------------------------- apps
-
-
-def spec_of(name: str, *, port: int = 8080, spec_extra: Mapping[str, Any] | None = None) -> str:
-    """A spec as JSON, which is YAML; `spec_extra` is merged into its `spec`."""
-    body = {
-        "entrypoint": {"kind": "dockerfile", "path": "./Dockerfile"},
-        "runtime": {"port": port, "healthcheck": {"periodSeconds": 1}},
-    }
-    document = {
-        "apiVersion": "x1agent.io/v1",
-        "kind": "PreviewSpec",
-        "metadata": {"name": name},
-        "spec": merged(body, spec_extra or {}),
-    }
-    return json.dumps(document, indent=1)
-
-
-def merged(base: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
-    """`base` with `extra` in it, mapping by mapping."""
-    result = dict(base)
-    for name, value in extra.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
-        result[name] = merged(result[name], value) if both else value
-    return result
-
-
-def app_files(
-    name: str,
-    base_image: str,
-    *,
-    body: str = "hello\n",
-    port: int = 8080,
-    dockerfile_extra: str = "",
-    spec_extra: Mapping[str, Any] | None = None,
-    command: str | None = None,
-) -> dict[str, Content]:
-    """The smallest app that serves `body`, and its environment at /cgi-bin/env; builds without a RUN step."""
-    serve = json.dumps([*FINGER, command] if command else ["httpd", "-f", "-p", str(port), "-h", "/www"])
-    dockerfile = f"FROM {base_image}\n{dockerfile_extra}\nCOPY www /www\nCMD {serve}\n"
-    return {
-        ".x1agent/preview.yaml": spec_of(name, port=port, spec_extra=spec_extra),
-        "Dockerfile": dockerfile,
-        "www/index.html": body,
-        "www/cgi-bin/env": cgi("env"),
-    }
-
-
-def cgi(script: str) -> File:
-    """A script that httpd runs; what it prints is the page."""
-    return File(f"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{script}\n", "100755")
+# ------------------------------------------------------------------------------ asking
 
 
 async def deployed(world: World, name: str, *, files: Mapping[str, Content] | None = None, **fields: Any) -> Deployed:
@@ -288,8 +235,8 @@ async def containers(stack: Stack, slug: str) -> list[Json]:
     """Every container of a preview as `podman inspect` shows it."""
     names = (await podman(stack, "ps", "--all", "--quiet", f"--filter=label=preview.x1agent.io/slug={slug}")).split()
     # One by one: a container may go between the two questions.
-    shown = [await podman(stack, "inspect", "--format={{json .}}", name, fine="no such object") for name in names]
-    return [json.loads(text) for text in shown if text]
+    shown = [await podman(stack, "container", "inspect", name, fine="no such container") for name in names]
+    return [json.loads(text)[0] for text in shown if text]
 
 
 async def serving(world: World, slug: str) -> Json:

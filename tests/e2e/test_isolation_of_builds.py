@@ -9,7 +9,8 @@ import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-from tests.e2e.helpers import app_files, deployed, podman, refused, refused_deploy, seconds_since, watched
+from tests.e2e.apps import app_files
+from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
 
 
 def lines(world: World, *more: str) -> str:

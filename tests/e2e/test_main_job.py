@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,17 +12,15 @@ import pytest
 
 from provider.client import new_deploy_id
 from provider.demo.world import World
+from tests.e2e.apps import app_files, merged, spec_of
 from tests.e2e.helpers import (
     Visitor,
-    app_files,
     containers,
     deploy,
     deployed,
     log_lines,
-    merged,
     refused_deploy,
     send,
-    spec_of,
     steady_load,
 )
 
@@ -132,8 +131,8 @@ async def test_status_list_and_teardown(world: World, guest: Visitor) -> None:
 
 
 async def test_list_goes_page_by_page(world: World) -> None:
-    for name in ("page-b", "page-a", "page-c"):
-        await deployed(world, name, session_id="s-pages")
+    names = ("page-b", "page-a", "page-c")
+    await asyncio.gather(*(deployed(world, name, session_id="s-pages") for name in names))
     first = await world.client.list(session_id="s-pages", limit=2)
     assert ([one.slug for one in first.previews], first.next) == (["page-a", "page-b"], "page-b")
     rest = await world.client.list(session_id="s-pages", limit=2, after=first.next)

@@ -12,7 +12,7 @@ import yaml
 from provider import spec
 from provider.demo.processes import clean_environment, run
 from provider.demo.world import World
-from tests.e2e.helpers import app_files
+from tests.e2e.apps import app_files
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
