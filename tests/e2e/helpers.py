@@ -288,8 +288,8 @@ async def containers(stack: Stack, slug: str) -> list[Json]:
     """Every container of a preview as `podman inspect` shows it."""
     names = (await podman(stack, "ps", "--all", "--quiet", f"--filter=label=preview.x1agent.io/slug={slug}")).split()
     # One by one: a container may go between the two questions.
-    shown = [await podman(stack, "inspect", "--format={{json .}}", name, fine="no such object") for name in names]
-    return [json.loads(text) for text in shown if text]
+    shown = [await podman(stack, "inspect", name, fine="no such object") for name in names]
+    return [json.loads(text)[0] for text in shown if text]
 
 
 async def serving(world: World, slug: str) -> Json:
