@@ -27,7 +27,7 @@ PURGE_TIMEOUT = 20.0
 PURGE_ROUNDS = 3
 END_TIMEOUT = 3.0
 BUILDER_END_TIMEOUT = 15.0
-BUILDER = "builder."  # it is run as source or compiled
+BUILDER = "builder.py"
 LONGEST_SOCKET_PATH = 107
 PROGRAMS = frozenset({"nats-server", "docker-registry", "caddy", "podman", "buildah", "conmon", "runc", "crun"})
 
@@ -123,7 +123,7 @@ def builders_of(folder: Path) -> list[int]:
 
 
 def _builds_in(pid: int, folder: Path) -> bool:
-    script = any(Path(os.fsdecode(word)).name.startswith(BUILDER) for word in _read(pid, "cmdline").split(b"\0")[:5])
+    script = any(Path(os.fsdecode(word)).name == BUILDER for word in _read(pid, "cmdline").split(b"\0")[:6])
     return script and os.fsencode(folder) + b"/" in _read(pid, "environ")
 
 
