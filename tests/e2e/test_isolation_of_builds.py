@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -9,8 +10,14 @@ import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
+<<<<<<< HEAD
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
+=======
+from provider.platforms.container import build_network, machine
+from provider.platforms.container.builder import PRIVATE
+from tests.e2e.helpers import app_files, deployed, podman, refused, refused_deploy, seconds_since, watched
+>>>>>>> c4a5a282d0da116406877709e3df31f33ebea064
 
 
 def lines(world: World, *more: str) -> str:
@@ -118,3 +125,31 @@ async def test_endless_output_fills_no_disk_and_its_end_is_seen(world: World) ->
     assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
     assert any("the end" in line for line in failure.log_tail)
     assert slowest < 1.0
+
+
+def test_the_engine_of_a_build_sees_neither_secrets_nor_other_builds(tmp_path: Path) -> None:
+    """The second wall, should the engine be led out of the tree after all."""
+    for name in ("secrets/bundles", "git/acme", "builds/mine/tree", "builds/another"):
+        (tmp_path / name).mkdir(parents=True)
+    look = f"pwd; cd {tmp_path}; ls secrets git builds builds/mine; touch builds/mine/image-id; echo $TMPDIR"
+    namespace = ("unshare", "--mount", "--propagation=slave", "sh", "-c", PRIVATE, "sh")
+    mine = str(tmp_path / "builds" / "mine")
+    seen = subprocess.run([*namespace, mine, "", "sh", "-c", look], check=True, capture_output=True, text=True)
+    expected = [mine, "builds:", "mine", "", "builds/mine:", "tmp", "tree", "", "git:", "", "secrets:", f"{mine}/tmp"]
+    assert seen.stdout.splitlines() == expected
+    assert (tmp_path / "builds" / "mine" / "image-id").exists()
+    assert (tmp_path / "secrets" / "bundles").exists()
+
+
+def test_networks_of_killed_builders_are_swept() -> None:
+    abandoned = build_network.Network(build_network.POOL_FOLDER, machine.netavark())
+    in_use = build_network.Network(build_network.POOL_FOLDER, machine.netavark())
+    abandoned.create()
+    in_use.create()
+    try:
+        abandoned.let_go()
+        build_network.sweep(machine.netavark())
+        assert (abandoned.namespace.exists(), in_use.namespace.exists()) == (False, True)
+    finally:
+        in_use.remove()
+        in_use.let_go()

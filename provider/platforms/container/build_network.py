@@ -63,7 +63,11 @@ class Network:
         """Remove the namespace of a number that no build has any more."""
         if self._take(number):
             self.remove()
-            assert self._lock is not None, "it was taken"
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Give the number back; a builder's goes by itself with its process."""
+        if self._lock is not None:
             self._lock.close()
 
     def _take(self, number: int) -> bool:
