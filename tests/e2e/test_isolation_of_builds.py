@@ -10,14 +10,10 @@ import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-<<<<<<< HEAD
-from tests.e2e.apps import app_files
-from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
-=======
 from provider.platforms.container import build_network, machine
 from provider.platforms.container.builder import PRIVATE
-from tests.e2e.helpers import app_files, deployed, podman, refused, refused_deploy, seconds_since, watched
->>>>>>> c4a5a282d0da116406877709e3df31f33ebea064
+from tests.e2e.apps import app_files
+from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
 
 
 def lines(world: World, *more: str) -> str:
