@@ -266,11 +266,14 @@ class ContainerPlatform:
 
     async def _drain(self, containers: list[str]) -> None:
         await asyncio.sleep(DRAIN_SECONDS)
-        for name in containers:
-            try:
-                await self._runtime.remove(name)
-            except PreviewError as error:
-                log.warning("retire.failed", container=name, error=str(error))
+        # At once: each may take the whole grace of a stop.
+        await asyncio.gather(*map(self._drop, containers))
+
+    async def _drop(self, container: str) -> None:
+        try:
+            await self._runtime.remove(container)
+        except PreviewError as error:
+            log.warning("retire.failed", container=container, error=str(error))
 
     async def _watch_ingress(self) -> None:
         """Caddy tells nobody that it was restarted without its configuration, so it is asked."""
