@@ -20,6 +20,7 @@ from pathlib import Path
 
 from provider.demo.engine import engine_environment, is_overlay_root, mounts, networks_of
 from provider.demo.processes import StackError, clean_environment, run
+from provider.platforms.container import firewall
 
 PREFIX = "x1-preview-stack-"
 LOCK = "owner.lock"
@@ -100,6 +101,7 @@ async def purge(folder: Path) -> None:
             await run("umount", "--lazy", mount, env=env, timeout=PURGE_TIMEOUT)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         if not _left_of(folder):
+            await asyncio.to_thread(firewall.remove_unused)
             return
     raise StackError(f"Could not remove all of {folder}: left are {_left_of(folder)}.")
 

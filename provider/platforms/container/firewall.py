@@ -28,6 +28,7 @@ RULES = {
 }
 """By program, in the words in which it lists them itself."""
 _IPV6 = Path("/proc/net/if_inet6")
+_INTERFACES = Path("/sys/class/net")
 
 
 def ensure() -> None:
@@ -39,6 +40,18 @@ def ensure() -> None:
     for program, missing in _missing().items():
         for rule in missing:
             subprocess.run([program, "-w", "-I", *_words(rule)], check=True, capture_output=True)
+
+
+def remove_unused() -> None:
+    """Take the rules away again if no bridge of previews or builds is left on this machine.
+
+    A provider makes sure of them before each network that it makes, so the next one has them again.
+    """
+    if any(interface.name.startswith("x1") for interface in _INTERFACES.iterdir()):
+        return
+    for program, rules in RULES.items():
+        for rule in rules:
+            subprocess.run([program, "-w", "-D", *_words(rule)], check=False, capture_output=True)
 
 
 def lacking() -> str:
