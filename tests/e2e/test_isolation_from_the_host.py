@@ -73,8 +73,12 @@ async def test_a_preview_reaches_nothing_on_the_machine(world: World, guest: Vis
         assert (await guest.text(done.url, "/cgi-bin/try")).split() == ["WALL", "WALL"]
         container = await serving(world, "from-app")
         inside = f"--net=/proc/{container['State']['Pid']}/ns/net"
-        for address in await link_addresses():
-            connect = (sys.executable, "-c", CONNECT, address, str(port))
-            status, _ = await run("nsenter", inside, *connect, env=clean_environment(Path("/")), timeout=10)
-            assert status != 0
+        connect = ("nsenter", inside, sys.executable, "-c", CONNECT)
+        ended = await asyncio.gather(
+            *(
+                run(*connect, address, str(port), env=clean_environment(Path("/")), timeout=20)
+                for address in await link_addresses()
+            )
+        )
+        assert all(status != 0 for status, _ in ended)
     assert heard == []
