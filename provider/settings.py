@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     preview_pids: PositiveInt = Field(256, description="Most processes in one preview.")
     build_memory: str = Field("2g", description="Memory of one RUN step of a build.")
     build_pids: PositiveInt = Field(1024, description="Most processes in one build.")
+    builds_at_once: NonNegativeInt = Field(0, description="Most builds at once; 0: one more than there are CPUs.")
 
     # Deadlines.
     budget_seconds: PositiveFloat = Field(1140.0, description="From arrival to answer; a request may ask for less.")
