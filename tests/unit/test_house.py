@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "provider"
 TOP = (
-    ("manifests/", "what installs the provider on a cluster (with the Kubernetes platform)"),
     ("templates/", "Jinja2 for what is applied per preview"),
     ("tests/", "unit/ (mirrors provider/) bus/ (a real NATS) e2e/ (the whole stack) bench/ (make bench)"),
 )
