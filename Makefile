@@ -29,7 +29,7 @@ demo: install ## Show it all on this machine: make demo ARGS="--help"
 	@$(BIN)/preview demo $(ARGS)
 
 test: install ## Run the tests: make test ARGS="tests/unit -k slug"
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .
