@@ -22,7 +22,7 @@ from pathlib import Path
 from provider.errors import Code, InvalidRequest, Permanent, Temporary, Whose
 from provider.settings import Settings
 from provider.source.cache import Cache
-from provider.source.credentials import Credentials
+from provider.source.credentials import Credential, Credentials
 from provider.source.git import Git, GitTimeout, Result, valid_branch
 from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable, valid_repo
 from provider.source.tree import Entry, Kind, entries, relative
@@ -88,6 +88,10 @@ class Source:
         # A kept credential may have been revoked, or be older than our access to the repository.
         credential = await self._credentials.mint(installation_id)
         return await self._resolve(replace(remote, credential=credential), sha)
+
+    async def credential(self, installation_id: int | None) -> Credential | None:
+        """A credential for somebody else's clone, as a build in the cluster makes it; None where none is needed."""
+        return None if installation_id is None else await self._credentials.mint(installation_id)
 
     async def look(self, repo: str, sha: str, paths: Sequence[str]) -> dict[str, Entry]:
         """What stands at each of `paths` (one git process for all); those with nothing are left out.

@@ -1,0 +1,206 @@
+"""Whether a revision is ready, judged from what the cluster shows of it. Pure (design.md, house rule 3).
+
+Ready means: the newest ReplicaSet's pods are the only ones that get traffic. A failure that will not mend itself
+is told at once, in the cluster's own words, not when a deadline has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from provider.platforms.kubernetes.api import Object
+
+REVISION = "deployment.kubernetes.io/revision"
+POD_HASH = "pod-template-hash"
+REFUSED_GRACE = 3.0
+"""Seconds for which a pod's refusal may pass by itself: quota is given back while the old pod ends."""
+CONFIG_GRACE = 10.0
+"""Seconds for which a missing Secret may still come."""
+UNPULLABLE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+CONFIG_ERRORS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the caches hold of one preview.
+
+    Args:
+        applied: whether the Deployment is the one that was applied, not an older one that a watch still shows.
+        events: about the Deployment, its ReplicaSets and pods, oldest first.
+    """
+
+    deployment: Object | None
+    applied: bool
+    replica_sets: Sequence[Object]
+    pods: Sequence[Object]
+    slices: Sequence[Object]
+    events: Sequence[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The revision serves, alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not ready yet, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The rollout will not succeed.
+
+    Args:
+        reason: the cluster's word, or ours for what it has none for.
+        message: what the cluster says.
+        pod: whose log tells more.
+        exit_code, restarts: of the app's container.
+        previous: the log of the container before the present one is meant.
+    """
+
+    reason: str
+    message: str
+    pod: str | None = None
+    exit_code: int | None = None
+    restarts: int = 0
+    previous: bool = False
+
+
+State = Ready | Waiting | Broken
+
+
+def judge(seen: Seen, now: datetime, schedule_grace: float) -> State:
+    """Where the rollout is."""
+    deployment = seen.deployment
+    if deployment is None or not seen.applied:
+        return Waiting("the cluster does not show the Deployment yet")
+    status = deployment.get("status", {})
+    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"].get("generation", 0)):
+        return Waiting("the Deployment's controller has not seen it yet")
+    newest = newest_replica_set(deployment, seen.replica_sets)
+    if newest is None:
+        return Waiting("no ReplicaSet yet")
+    pods = pods_of(newest, seen.pods)
+    broken = _refused(newest, seen.events, now) or _first_broken(pods, now, schedule_grace)
+    if broken is not None:
+        return broken
+    if (late := _condition(deployment, "Progressing", "False")) is not None:
+        return _late(late, pods, seen.events)
+    return _progress(deployment, pods, seen.slices)
+
+
+def newest_replica_set(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
+    """The ReplicaSet of the Deployment's present template."""
+    revision = _annotations(deployment).get(REVISION)
+    uid = deployment["metadata"]["uid"]
+    own = [one for one in replica_sets if uid in _owners(one)]
+    return next((one for one in own if revision and _annotations(one).get(REVISION) == revision), None)
+
+
+def pods_of(replica_set: Object, pods: Sequence[Object]) -> list[Object]:
+    """A ReplicaSet's pods."""
+    return [pod for pod in pods if replica_set["metadata"]["uid"] in _owners(pod)]
+
+
+def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Object]) -> State:
+    spec, status = deployment["spec"], deployment.get("status", {})
+    wanted = int(spec.get("replicas", 1))
+    if int(status.get("updatedReplicas", 0)) < wanted:
+        return Waiting("the new pod is not there yet")
+    if int(status.get("availableReplicas", 0)) < wanted:
+        return Waiting("the new pod is not available yet")
+    if int(status.get("replicas", 0)) > int(status.get("updatedReplicas", 0)):
+        return Waiting("an old pod is still there")
+    own = {pod["metadata"]["name"] for pod in pods}
+    serving = {name for one in slices for name in _serving(one)}
+    if not serving & own:
+        return Waiting("the Service has no endpoint of the new pod yet")
+    return Ready() if serving <= own else Waiting("the Service still has an endpoint of an old pod")
+
+
+def _serving(one: Object) -> list[str]:
+    """The pods of a slice that get traffic; unknown readiness counts as ready (EndpointSlice's own rule)."""
+    ready = [each for each in one.get("endpoints") or [] if each.get("conditions", {}).get("ready") is not False]
+    return [str((each.get("targetRef") or {}).get("name", "")) for each in ready]
+
+
+def _refused(replica_set: Object, events: Sequence[Object], now: datetime) -> Broken | None:
+    """Pods that admission or quota refuses show only in the ReplicaSet (seen; facts.md)."""
+    failing = _condition(replica_set, "ReplicaFailure", "True")
+    if failing is None or _age(failing.get("lastTransitionTime"), now) < REFUSED_GRACE:
+        return None
+    told = [event for event in events if event.get("reason") == "FailedCreate"]
+    return Broken("FailedCreate", str(told[-1].get("message") if told else failing.get("message", "")))
+
+
+def _first_broken(pods: Sequence[Object], now: datetime, schedule_grace: float) -> Broken | None:
+    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    found = (_pod_broken(pod, now, schedule_grace) for pod in alive)
+    return next((broken for broken in found if broken is not None), None)
+
+
+def _pod_broken(pod: Object, now: datetime, schedule_grace: float) -> Broken | None:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    if status.get("phase") == "Failed" and status.get("reason"):
+        return Broken(str(status["reason"]), str(status.get("message", "")), name)
+    age = _age(pod["metadata"]["creationTimestamp"], now)
+    unscheduled = _condition(pod, "PodScheduled", "False")
+    if unscheduled is not None and age > schedule_grace:
+        return Broken("Unschedulable", str(unscheduled.get("message", "")), name)
+    container: dict[str, Any] = next(iter(status.get("containerStatuses") or []), {})
+    return _container_broken(container, name, age)
+
+
+def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken | None:
+    waiting = container.get("state", {}).get("waiting", {})
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+    if reason in UNPULLABLE or (reason in CONFIG_ERRORS and age > CONFIG_GRACE):
+        return Broken(reason, message, pod)
+    ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
+    if ended is None or reason != "CrashLoopBackOff":
+        return None
+    oom = ended.get("reason") == "OOMKilled"
+    return Broken(
+        "OOMKilled" if oom else reason,
+        message,
+        pod,
+        exit_code=ended.get("exitCode"),
+        restarts=int(container.get("restartCount", 0)),
+        previous="running" in container.get("state", {}),
+    )
+
+
+def _late(condition: dict[str, Any], pods: Sequence[Object], events: Sequence[Object]) -> Broken:
+    """The progress deadline passed: what the probes saw last says more than that."""
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    probes = [
+        event
+        for event in events
+        if event.get("reason") == "Unhealthy" and event.get("involvedObject", {}).get("uid") in uids
+    ]
+    name = str(pods[-1]["metadata"]["name"]) if pods else None
+    message = str(probes[-1].get("message")) if probes else str(condition.get("message", ""))
+    return Broken("Unhealthy" if probes else str(condition.get("reason", "")), message, name)
+
+
+def _condition(found: Object, kind: str, status: str) -> dict[str, Any] | None:
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == status), None)
+
+
+def _annotations(found: Object) -> dict[str, str]:
+    return found["metadata"].get("annotations") or {}
+
+
+def _owners(found: Object) -> set[str]:
+    return {str(owner["uid"]) for owner in found["metadata"].get("ownerReferences", [])}
+
+
+def _age(since: object, now: datetime) -> float:
+    return (now - datetime.fromisoformat(str(since))).total_seconds()
