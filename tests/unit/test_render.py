@@ -135,7 +135,7 @@ def test_the_deployment_rolls_without_a_gap() -> None:
         "type": "RollingUpdate",
         "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
     }
-    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] == 15
+    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] == 10
 
 
 def test_hardening() -> None:

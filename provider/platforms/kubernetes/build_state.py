@@ -7,9 +7,8 @@ is seconds late; a failure is one only when the Job says so, since a pod that fa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from provider.platforms.kubernetes.api import Object
@@ -66,7 +65,11 @@ State = Waiting | Running | Done | Failed
 
 
 def judge(
-    job: Object | None, pods: Sequence[Object], events: Sequence[Object], now: datetime, schedule_grace: float
+    job: Object | None,
+    pods: Sequence[Object],
+    events: Sequence[Object],
+    age: Callable[[Object], float],
+    schedule_grace: float,
 ) -> State:
     """Where the build is.
 
@@ -74,7 +77,7 @@ def judge(
         job: None when somebody deleted it.
         pods: the Job's.
         events: about the Job and its pods, oldest first.
-        now: the present time in UTC.
+        age: for how many seconds an object is there.
         schedule_grace: seconds that a pod may wait for a node.
     """
     if job is None:
@@ -87,10 +90,10 @@ def judge(
     if _condition(job, "Complete") is not None:
         return _failed("NoDigest", "The build ended well, but left no digest.", pod)
     if pod is None:
-        return _not_created(job, events, now)
+        return _not_created(job, events, age)
     if _container(pod).get("state", {}).keys() & {"running", "terminated"}:
         return Running(pod["metadata"]["name"])
-    return _not_started(pod, events, now, schedule_grace)
+    return _not_started(pod, age, schedule_grace)
 
 
 def _done(pod: Object) -> Done | None:
@@ -117,17 +120,17 @@ def _failed(reason: str, message: str, pod: Object | None) -> Failed:
     )
 
 
-def _not_created(job: Object, events: Sequence[Object], now: datetime) -> State:
+def _not_created(job: Object, events: Sequence[Object], age: Callable[[Object], float]) -> State:
     refusals = [event for event in events if event.get("reason") == "FailedCreate"]
     if not refusals:
         return Waiting("no pod yet")
     message = str(refusals[-1].get("message", ""))
-    if _age(job, now) > REFUSED_GRACE:
+    if age(job) > REFUSED_GRACE:
         return Failed("PodRefused", message)
     return Waiting(message)
 
 
-def _not_started(pod: Object, events: Sequence[Object], now: datetime, schedule_grace: float) -> State:
+def _not_started(pod: Object, age: Callable[[Object], float], schedule_grace: float) -> State:
     name = pod["metadata"]["name"]
     waiting = _container(pod).get("state", {}).get("waiting", {})
     if waiting.get("reason") in CANNOT_START:
@@ -135,7 +138,7 @@ def _not_started(pod: Object, events: Sequence[Object], now: datetime, schedule_
     scheduled = _condition(pod, "PodScheduled", "False")
     if scheduled is not None:
         message = str(scheduled.get("message", ""))
-        late = _age(pod, now) > schedule_grace
+        late = age(pod) > schedule_grace
         return Failed("Unschedulable", message, name) if late else Waiting(message)
     return Waiting(str(waiting.get("message") or waiting.get("reason") or "the pod starts"))
 
@@ -157,7 +160,3 @@ def is_finished(job: Object) -> bool:
 
 def _created(found: Object) -> str:
     return str(found["metadata"]["creationTimestamp"])
-
-
-def _age(found: Object, now: datetime) -> float:
-    return (now - datetime.fromisoformat(_created(found))).total_seconds()

@@ -189,7 +189,10 @@ class Builds:
             job = None
         owned = [pod for pod in self._watches.build_pods.of(job_key(name)) if _owner(pod) == uid]
         events = self._watches.events_of([*([job] if job else []), *owned])
-        return judge(job, owned, events, now(), self._settings.unschedulable_grace)
+        return judge(job, owned, events, self._age, self._settings.unschedulable_grace)
+
+    def _age(self, found: Object) -> float:
+        return (self._watches.jobs if found["kind"] == "Job" else self._watches.build_pods).age(found)
 
     async def _tail(self, follower: Follower | None) -> list[str]:
         if follower is None:

@@ -37,13 +37,14 @@ class Removal:
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Everything of the preview, of generations up to `up_to` (None: of all). Also what another client made."""
-        present = self._present(slug)
+        # Before the anchor goes: from then on the cluster removes them itself, and may be faster than we look.
+        present, bundles = self._present(slug), self._secrets.bundles(slug, up_to=up_to)
         anchor = await self._anchors.drop(slug, up_to=up_to)
         if not anchor and up_to is not None and self._anchors.generation(slug) > up_to:
             return Removed()  # a deploy that was accepted later has the preview
         for resource, found in present:
             await self._api.delete(resource, found["metadata"]["name"], uid=found["metadata"]["uid"])
-        bundles = await self._secrets.remove_bundles(slug, up_to=up_to)
+        await self._secrets.remove_bundles(slug, up_to=up_to)
         jobs = await self._builds.remove_all(slug) if up_to is None else []
         titles = [_title(found) for resource in NAMED for kind, found in present if kind is resource]
         named = [title for title in titles if title.partition("/")[2] == slug]
@@ -52,8 +53,8 @@ class Removal:
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Bundles that no kept revision needs; the anchor, too, where nothing is kept."""
-        bundles = [revision.bundle for revision in keep if revision.bundle is not None]
-        await self._secrets.remove_bundles(slug, keep=_names(bundles), up_to=up_to)
+        needed = [revision.bundle for revision in keep if revision.bundle is not None]
+        await self._secrets.remove_bundles(slug, keep=_names(needed), up_to=up_to)
         if not keep and self._anchors.generation(slug):
             await self._anchors.drop(slug, up_to=up_to)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from provider.errors import Code, Permanent, PreviewError, Whose
-from provider.models import LOG_TAIL_LINES, Revision, now
+from provider.models import LOG_TAIL_LINES, Revision
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.objects import is_applied
@@ -44,7 +44,7 @@ class Rollouts:
 
         def ended() -> State | None:
             nonlocal last
-            state = judge(self._seen(slug, revision, generation), now(), self._settings.unschedulable_grace)
+            state = judge(self._seen(slug, revision, generation), self._age, self._settings.unschedulable_grace)
             if isinstance(state, Waiting):
                 last = state
                 return None
@@ -81,6 +81,9 @@ class Rollouts:
             slices=watches.endpoints.of(slug),
             events=watches.events_of(about),
         )
+
+    def _age(self, found: Object) -> float:
+        return (self._watches.replica_sets if found["kind"] == "ReplicaSet" else self._watches.pods).age(found)
 
     def _newest_pods(self, slug: str) -> list[Object]:
         deployment = self._watches.deployments.get(slug)

@@ -6,9 +6,8 @@ is told at once, in the cluster's own words, not when a deadline has passed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from provider.platforms.kubernetes.api import Object
@@ -73,9 +72,11 @@ class Broken:
 
 
 State = Ready | Waiting | Broken
+Ages = Callable[[Object], float]
+"""For how many seconds an object is there."""
 
 
-def judge(seen: Seen, now: datetime, schedule_grace: float) -> State:
+def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
     """Where the rollout is."""
     deployment = seen.deployment
     if deployment is None or not seen.applied:
@@ -87,7 +88,7 @@ def judge(seen: Seen, now: datetime, schedule_grace: float) -> State:
     if newest is None:
         return Waiting("no ReplicaSet yet")
     pods = pods_of(newest, seen.pods)
-    broken = _refused(newest, seen.events, now) or _first_broken(pods, now, schedule_grace)
+    broken = _refused(newest, seen.events, age) or _first_broken(pods, age, schedule_grace)
     if broken is not None:
         return broken
     if (late := _condition(deployment, "Progressing", "False")) is not None:
@@ -118,38 +119,42 @@ def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Objec
     if int(status.get("replicas", 0)) > int(status.get("updatedReplicas", 0)):
         return Waiting("an old pod is still there")
     own = {pod["metadata"]["name"] for pod in pods}
-    serving = {name for one in slices for name in _serving(one)}
-    if not serving & own:
+    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or []]
+    if not own & {_pod_name(endpoint) for endpoint in endpoints if _is_ready(endpoint)}:
         return Waiting("the Service has no endpoint of the new pod yet")
-    return Ready() if serving <= own else Waiting("the Service still has an endpoint of an old pod")
+    # Proxies and ingresses follow the endpoints with a lag, and a pod that is ending still answers for a while (seen):
+    # the URL is known to be the new revision's only when no old endpoint is left at all.
+    return Ready() if own >= set(map(_pod_name, endpoints)) else Waiting("an old pod has not ended yet")
 
 
-def _serving(one: Object) -> list[str]:
-    """The pods of a slice that get traffic; unknown readiness counts as ready (EndpointSlice's own rule)."""
-    ready = [each for each in one.get("endpoints") or [] if each.get("conditions", {}).get("ready") is not False]
-    return [str((each.get("targetRef") or {}).get("name", "")) for each in ready]
+def _is_ready(endpoint: Object) -> bool:
+    """Unknown counts as ready (EndpointSlice's own rule)."""
+    return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
-def _refused(replica_set: Object, events: Sequence[Object], now: datetime) -> Broken | None:
+def _pod_name(endpoint: Object) -> str:
+    return str((endpoint.get("targetRef") or {}).get("name", ""))
+
+
+def _refused(replica_set: Object, events: Sequence[Object], age: Ages) -> Broken | None:
     """Pods that admission or quota refuses show only in the ReplicaSet (seen; facts.md)."""
     failing = _condition(replica_set, "ReplicaFailure", "True")
-    if failing is None or _age(failing.get("lastTransitionTime"), now) < REFUSED_GRACE:
+    if failing is None or age(replica_set) < REFUSED_GRACE:
         return None
     told = [event for event in events if event.get("reason") == "FailedCreate"]
     return Broken("FailedCreate", str(told[-1].get("message") if told else failing.get("message", "")))
 
 
-def _first_broken(pods: Sequence[Object], now: datetime, schedule_grace: float) -> Broken | None:
+def _first_broken(pods: Sequence[Object], age: Ages, schedule_grace: float) -> Broken | None:
     alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    found = (_pod_broken(pod, now, schedule_grace) for pod in alive)
+    found = (_pod_broken(pod, age(pod), schedule_grace) for pod in alive)
     return next((broken for broken in found if broken is not None), None)
 
 
-def _pod_broken(pod: Object, now: datetime, schedule_grace: float) -> Broken | None:
+def _pod_broken(pod: Object, age: float, schedule_grace: float) -> Broken | None:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if status.get("phase") == "Failed" and status.get("reason"):
         return Broken(str(status["reason"]), str(status.get("message", "")), name)
-    age = _age(pod["metadata"]["creationTimestamp"], now)
     unscheduled = _condition(pod, "PodScheduled", "False")
     if unscheduled is not None and age > schedule_grace:
         return Broken("Unschedulable", str(unscheduled.get("message", "")), name)
@@ -200,7 +205,3 @@ def _annotations(found: Object) -> dict[str, str]:
 
 def _owners(found: Object) -> set[str]:
     return {str(owner["uid"]) for owner in found["metadata"].get("ownerReferences", [])}
-
-
-def _age(since: object, now: datetime) -> float:
-    return (now - datetime.fromisoformat(str(since))).total_seconds()

@@ -18,7 +18,7 @@ from provider.models import Bundle, SecretValues
 from provider.platforms.kubernetes.api import Api, Object, Refused, refused
 from provider.platforms.kubernetes.fence import GENERATION, PLATFORM, Anchors
 from provider.platforms.kubernetes.resources import SECRETS
-from provider.platforms.kubernetes.watches import Watches, annotation, label
+from provider.platforms.kubernetes.watches import Watches, annotation
 
 KEY_NAME = "x1-preview-checksum-key"
 STAGED = render.PREFIX + "staged"
@@ -81,26 +81,23 @@ class SecretObjects:
         await self._make(body)
         return Bundle(name=name, checksum=checksum, keys=tuple(sorted(values)))
 
-    def exists(self, name: str) -> bool:
-        """Whether the bundle is there, as far as it is known."""
-        return self._watches.secrets.get(name) is not None
-
     async def remove_bundles(
         self, slug: str, keep: frozenset[str] = frozenset(), up_to: int | None = None
     ) -> list[str]:
         """Remove a preview's bundles of generations up to `up_to` (None: all) but those of `keep`; their names."""
-        removed = []
-        for found in self._watches.secrets.of(slug):
-            name, generation = found["metadata"]["name"], int(annotation(found, GENERATION) or 0)
-            if name in keep or (up_to is not None and generation > up_to):
-                continue
-            if await self._api.delete(SECRETS, name):
-                removed.append(name)
-        return sorted(removed)
+        leaving = self.bundles(slug, keep, up_to)
+        for name in leaving:
+            await self._api.delete(SECRETS, name)
+        return leaving
 
-    def slugs(self) -> frozenset[str]:
-        """Every preview that has a bundle."""
-        return frozenset(label(found, "app") for found in self._watches.secrets.all()) - {""}
+    def bundles(self, slug: str, keep: frozenset[str] = frozenset(), up_to: int | None = None) -> list[str]:
+        """The names of a preview's bundles of generations up to `up_to` (None: all) but those of `keep`."""
+        return sorted(
+            found["metadata"]["name"]
+            for found in self._watches.secrets.of(slug)
+            if found["metadata"]["name"] not in keep
+            and (up_to is None or int(annotation(found, GENERATION) or 0) <= up_to)
+        )
 
     async def _wanted(self, staged: str, secret_names: tuple[str, ...]) -> dict[str, str]:
         values = self._staged.get(staged)

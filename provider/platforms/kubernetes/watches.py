@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
@@ -80,6 +81,7 @@ class Cache:
         self._changes = changes
         self._metadata_only = metadata_only
         self._objects: dict[str, Object] = {}
+        self._first_seen: dict[str, float] = {}
         self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._version: str | None = None
         self.synced = asyncio.Event()
@@ -95,6 +97,10 @@ class Cache:
     def all(self) -> list[Object]:
         """Every object."""
         return list(self._objects.values())
+
+    def age(self, found: Object) -> float:
+        """Seconds since this process first saw the object: the cluster's clock need not be ours."""
+        return time.monotonic() - self._first_seen.get(found["metadata"]["uid"], time.monotonic())
 
     def put(self, found: Object) -> None:
         """What an answer showed, unless the watch was faster."""
@@ -149,15 +155,24 @@ class Cache:
 
     def _put(self, found: Object) -> None:
         found["metadata"].pop("managedFields", None)
+        found.setdefault("kind", self.resource.kind)  # a list's items do not say it
         name, key = found["metadata"]["name"], self._key_of(found)
+        replaced = self._objects.get(name)
+        if replaced is not None and replaced["metadata"]["uid"] != found["metadata"]["uid"]:
+            self._remove(name)
         self._objects[name] = found
+        self._first_seen.setdefault(found["metadata"]["uid"], time.monotonic())
         if key:
             self._by_key[key][name] = found
             self._changes.tell(key)
 
     def _remove(self, name: str) -> None:
         gone = self._objects.pop(name, None)
-        if gone is None or not (key := self._key_of(gone)):
+        if gone is None:
+            return
+        self._first_seen.pop(gone["metadata"]["uid"], None)
+        key = self._key_of(gone)
+        if not key:
             return
         self._by_key[key].pop(name, None)
         if not self._by_key[key]:
