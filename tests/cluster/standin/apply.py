@@ -82,6 +82,21 @@ def without_shares(obj: Object) -> Object:
     return {**obj, "metadata": metadata}
 
 
+def same_but_for_times(one: Object, other: Object) -> bool:
+    """Whether a write would change nothing but the times in managedFields: then it is none."""
+    if one == other:
+        return True
+    if without_shares(one) != without_shares(other):
+        return False
+    return [_timeless(entry) for entry in items(one, "metadata", "managedFields")] == [
+        _timeless(entry) for entry in items(other, "metadata", "managedFields")
+    ]
+
+
+def _timeless(entry: Object) -> Object:
+    return {key: value for key, value in entry.items() if key != "time"}
+
+
 def owned(paths: Iterable[Path], subresource: str) -> set[Path]:
     """Of these fields, those that a write to this (sub)resource can own."""
     inside = subresource == "status"

@@ -69,22 +69,21 @@ class Decoder:
     def _value(self, schema: Schema, value: Any, path: str, owner: Schema) -> Any:
         if schema.kind == "any":
             return value
-        expected = PRESENT[schema.kind]
-        if not isinstance(value, expected) or (isinstance(value, bool) and schema.kind != "boolean"):
+        fits = isinstance(value, PRESENT[schema.kind])
+        if not fits or (isinstance(value, bool) and schema.kind != "boolean"):
             raise Undecodable(_mistyped(schema, value, path, owner))
         if schema.kind == "object":
             return self.structure(schema, value, path)
         if schema.kind == "map" and schema.item is not None:
-            inner = {key: item for key, item in value.items() if item is not None or schema.item.kind == "string"}
-            return {key: self._entry(schema.item, item, f"{path}.{key}", owner) for key, item in inner.items()}
+            return {key: self._entry(schema.item, inner, f"{path}.{key}", owner) for key, inner in value.items()}
         if schema.kind == "list" and schema.item is not None:
-            return [self._entry(schema.item, item, f"{path}[{index}]", owner) for index, item in enumerate(value)]
+            return [self._entry(schema.item, inner, f"{path}[{place}]", owner) for place, inner in enumerate(value)]
         return _scalar(schema, value)
 
     def _entry(self, schema: Schema, value: Any, path: str, owner: Schema) -> Any:
         """An item of a list or map: a null is the type's empty value."""
         if value is None:
-            value = {"string": "", "object": {}, "bytes": ""}.get(schema.kind)
+            value = {"string": "", "object": {}, "bytes": "", "quantity": "0"}.get(schema.kind)
         return self._value(schema, value, path, owner)
 
 

@@ -10,8 +10,9 @@ from fnmatch import fnmatchcase
 
 @dataclass(eq=False)
 class Fault:
-    """One fault. `verb`, `resource` (`pods/log` for a subresource), `name`, `namespace` and `user` are patterns of fnmatch;
-    it strikes `times` times, or until it is lifted.
+    """One fault: it strikes `times` times, or until it is lifted.
+
+    `verb`, `resource` (`pods/log` for a subresource), `name`, `namespace` and `user` are patterns of fnmatch.
     """
 
     action: str  # delay, too_many, error, cut_before, cut_after, expire, slow or hold

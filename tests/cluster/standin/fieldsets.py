@@ -110,7 +110,7 @@ def merge(schema: Schema, live: Any, config: Any) -> Any:
     ours = {element(schema, inner): inner for inner in config}
     theirs = {element(schema, inner): inner for inner in live}
     item = schema.item or ANY
-    order = [*theirs, *(step for step in ours if step not in theirs)] if not ours else _order(list(theirs), list(ours))
+    order = _order(list(theirs), list(ours))
     return [merge(item, theirs.get(step), ours[step]) if step in ours else theirs[step] for step in order]
 
 
@@ -122,7 +122,7 @@ def _order(live: list[str], applied: list[str]) -> list[str]:
         if step in waiting:
             index = waiting.index(step)
             order += [other for other in waiting[:index] if other not in applied]
-            waiting = [other for other in waiting[index + 1 :]]
+            waiting = waiting[index + 1 :]
         order.append(step)
     return order + [other for other in waiting if other not in applied]
 

@@ -130,7 +130,7 @@ def _not_started(pod: Object, container: str, *, previous: bool) -> Exception:
     if previous:
         return bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
     statuses = [*items(pod, "status", "containerStatuses"), *items(pod, "status", "initContainerStatuses")]
-    state = next((each.get("state", {}) for each in statuses if each["name"] == container), {})
+    state: Object = next((each.get("state", {}) for each in statuses if each["name"] == container), {})
     reason = at(state, "waiting", "reason") or "ContainerCreating"
     if reason in ("ImagePullBackOff", "ErrImagePull", "InvalidImageName"):
         return bad_request(

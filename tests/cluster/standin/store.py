@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.cluster.standin import admission, apply, defaults, deletion, metadata, strategies, validation
+from tests.cluster.standin import admission, defaults, deletion, metadata, strategies, validation
+from tests.cluster.standin.apply import Manager, apply, record_update, same_but_for_times
 from tests.cluster.standin.decode import Decoder, Undecodable, timestamp
 from tests.cluster.standin.gc import GarbageCollector
 from tests.cluster.standin.resources import BY_KIND, Resource, resource_of
 from tests.cluster.standin.schema import Schema, schema_for
 from tests.cluster.standin.status import (
     ApiError,
+    Cause,
     already_exists,
     bad_request,
     conflict,
@@ -104,7 +106,7 @@ class Store:
                 return self._insert(resource, new, manager, dry_run=dry_run, applied=False)
             raise not_found(resource.group, resource.plural, key[1])
         metadata.check_preconditions(resource, old, new)
-        owner = apply.Manager(manager, "Update", resource.api_version, subresource or "")
+        owner = Manager(manager, "Update", resource.api_version, subresource or "")
         return clone(self._replace(resource, key, old, new, subresource, owner, dry_run=dry_run))
 
     def apply(self, config: Object, options: Apply) -> tuple[Object, bool]:
@@ -122,10 +124,10 @@ class Store:
         for server_side in ("resourceVersion", "uid", "creationTimestamp"):
             meta.pop(server_side, None)
         schema = self._schema(resource)
-        owner = apply.Manager(options.manager, "Apply", resource.api_version, options.subresource or "")
+        owner = Manager(options.manager, "Apply", resource.api_version, options.subresource or "")
         if options.subresource is None and resource.status:
             config.pop("status", None)
-        merged = apply.apply(schema, old, config, owner, force=options.force, now=timestamp(self.now()))
+        merged = apply(schema, old, config, owner, force=options.force, now=timestamp(self.now()))
         new = self._decoded(resource, merged, applied=True)
         if old is None:
             return self._insert(resource, new, options.manager, dry_run=options.dry_run, applied=True), True
@@ -180,8 +182,8 @@ class Store:
         if self.storage.get(resource, key) is not None:
             raise already_exists(resource.group, resource.plural, key[1])
         if not applied:
-            owner = apply.Manager(manager, "Update", resource.api_version)
-            apply.record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
+            owner = Manager(manager, "Update", resource.api_version)
+            record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
         return clone(new if dry_run else self.storage.put(resource, key, new))
 
     def _replace(
@@ -191,7 +193,7 @@ class Store:
         old: Object,
         new: Object,
         subresource: str | None,
-        owner: apply.Manager | None,
+        owner: Manager | None,
         *,
         dry_run: bool,
     ) -> Object:
@@ -203,9 +205,9 @@ class Store:
         self._check(resource, new, wrong)
         admission.validate(self.storage, resource, new, old)
         if owner is not None:
-            apply.record_update(self._schema(resource), old, new, owner, timestamp(self.now()))
+            record_update(self._schema(resource), old, new, owner, timestamp(self.now()))
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if new == old:
+        if same_but_for_times(old, new):
             return old
         if dry_run:
             return new
@@ -213,7 +215,7 @@ class Store:
             return self.storage.remove(resource, key)
         return self.storage.put(resource, key, new)
 
-    def _check(self, resource: Resource, obj: Object, wrong: list[validation.Cause]) -> None:
+    def _check(self, resource: Resource, obj: Object, wrong: Sequence[Cause]) -> None:
         if wrong:
             raise invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), wrong)
 

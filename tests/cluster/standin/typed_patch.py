@@ -1,4 +1,4 @@
-"""The check that an applied configuration passes before anything else: is it of the kind's type at all?"""
+"""What an applied configuration has to be before anything else: of the kind's type."""
 
 from __future__ import annotations
 
@@ -35,21 +35,24 @@ def check(resource: Resource, config: Object) -> None:
 def _wrong(schema: Schema, value: Any, path: str) -> Iterator[tuple[str, str]]:
     if value is None or schema.kind == "any":
         return
-    if schema.kind == "object" or schema.kind == "map":
+    if schema.kind in ("object", "map"):
         yield from _mapping(schema, value, path)
     elif schema.kind == "list":
         yield from _list(schema, value, path)
-    elif schema.kind in ("integer", "number"):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            yield path, f"expected numeric (int or float), got {GO[type(value)]}"
-    elif schema.kind == "boolean":
-        if not isinstance(value, bool):
-            yield path, f"expected boolean, got {GO[type(value)]}"
-    elif schema.kind in ("string", "time", "bytes"):
-        if not isinstance(value, str):
-            yield path, f"expected string, got &value.valueUnstructured{{Value:{value}}}"
-    elif isinstance(value, dict | list):
-        yield path, f"expected scalar, got {GO[type(value)]}"
+    elif told := _wrong_scalar(schema.kind, value):
+        yield path, told
+
+
+def _wrong_scalar(kind: str, value: Any) -> str:
+    found = GO[type(value)]
+    if kind in ("integer", "number"):
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if fits else f"expected numeric (int or float), got {found}"
+    if kind == "boolean":
+        return "" if isinstance(value, bool) else f"expected boolean, got {found}"
+    if kind in ("string", "time", "bytes"):
+        return "" if isinstance(value, str) else f"expected string, got &value.valueUnstructured{{Value:{value}}}"
+    return f"expected scalar, got {found}" if isinstance(value, dict | list) else ""
 
 
 def _mapping(schema: Schema, value: Any, path: str) -> Iterator[tuple[str, str]]:
