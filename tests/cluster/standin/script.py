@@ -158,7 +158,7 @@ class Scripts:
 
     def unschedulable(self, pod: Pod) -> str:
         """Why no node takes the pod, if a script says so."""
-        owner = next(iter(pod["metadata"].get("ownerReferences", [])), {})
+        owner: Pod = next(iter(pod["metadata"].get("ownerReferences", [])), {})
         if owner.get("kind") == "Job":
             return self.build_of(owner["name"], 0).unschedulable
         return self.app_of(pod).unschedulable
