@@ -61,7 +61,7 @@ class AppScript:
         answers: by path (200 `page` for others), or one function for all.
     """
 
-    ready_after: float = 0.05
+    ready_after: float = 0.0
     never_ready: bool | int = False
     crash: int | None = None
     crash_after: float = 0.1

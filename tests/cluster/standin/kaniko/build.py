@@ -14,7 +14,7 @@ from tests.cluster.standin.kaniko.git import Checkout, ContextError, Source
 from tests.cluster.standin.kaniko.image import Image
 from tests.cluster.standin.kaniko.output import FORMATS, Output
 from tests.cluster.standin.kaniko.registry import Destination, RegistryError
-from tests.cluster.standin.node.program import OOM_CODE, Exit, Life
+from tests.cluster.standin.node.program import Exit, Life, scripted_end
 from tests.cluster.standin.script import Answer, Asked, BuildScript
 
 EXECUTOR = "/kaniko/executor"
@@ -101,8 +101,8 @@ class Build:
         except DockerfileError as error:
             raise Ended(f"error building image: {error}") from error
         await self._steps(life, output, instructions)
-        if self._script.evicted or self._script.oom:
-            return Exit(OOM_CODE, "" if self._script.evicted else "OOMKilled", self._script.evicted)
+        if end := scripted_end(self._script):
+            return end
         self._fail(life, options)
         await self._push(life, options, output, destinations, _image(life, options, commit))
         return Exit(0)

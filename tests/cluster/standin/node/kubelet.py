@@ -20,7 +20,6 @@ from tests.cluster.standin.script import Answer, Asked, Scripts
 
 Object = dict[str, Any]
 SYNC = 0.05
-TASK_SECONDS = 0.3
 
 
 class Kubelet:
@@ -79,14 +78,13 @@ class Kubelet:
         """What runs in a pod, why its image can't be pulled, and why its container can't be created."""
         owner: Object = next(iter(pod["metadata"].get("ownerReferences", [])), {})
         if owner.get("kind") != "Job":
-            script = self._scripts.app_of(pod)
-            return App(script), script.cannot_pull, script.config_error
-        if not any("kaniko" in container["image"] for container in pod["spec"]["containers"]):
-            return Task(TASK_SECONDS), False, ""
+            app = self._scripts.app_of(pod)
+            return App(app), app.cannot_pull, app.config_error
         attempt = self._attempts.get(owner["uid"], 0)
         self._attempts[owner["uid"]] = attempt + 1
-        build = self._scripts.build_of(owner["name"], attempt)
-        return Build(build, self._network), build.cannot_start, ""
+        script = self._scripts.build_of(owner["name"], attempt)
+        builds = any("kaniko" in container["image"] for container in pod["spec"]["containers"])
+        return Build(script, self._network) if builds else Task(script), script.cannot_start, ""
 
     async def stop(self) -> None:
         """End everything at once, as if the node lost power."""

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from tests.cluster.standin.node.container import Container
 
 Object = dict[str, Any]
+FIRST_PROBE = 0.05
+"""Seconds from a container's start until the kubelet knows of it and asks."""
 FIRST_STATUS, PAST_STATUS = 200, 400
 
 
 async def watch(container: Container) -> str:
     """Keep `started` and `ready` up to date until the container has to be restarted; in the event's words."""
+    await container.host.clock.sleep(FIRST_PROBE)
     if (startup := container.spec.get("startupProbe")) and not await _passes(container, "Startup", startup):
         return f"Container {container.name} failed startup probe, will be restarted"
     _set(container, started=True, ready="readinessProbe" not in container.spec)

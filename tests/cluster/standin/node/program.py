@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tests.cluster.standin.clock import Clock
 from tests.cluster.standin.node.log import ContainerLog
-from tests.cluster.standin.script import Answer, AppScript, Asked
+from tests.cluster.standin.script import Answer, AppScript, Asked, BuildScript
 
 OOM_CODE, TERMINATED_CODE, KILLED_CODE = 137, 143, 137
 
@@ -50,6 +50,13 @@ class Life:
     def age(self) -> float:
         """Seconds of the cluster since it started."""
         return self.clock.elapsed() - self.began
+
+
+def scripted_end(script: BuildScript) -> Exit | None:
+    """How somebody else ends a build, if the script says so: the kernel, or the kubelet."""
+    if script.evicted:
+        return Exit(KILLED_CODE, evicted=script.evicted)
+    return Exit(OOM_CODE, "OOMKilled") if script.oom else None
 
 
 class Program(Protocol):
@@ -112,18 +119,23 @@ class App:
 
 
 class Task:
-    """A container that serves nothing and ends well after a while: any Job that is no build."""
+    """What runs in a Job that is no build: it serves, fetches and pushes nothing, and ends as its script says."""
 
     stop_after = 0.0
     serves = False
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, script: BuildScript) -> None:
+        self._script = script
 
     async def run(self, life: Life) -> Exit:
-        """Take its time."""
-        await life.clock.sleep(self._seconds)
-        return Exit(0)
+        """Take its time, print, and end."""
+        for line in self._script.log:
+            life.log.write(line)
+        await life.clock.sleep(self._script.seconds)
+        if self._script.hang:
+            life.calm()
+            await asyncio.Future()
+        return scripted_end(self._script) or Exit(self._script.exit_code)
 
     def listens(self, life: Life, port: int) -> bool:
         """Never."""
