@@ -178,6 +178,46 @@ async def test_an_unreachable_registry(given: Sources) -> None:
         assert "error checking push permissions: " in log(world)
 
 
+async def test_a_base_image_is_asked_for_where_the_map_says(world: World, given: Sources) -> None:
+    sha = await given.commit({"Dockerfile": "FROM node:22 AS base\nFROM base\nFROM quay.io/unknown/image:1\n"})
+    mapped = "--registry-map=docker.io=x1-registry:5000/mirror"
+    assert (await build(world, build_job("plain", given.context(sha))))["exitCode"] == 0
+    world.store.delete("Job", BUILDS, "plain", propagation="Background")
+    await world.settled()
+    assert (await build(world, build_job("mapped", given.context(sha), mapped)))["exitCode"] == 0
+    world.store.delete("Job", BUILDS, "mapped", propagation="Background")
+    await world.settled()
+    sha = await given.commit({"Dockerfile": "FROM x1-registry:5000/base/none:1\n"})
+    assert (await build(world, build_job("none", given.context(sha))))["exitCode"] == 1
+    assert "MANIFEST_UNKNOWN" in log(world) or "NAME_UNKNOWN" in log(world)
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ({"capabilities": {"drop": ["ALL"]}}, "chown /: operation not permitted"),
+        ({"readOnlyRootFilesystem": True}, "read-only file system"),
+    ],
+)
+async def test_a_build_needs_its_capabilities(world: World, given: Sources, context: Object, words: str) -> None:
+    job = build_job("build", given.context(await given.commit()))
+    job["spec"]["template"]["spec"]["containers"][0]["securityContext"] = context
+    assert (await build(world, job))["exitCode"] == 1
+    assert words in log(world)
+
+
+async def test_a_build_needs_root(world: World, given: Sources) -> None:
+    job = build_job("build", given.context(await given.commit()))
+    job["spec"]["template"]["spec"]["securityContext"] = {"runAsNonRoot": True}
+    install(world, job)
+    await world.settled()
+    (status,) = only(world, "Pod", BUILDS)["status"]["containerStatuses"]
+    assert status["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    assert status["state"]["waiting"]["message"].startswith(
+        "container has runAsNonRoot and image will run as root (pod"
+    )
+
+
 async def test_out_of_memory_and_eviction(world: World, given: Sources) -> None:
     world.scripts.build("oom", BuildScript(oom=True))
     world.scripts.build("evicted", BuildScript(evicted="The node was low on resource: ephemeral-storage."))

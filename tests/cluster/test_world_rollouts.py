@@ -182,6 +182,18 @@ async def test_a_deleted_pod_serves_on_while_it_terminates_and_is_replaced(world
     assert only(world, "Pod")["metadata"]["name"] != name
 
 
+async def test_an_evicted_pod_is_replaced_and_stays_to_be_seen(world: World) -> None:
+    install(world, deployment("shop"), service("shop"))
+    await world.settled()
+    name = only(world, "Pod")["metadata"]["name"]
+    world.kubelet.evict(APPS, name, "The node was low on resource: memory.")
+    await until(world, lambda: world.store.get("Pod", APPS, name)["status"].get("reason") == "Evicted")
+    await world.settled()
+    assert len(world.store.list("Pod", APPS)) == 2
+    (endpoint,) = only(world, "EndpointSlice")["endpoints"]
+    assert endpoint["targetRef"]["name"] != name
+
+
 async def test_old_revisions_beyond_the_limit_go(world: World) -> None:
     install(world, deployment("shop"))
     for commit in ("b2", "c3", "d4"):

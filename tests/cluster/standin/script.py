@@ -53,6 +53,7 @@ class AppScript:
         oom: it ends so because it took too much memory.
         cannot_pull: why its image can't be pulled (True: it is not there).
         config_error: why its container can't be created.
+        needs_root: its image runs as root, which `runAsNonRoot` refuses.
         unschedulable: why no node takes its pod.
         hang: it takes connections and never answers.
         unhealthy_after: from then on it answers 500, for liveness probes to see.
@@ -69,6 +70,7 @@ class AppScript:
     oom: bool = False
     cannot_pull: bool | str = False
     config_error: str = ""
+    needs_root: bool = False
     unschedulable: str = ""
     hang: bool = False
     unhealthy_after: float | None = None

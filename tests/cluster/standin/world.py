@@ -15,7 +15,7 @@ from tests.cluster.standin.controllers.events import EventRecorder
 from tests.cluster.standin.controllers.job import JobController
 from tests.cluster.standin.controllers.replicaset import ReplicaSetController
 from tests.cluster.standin.ingress import Ingress
-from tests.cluster.standin.kaniko.build import Network
+from tests.cluster.standin.kaniko.executor import Network
 from tests.cluster.standin.node.kubelet import Kubelet
 from tests.cluster.standin.node.scheduler import Node, Scheduler
 from tests.cluster.standin.script import Scripts

@@ -71,7 +71,7 @@ class Cache:
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._owned: dict[tuple[str, str], dict[Key, Object]] = defaultdict(dict)
         self._followers: Sequence[Callable[[str, Object], None]] = ()
-        self.close = store.subscribe(self._committed)
+        self.close = store.storage.listen(lambda change: self._committed(change.event, change.obj))
 
     def follow(self, followers: Sequence[Callable[[str, Object], None]]) -> None:
         """Tell these of each commit, after it stands in the cache."""

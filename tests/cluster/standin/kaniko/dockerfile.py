@@ -75,3 +75,15 @@ def check_target(instructions: list[Instruction], target: str) -> None:
     names = {words[-1].lower() for words in stages if len(words) > 2 and words[-2].upper() == "AS"}
     if target and target.lower() not in names | {str(index) for index in range(len(stages))}:
         raise DockerfileError(f"{target} is not a valid target build stage")
+
+
+def base_images(instructions: list[Instruction]) -> list[str]:
+    """What is built upon: no earlier stage, not `scratch`, and nothing that an ARG decides."""
+    found, stages = [], {"scratch"}
+    for words in (one.text.split() for one in instructions if one.name == "FROM"):
+        image, *name = [word for word in words[1:] if not word.startswith("--")]
+        if image.lower() not in stages and "$" not in image:
+            found.append(image)
+        if len(name) == 2:
+            stages.add(name[1].lower())
+    return found

@@ -67,6 +67,7 @@ class Container:
         self.end: Exit | None = None
         self.config_error = ""
         self._pull_error = pull_error
+        self._evicted = ""
         self._stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
     # ------------------------------------------------------------------------------ telling
@@ -105,6 +106,12 @@ class Container:
             self.say("Killing", f"Stopping container {self.name}")
             self._stop.set_result(grace)
         return True
+
+    def evict(self, message: str) -> None:
+        """End at once because the node needs room."""
+        self._evicted = message
+        if not self._stop.done():
+            self._stop.set_result(0.0)
 
     async def run(self, restarts: Callable[[Exit], bool]) -> Exit:
         """Until it has ended for good."""
@@ -187,6 +194,8 @@ class Container:
 
     async def _terminated(self, watch: asyncio.Future[str], run: asyncio.Future[Exit]) -> Exit:
         """Let it stop in its own time, as long as the grace period allows."""
+        if self._evicted:
+            return Exit(KILLED_CODE, evicted=self._evicted)
         grace = float(self.host.pod["spec"].get("terminationGracePeriodSeconds", 30))
         if self._stop.done():
             grace = self._stop.result()

@@ -9,17 +9,20 @@ from typing import Any
 
 from tests.cluster.standin.controllers.base import Key, Tools, is_going
 from tests.cluster.standin.controllers.pods import is_over
-from tests.cluster.standin.kaniko.build import Build, Network
+from tests.cluster.standin.kaniko.build import Build
+from tests.cluster.standin.kaniko.executor import Network
+from tests.cluster.standin.node import security
 from tests.cluster.standin.node.container import Container
 from tests.cluster.standin.node.images import Images, not_found
 from tests.cluster.standin.node.log import ContainerLog, Line
-from tests.cluster.standin.node.program import App, Program, Task
+from tests.cluster.standin.node.program import App, Task
 from tests.cluster.standin.node.scheduler import Node
 from tests.cluster.standin.node.worker import PodWorker
-from tests.cluster.standin.script import Answer, Asked, Scripts
+from tests.cluster.standin.script import Answer, Asked, BuildScript, Scripts
 
 Object = dict[str, Any]
-SYNC = 0.05
+BUILDER = "kaniko"
+"""What stands in the name of an image that builds."""
 
 
 class Kubelet:
@@ -58,10 +61,12 @@ class Kubelet:
         address = {"hostIP": self._node.address, "podIP": f"10.244.{number // 250}.{number % 250 + 1}"}
         worker = PodWorker(self._tools, self._images, pod, address)
         self._workers[pod["metadata"]["uid"]] = worker
-        program, pull_error, config_error = self._program(pod)
+        owner: Object = next(iter(pod["metadata"].get("ownerReferences", [])), {})
         for spec in pod["spec"]["containers"]:
-            words = not_found(spec["image"]) if pull_error is True else str(pull_error or "")
-            worker.add(spec, program, pull_error=words, config_error=config_error)
+            if owner.get("kind") == "Job":
+                self._add_task(worker, spec, self._build_script(owner))
+            else:
+                self._add_app(worker, spec)
         worker.start()
 
     def _end(self, uid: str, worker: PodWorker | None, pod: Object) -> None:
@@ -74,17 +79,34 @@ class Kubelet:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _program(self, pod: Object) -> tuple[Program, bool | str, str]:
-        """What runs in a pod, why its image can't be pulled, and why its container can't be created."""
-        owner: Object = next(iter(pod["metadata"].get("ownerReferences", [])), {})
-        if owner.get("kind") != "Job":
-            app = self._scripts.app_of(pod)
-            return App(app), app.cannot_pull, app.config_error
-        attempt = self._attempts.get(owner["uid"], 0)
-        self._attempts[owner["uid"]] = attempt + 1
-        script = self._scripts.build_of(owner["name"], attempt)
-        builds = any("kaniko" in container["image"] for container in pod["spec"]["containers"])
-        return Build(script, self._network) if builds else Task(script), script.cannot_start, ""
+    def _build_script(self, job: Object) -> BuildScript:
+        """The script of a Job's next attempt."""
+        attempt = self._attempts.get(job["uid"], 0)
+        self._attempts[job["uid"]] = attempt + 1
+        return self._scripts.build_of(job["name"], attempt)
+
+    def _add_app(self, worker: PodWorker, spec: Object) -> None:
+        script = self._scripts.app_of(worker.pod)
+        refusal = script.config_error or (security.refuses_root(worker.pod, spec) if script.needs_root else "")
+        pull_error = _words(script.cannot_pull, spec["image"])
+        worker.add(spec, App(script), pull_error=pull_error, config_error=refusal)
+
+    def _add_task(self, worker: PodWorker, spec: Object, script: BuildScript) -> None:
+        pull_error = _words(script.cannot_start, spec["image"])
+        if BUILDER not in spec["image"]:
+            worker.add(spec, Task(script), pull_error=pull_error, config_error="")
+            return
+        program = Build(script, self._network, security.lacking_for_builds(spec))
+        refusal = security.refuses_root(worker.pod, spec)
+        worker.add(spec, program, pull_error=pull_error, config_error=refusal)
+
+    def evict(self, namespace: str, pod: str, message: str) -> None:
+        """Throw a running pod out, as under pressure on memory or disk; KeyError if it does not run."""
+        worker = next((one for one in self._workers.values() if one.key == (namespace, pod)), None)
+        if worker is None:
+            raise KeyError(pod)
+        for container in worker.containers:
+            container.evict(message)
 
     async def stop(self) -> None:
         """End everything at once, as if the node lost power."""
@@ -133,3 +155,8 @@ def _log(log: ContainerLog | None) -> ContainerLog:
     if log is None:
         raise KeyError("log")
     return log
+
+
+def _words(scripted: bool | str, image: str) -> str:
+    """A scripted failure to pull an image, in containerd's words if the script has none."""
+    return not_found(image) if scripted is True else str(scripted or "")
