@@ -115,16 +115,16 @@ def merge(schema: Schema, live: Any, config: Any) -> Any:
 
 
 def _order(live: list[str], applied: list[str]) -> list[str]:
-    """The applied order; items that only the live list has keep their place before the item that followed them."""
+    """The applied order; items that only the live list has stay before what follows them."""
     order: list[str] = []
-    waiting = list(live)
+    waiting, ours = list(live), set(applied)
     for step in applied:
-        if step in waiting:
-            index = waiting.index(step)
-            order += [other for other in waiting[:index] if other not in applied]
-            waiting = waiting[index + 1 :]
+        while waiting and waiting[0] not in ours:
+            order.append(waiting.pop(0))
         order.append(step)
-    return order + [other for other in waiting if other not in applied]
+        if step in waiting:
+            waiting.remove(step)
+    return order + [other for other in waiting if other not in ours]
 
 
 def remove(schema: Schema, value: Any, paths: Iterable[Path]) -> Any:
