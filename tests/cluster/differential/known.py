@@ -1,4 +1,4 @@
-"""The differences that we accept, each with its reason; one that no longer shows is reported, to keep the list short."""
+"""The differences that we accept, each with its reason; one that shows no longer is reported, so that it goes."""
 
 from __future__ import annotations
 

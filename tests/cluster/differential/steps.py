@@ -1,6 +1,6 @@
 """How a question to an API server is written down: one `Step` a request, ordered in a `Scenario`.
 
-Every string of a step may name variables as `${name}`: `${ns}` and `${other}` are the scenario's own two namespaces, the
+Every string of a step may name variables as `${name}`: `${ns}` and `${other}` are the scenario's own namespaces, the
 rest was kept from earlier answers (`keep={"uid": "metadata.uid"}`).
 """
 

@@ -6,7 +6,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class Target:
     url: str
     admin: aiohttp.ClientSession
     plain: aiohttp.ClientSession
+    issue: Callable[[str], str] | None = None  # hands out a user's token where there is no TokenRequest
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
 
     async def send(
@@ -52,7 +53,11 @@ class Target:
             return _answer(response, await response.text())
 
     async def token(self, namespace: str, account: str) -> str:
-        """A token of a service account, by TokenRequest; asked for once."""
+        """A token of a service account; asked for once."""
+        if self.issue:
+            return self.tokens.setdefault(
+                (namespace, account), self.issue(f"system:serviceaccount:{namespace}:{account}")
+            )
         if (namespace, account) not in self.tokens:
             path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
             wanted = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}

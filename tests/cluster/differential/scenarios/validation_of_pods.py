@@ -1,4 +1,4 @@
-"""What a picky server refuses in a pod: every case is a dry-run create of a pod with one thing wrong, or just unusual."""
+"""What a picky server refuses in a pod: every case is a dry-run create with one thing wrong, or just unusual."""
 
 from __future__ import annotations
 
