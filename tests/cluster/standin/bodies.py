@@ -1,0 +1,97 @@
+"""Bodies of requests: read, parsed, and checked as strictly as the request wants it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from tests.cluster.standin.decode import Decoder, Undecodable
+from tests.cluster.standin.metadata import cannot_handle
+from tests.cluster.standin.resources import BY_KIND, Resource
+from tests.cluster.standin.schema import schema_for
+from tests.cluster.standin.status import bad_request, unsupported_media_type
+from tests.cluster.standin.values import Object
+
+CONSUMED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+
+
+class Doubled(dict[str, Any]):
+    """A JSON object in which a name stood twice."""
+
+    names: tuple[str, ...] = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    doubled = Doubled(found)
+    doubled.names = tuple(name for name in found if names.count(name) > 1)
+    return doubled
+
+
+def parse(text: bytes, content_type: str) -> Any:
+    """The value in a body; ApiError 400 or 415."""
+    kind = content_type.partition(";")[0].strip() or "application/json"
+    try:
+        if kind == "application/json":
+            return json.loads(text, object_pairs_hook=_pairs)
+        if kind == "application/yaml":
+            return yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as wrong:
+        raise bad_request(f"error decoding the body: {wrong}") from None
+    raise unsupported_media_type(CONSUMED)
+
+
+def doubled(value: Any, path: str = "") -> Iterator[str]:
+    """The paths of names that stood twice."""
+    if isinstance(value, dict):
+        if isinstance(value, Doubled):
+            yield from (f"{path}.{name}" if path else name for name in value.names)
+        for key, inner in value.items():
+            yield from doubled(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from doubled(inner, f"{path}[{index}]")
+
+
+def typed(resource: Resource, value: Any, validation: str) -> tuple[Object, list[str]]:
+    """An object of the kind that the path names, and warnings about fields that nobody knows."""
+    if not isinstance(value, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
+    _of_kind(resource, value)
+    decoder = Decoder()
+    try:
+        decoded = decoder.structure(schema_for(resource.model), value)
+    except Undecodable as wrong:
+        raise bad_request(cannot_handle(resource, str(wrong))) from None
+    strange = [f'duplicate field "{path}"' for path in doubled(value)]
+    strange += [f'unknown field "{path}"' for path in decoder.unknown]
+    if strange and validation == "Strict":
+        raise bad_request(cannot_handle(resource, f"strict decoding error: {', '.join(strange)}"))
+    decoded.update(apiVersion=resource.api_version, kind=resource.kind)
+    return decoded, strange if validation == "Warn" else []
+
+
+def _of_kind(resource: Resource, value: Object) -> None:
+    version = value.get("apiVersion") or resource.api_version
+    kind = value.get("kind") or resource.kind
+    if not isinstance(version, str) or not isinstance(kind, str):
+        raise bad_request("couldn't get version/kind; json parse error: apiVersion and kind must be strings")
+    if version == resource.api_version and kind == resource.kind:
+        return
+    served = BY_KIND.get(kind)
+    if served is None or served.api_version != version:
+        why = f'no kind "{kind}" is registered for version "{version}" in scheme "{SCHEME}"'
+        short = version.rpartition("/")[2]
+        raise bad_request(f'{kind} in version "{short}" cannot be handled as a {resource.kind}: {why}')
+    if version != resource.api_version:
+        told = f"the API version in the data ({version}) does not match the expected API version"
+        raise bad_request(f"{told} ({resource.api_version})")
+    why = f"converting ({served.version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
+    raise bad_request(f'{kind} in version "{served.version}" cannot be handled as a {resource.kind}: {why}')

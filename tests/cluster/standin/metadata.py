@@ -1,0 +1,50 @@
+"""An object's metadata on its way through a write: preconditions, and what no request can change."""
+
+from __future__ import annotations
+
+from tests.cluster.standin.resources import Resource
+from tests.cluster.standin.status import Cause, conflict, invalid
+from tests.cluster.standin.values import Object
+
+SERVER_SIDE = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+
+def check_preconditions(resource: Resource, old: Object, new: Object) -> None:
+    """409 unless the request's resourceVersion and uid, where it has them, are those of the stored object."""
+    name, wanted = old["metadata"]["name"], new["metadata"]
+    if wanted.get("uid") and wanted["uid"] != old["metadata"]["uid"]:
+        raise uid_conflict(resource, old, wanted["uid"])
+    version = wanted.get("resourceVersion")
+    if version and version != old["metadata"]["resourceVersion"]:
+        if not version.isdigit():
+            cause = Cause("FieldValueInvalid", f'Invalid value: "{version}": must be a number', RV)
+            raise invalid(resource.group, resource.kind, name, [cause])
+        raise conflict(resource.group, resource.plural, name)
+
+
+RV = "metadata.resourceVersion"
+
+
+def uid_conflict(resource: Resource, old: Object, wanted: str) -> Exception:
+    meta = old["metadata"]
+    why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
+    return conflict(resource.group, resource.plural, meta["name"], why)
+
+
+def keep(old: Object, new: Object) -> None:
+    """Carries over what only the server sets."""
+    for name in SERVER_SIDE:
+        if name in old["metadata"]:
+            new["metadata"][name] = old["metadata"][name]
+        else:
+            new["metadata"].pop(name, None)
+
+
+def about(resource: Resource, obj: Object) -> str:
+    """`namespace/name; group/version, Kind=Kind`, as messages about applied objects have it."""
+    meta = obj.get("metadata") or {}
+    return f"{meta.get('namespace', '')}/{meta.get('name', '')}; {resource.api_version}, Kind={resource.kind}"
+
+
+def cannot_handle(resource: Resource, why: str) -> str:
+    return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
