@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.cluster.standin import fieldsets
+from tests.cluster.standin import fieldsets, skeletons
 from tests.cluster.standin.fieldsets import Difference, Path
 from tests.cluster.standin.schema import Schema
 from tests.cluster.standin.status import Cause, apply_conflict
@@ -106,7 +106,8 @@ def owned(paths: Iterable[Path], subresource: str) -> set[Path]:
 def record_update(schema: Schema, old: Object | None, new: Object, manager: Manager, now: str) -> None:
     """Writes into `new` who owns what after an update (or a creation, where `old` is None)."""
     base = _base(old, new, manager.subresource)
-    difference = Difference(schema, without_shares(old) if old else {}, without_shares(new))
+    before = without_shares(old) if old else skeletons.empty(new["kind"])
+    difference = Difference(schema, before, without_shares(new))
     for other, share in base.items():
         if other != manager:
             _take(share, difference.changed | difference.removed)
@@ -155,7 +156,7 @@ def apply(schema: Schema, live: Object | None, config: Object, manager: Manager,
 
 def _dropped(before: set[Path], shares: Shares) -> set[Path]:
     """What the manager applied last time and nobody owns any more, containers that are left empty included."""
-    alive: set[Path] = set()
+    alive: set[Path] = {("f:metadata",)}  # every configuration names the object, though nobody owns its name
     for share in shares.values():
         for path in share.fields:
             alive.update(path[:end] for end in range(1, len(path) + 1))
