@@ -106,6 +106,9 @@ def owned(paths: Iterable[Path], subresource: str) -> set[Path]:
 def record_update(schema: Schema, old: Object | None, new: Object, manager: Manager, now: str) -> None:
     """Writes into `new` who owns what after an update (or a creation, where `old` is None)."""
     base = _base(old, new, manager.subresource)
+    if old is not None and not base:  # nobody is recorded, so nobody will be: not before the first apply
+        write_shares(new, base)
+        return
     before = without_shares(old) if old else skeletons.empty(new["kind"])
     difference = Difference(schema, before, without_shares(new))
     for other, share in base.items():
@@ -139,7 +142,7 @@ def apply(schema: Schema, live: Object | None, config: Object, manager: Manager,
     bare = without_shares(live) if live else {}
     if live is not None and not shares:
         first = Manager("before-first-apply", "Update", manager.api_version)
-        shares[first] = Share(owned(fieldsets.fields_of(schema, bare), ""), now)
+        shares[first] = Share(owned(Difference(schema, skeletons.empty(live["kind"]), bare).changed, ""), now)
     before = shares.get(manager, Share(set(), ""))
     claimed = owned(fieldsets.fields_of(schema, config), manager.subresource)
     shares[manager] = Share(claimed, before.time)

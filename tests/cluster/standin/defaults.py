@@ -52,7 +52,8 @@ def _stateful_set(obj: Object) -> None:
 def _job(obj: Object) -> None:
     labels = at(obj, "spec", "template", "metadata", "labels")
     if labels and not at(obj, "metadata", "labels"):
-        obj.setdefault("metadata", {})["labels"] = dict(labels)
+        # The very same mapping, as in the server: what is added to the template's labels shows here as well.
+        obj.setdefault("metadata", {})["labels"] = labels
     _job_spec(obj.setdefault("spec", {}))
 
 
@@ -64,6 +65,7 @@ def _job_spec(spec: Object) -> None:
         spec.setdefault("backoffLimit", 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
     default_template(spec)
 

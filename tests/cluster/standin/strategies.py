@@ -134,13 +134,9 @@ def own_selector(obj: Object) -> None:
         return
     metadata = spec.setdefault("template", {}).setdefault("metadata", {})
     uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
-    metadata["labels"] = {
-        **(metadata.get("labels") or {}),
-        "batch.kubernetes.io/controller-uid": uid,
-        "batch.kubernetes.io/job-name": name,
-        "controller-uid": uid,
-        "job-name": name,
-    }
+    labels = metadata.setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels |= {f"{prefix}controller-uid": uid, f"{prefix}job-name": name}
     spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
 
 

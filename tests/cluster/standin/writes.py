@@ -65,7 +65,7 @@ class Writer:
         there = self.store.storage.get(self.resource, self._key)
         if there is not None and not self.resource.unconditional_update and not obj["metadata"].get("resourceVersion"):
             cause = Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", RV)
-            raise invalid(self.resource.group, self.resource.kind, self.asked.name, [cause])
+            raise invalid(self.resource.group, self.resource.plural, self.asked.name, [cause])
         done = self._update(obj, options)
         return Done(self._view(done), 200 if there is not None else 201, warnings)
 
