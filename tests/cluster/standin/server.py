@@ -60,7 +60,7 @@ class ApiServer:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(HOST, "localhost").configure_cert(self._tls)
         self._port = 0
-        self._handlers: web.Server[web.BaseRequest] | None = None
+        self._handlers: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
     @property
@@ -98,7 +98,7 @@ class ApiServer:
         if self._handlers is not None:
             for connection in self._handlers.connections:
                 if connection.transport is not None:
-                    connection.transport.abort()  # type: ignore[attr-defined]
+                    connection.transport.abort()
 
     def expire_watches(self) -> None:
         """Forgets the history, as compaction does, and ends the open watches with 410."""
@@ -228,7 +228,7 @@ class ApiServer:
     def _cut(self, request: web.BaseRequest) -> web.Response:
         """Breaks the request's connection; the response goes nowhere."""
         if request.transport is not None:
-            request.transport.abort()  # type: ignore[attr-defined]
+            request.transport.abort()
         return web.Response()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,8 +100,8 @@ class Writer:
     def _apply(self) -> Done:
         options = write_options("PatchOptions", self.request, applied=True)
         try:
-            config = yaml.load(self.body, Loader=YAML_LOADER)  # the safe loader, in C where there is one
-        except yaml.YAMLError as wrong:
+            config = json.loads(self.body) if self.body[:1] == b"{" else yaml.safe_load(self.body)
+        except (ValueError, yaml.YAMLError) as wrong:
             raise bad_request(f"error decoding YAML: {wrong}") from None
         if not isinstance(config, dict):
             raise bad_request(
@@ -148,7 +147,7 @@ class Writer:
     def _deletion(self) -> Deletion:
         """DeleteOptions, from the body or else from the query."""
         said: Object = bodies.parse(self.body, self.request.content_type) if self.body.strip() else {}
-        query: Mapping[str, str] = self.request.query
+        query = self.request.query
         propagation = said.get("propagationPolicy") or query.get("propagationPolicy")
         wrong = one_of(propagation or "Background", PROPAGATIONS, "propagationPolicy")
         wrong += one_of(([*(said.get("dryRun") or []), *query.getall("dryRun", [])] or ["All"])[0], ("All",), "dryRun")
@@ -194,9 +193,6 @@ class Writer:
 
     def _view(self, obj: Object) -> Object:
         return partial_view(obj) if self.asked.partial else obj
-
-
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _success(resource: Resource, obj: Object) -> Object:
