@@ -70,11 +70,11 @@ class Normaliser:
         return result
 
     def _status(self, status: Json) -> Json:
-        """A Status; the order of its causes means nothing."""
-        result = self._value("", {key: value for key, value in status.items() if key != "metadata"})
-        causes = result.get("details", {}).get("causes")
-        if causes:
-            causes.sort(key=lambda cause: (cause.get("field", ""), cause.get("reason", ""), cause.get("message", "")))
+        """A Status; the order of its causes means nothing, nor that some checks are made twice."""
+        result = self._value("", {key: value for key, value in status.items() if key != "metadata" and value != {}})
+        if causes := result.get("details", {}).get("causes"):
+            by_place = {(cause.get("field", ""), cause.get("reason", "")): cause for cause in reversed(causes)}
+            result["details"]["causes"] = [by_place[place] for place in sorted(by_place)]
         return result
 
     def _metadata(self, metadata: Json, kind: str) -> Json:

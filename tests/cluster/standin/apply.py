@@ -133,7 +133,13 @@ def _base(old: Object | None, new: Object, subresource: str) -> Shares:
         return read_shares(old)
     if len(sent) == 1 and not sent[0]:
         return {}
-    return read_shares(new) if sent else read_shares(old)
+    return read_shares(new) if sent and all(_readable(entry) for entry in sent) else read_shares(old)
+
+
+def _readable(entry: Object) -> bool:
+    """Whether an entry that a request carries is one at all; else the whole of its managedFields is ignored."""
+    known = entry.get("operation") in ("Apply", "Update") and bool(entry.get("apiVersion"))
+    return known and fieldsets.well_formed(entry.get("fieldsV1", {}))
 
 
 def apply(schema: Schema, live: Object | None, config: Object, manager: Manager, *, force: bool, now: str) -> Object:

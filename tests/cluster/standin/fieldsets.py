@@ -188,6 +188,13 @@ def decode(tree: Object, path: Path = ()) -> set[Path]:
     return found
 
 
+def well_formed(tree: Object) -> bool:
+    """Whether this is FieldsV1: every element says what it is."""
+    return all(
+        step == "." or (step[:2] in ("f:", "k:", "v:", "i:") and well_formed(inner)) for step, inner in tree.items()
+    )
+
+
 def told(path: Path) -> str:
     """A path as conflicts name it: `.spec.template.spec.containers[name="app"].image`."""
     text = ""

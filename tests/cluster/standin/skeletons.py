@@ -1,4 +1,4 @@
-"""What even an empty object of a kind has: its structures that are no pointers, and lists that are written though empty.
+"""What even an empty object of a kind has: structures that are no pointers, lists that are written though empty.
 
 A creation is compared with it to tell which fields the creator set: what is here already was not added by anybody.
 """

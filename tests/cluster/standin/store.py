@@ -117,6 +117,7 @@ class Store:
         key = self._key(resource, meta)
         old = self.storage.get(resource, key)
         if old is not None:
+            metadata.check_applied_uid(resource, old, config)
             metadata.check_preconditions(resource, old, config)
         elif meta.get("uid"):
             why = f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found"
