@@ -15,14 +15,21 @@ MISSING = "<missing>"
 
 @dataclass(frozen=True)
 class Known:
-    """A difference that we accept: in steps and at paths like these (shell patterns), for this reason."""
+    """A difference that we accept: in steps like this (a shell pattern) and at this path, for this reason.
+
+    In the path `*` is any one part, a last `**` all that is left.
+    """
 
     step: str  # scenario/title
     path: str
     why: str
 
     def covers(self, step: str, difference: Difference) -> bool:
-        return fnmatchcase(step, self.step) and fnmatchcase(difference.path, self.path)
+        parts, wanted = difference.path.split("."), self.path.split(".")
+        if wanted[-1] == "**":
+            parts, wanted = parts[: len(wanted) - 1], wanted[:-1]
+        fits = len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+        return fits and fnmatchcase(step, self.step)
 
 
 @dataclass(frozen=True)

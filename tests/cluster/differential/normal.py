@@ -58,6 +58,9 @@ class Normaliser:
         kind = body.get("kind", kind)
         if kind == "Status":
             return self._status(body)
+        for key in ("resources", "groups"):  # of discovery: the order means nothing
+            if isinstance(body.get(key), list) and kind.startswith("API"):
+                body = {**body, key: {entry["name"]: entry for entry in body[key]}}
         shown = {key: value for key, value in body.items() if key not in ("metadata", "items", "status")}
         result = self._value("", shown)
         if isinstance(body.get("metadata"), dict):

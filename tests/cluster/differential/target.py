@@ -116,7 +116,7 @@ def _tls(authority: str, user: Any, kubeconfig: Path) -> ssl.SSLContext:
 def _answer(response: aiohttp.ClientResponse, text: str) -> Answer:
     """Code, media type, warnings and decoded body; one event a line (or none at all) is a watch."""
     media = response.headers.get("Content-Type", "").split(";")[0]
-    warnings = tuple(value.split('"', 1)[1].rstrip('"') for value in response.headers.getall("Warning", []))
+    warnings = tuple(json.loads(value.split(" ", 2)[2]) for value in response.headers.getall("Warning", []))
     body: Json = text
     if media == JSON:
         streamed = text.startswith('{"type":') or not text

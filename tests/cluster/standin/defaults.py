@@ -140,6 +140,15 @@ def _binding(obj: Object) -> None:
             subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
+def _event(obj: Object) -> None:
+    """The core Event writes these though they are empty."""
+    for key in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        obj.setdefault(key, None)
+    for key in ("reportingComponent", "reportingInstance"):
+        obj.setdefault(key, "")
+    obj.setdefault("source", {})
+
+
 def _limit_range(obj: Object) -> None:
     for item in items(obj, "spec", "limits"):
         if item.get("type") == "Container":
@@ -182,6 +191,7 @@ RULES: dict[str, Callable[[Object], None]] = {
     "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
     "LimitRange": _limit_range,
+    "Event": _event,
     "ResourceQuota": _with_status,
     "PodDisruptionBudget": _with_status,
     "Node": _with_status,

@@ -49,7 +49,7 @@ def parse(method: str, path: str, query: Mapping[str, str], accept: str) -> Aske
     watched = rest[0] == "watch" and len(rest) > 1
     rest = rest[1:] if watched else rest
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and (group, version, rest[2]) in BY_PATH:
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
         namespace, rest = rest[1], rest[2:]
     elif rest[0] == "namespaces" and len(rest) > 1 and not group:
         namespace = rest[1]

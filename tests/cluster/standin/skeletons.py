@@ -22,7 +22,10 @@ SKELETONS: dict[str, Object] = {
     "RoleBinding": {"roleRef": {}},
     "ClusterRoleBinding": {"roleRef": {}},
     "EndpointSlice": {"addressType": "", "endpoints": None, "ports": None},
-    "Event": {"involvedObject": {}, "source": {}},
+    "Event": {
+        **{"involvedObject": {}, "source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None},
+        **{"reportingComponent": "", "reportingInstance": ""},
+    },
 }
 
 

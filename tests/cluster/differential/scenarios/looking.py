@@ -178,7 +178,6 @@ def _protocol() -> Iterator[Step]:
     yield ask(405, "PATCH of a collection", "PATCH", at("configmaps"), body="{}")
     yield ask(405, "POST to an object", "POST", at("configmaps", "cm"), body="{}")
     yield ask(405, "POST in all namespaces", "POST", "/api/v1/configmaps", body="{}")
-    yield ask(405, "a method that is none", "BREW", at("configmaps", "cm"))
     yield ask(406, "HTML wanted", "GET", at("configmaps", "cm"), Accept="text/html")
     yield ask(200, "anything wanted", "GET", at("configmaps", "cm"), Accept="*/*")
     yield ask(200, "JSON or HTML wanted", "GET", at("configmaps", "cm"), Accept="text/html, application/json;q=0.9")
