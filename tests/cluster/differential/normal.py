@@ -76,7 +76,8 @@ class Normaliser:
         """A Status; the order of its causes means nothing, nor that some checks are made twice."""
         result = self._value("", {key: value for key, value in status.items() if key != "metadata" and value != {}})
         if causes := result.get("details", {}).get("causes"):
-            by_place = {(cause.get("field", ""), cause.get("reason", "")): cause for cause in reversed(causes)}
+            causes.sort(key=lambda cause: str(cause.get("message")), reverse=True)
+            by_place = {(cause.get("field", ""), cause.get("reason", "")): cause for cause in causes}
             result["details"]["causes"] = [by_place[place] for place in sorted(by_place)]
         return result
 

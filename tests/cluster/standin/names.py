@@ -27,6 +27,8 @@ def too_long(limit: int) -> str:
 def dns_label(value: str) -> list[str]:
     wrong = [too_long(63)] if len(value) > 63 else []
     if not re.fullmatch(_LABEL, value):
+        if re.fullmatch(_SUBDOMAIN, value):
+            return [*wrong, "must not contain dots"]
         rule = (
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
             "and must start and end with an alphanumeric character"
@@ -95,14 +97,14 @@ def qualified_name(value: str) -> list[str]:
     if not name:
         wrong.append("name part must be non-empty")
     elif len(name) > 63:
-        wrong.append(f"name part {too_long(63)}")
+        wrong.append("name part must be no more than 63 bytes")
     if not re.fullmatch(_QUALIFIED, name):
         wrong.append(form)
     return wrong
 
 
 def label_value(value: str) -> list[str]:
-    wrong = [too_long(63)] if len(value) > 63 else []
+    wrong = ["must be no more than 63 bytes"] if len(value) > 63 else []
     if not re.fullmatch(_VALUE, value):
         rule = (
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "

@@ -16,6 +16,7 @@ from tests.cluster.standin import admission, defaults, deletion, metadata, strat
 from tests.cluster.standin.apply import Manager, apply, record_update, same_but_for_times
 from tests.cluster.standin.decode import Decoder, Undecodable, timestamp
 from tests.cluster.standin.gc import GarbageCollector
+from tests.cluster.standin.namespaces import Namespaces
 from tests.cluster.standin.resources import BY_KIND, Resource, resource_of
 from tests.cluster.standin.schema import Schema, schema_for
 from tests.cluster.standin.status import (
@@ -58,6 +59,7 @@ class Store:
         self.storage = Storage(history)
         self.allocator = strategies.Allocator()
         self.gc = GarbageCollector(self)
+        self.namespaces = Namespaces(self)
         for name in SYSTEM_NAMESPACES:
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self.create(namespace, manager="kube-apiserver")
