@@ -61,11 +61,11 @@ def finished(obj: Object) -> bool:
 def _check(resource: Resource, old: Object, wanted: Deletion) -> None:
     meta = old["metadata"]
     if wanted.uid and wanted.uid != meta["uid"]:
-        raise uid_conflict(resource, old, wanted.uid)
+        raise uid_conflict(resource, old, wanted.uid, resource.kind)
     if wanted.version and wanted.version != meta["resourceVersion"]:
         told = f"ResourceVersion in precondition: {wanted.version}, ResourceVersion in object meta"
         why = f"Precondition failed: {told}: {meta['resourceVersion']}"
-        raise conflict(resource.group, resource.plural, meta["name"], why)
+        raise conflict(resource.group, resource.kind, meta["name"], why)
 
 
 def _finalizers(resource: Resource, present: list[str], wanted: Deletion) -> list[str]:

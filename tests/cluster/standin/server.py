@@ -16,15 +16,15 @@ import yaml
 from aiohttp import web
 
 from tests.cluster.standin import discovery, pod_logs, reads
-from tests.cluster.standin.auth import ANONYMOUS, Authorizer, Tokens, User, refused_path, review
+from tests.cluster.standin.auth import ANONYMOUS, MASTERS, Authorizer, Tokens, User, refused_path, review
 from tests.cluster.standin.bodies import parse as parse_body
 from tests.cluster.standin.bodies import typed
 from tests.cluster.standin.faults import Fault, Faults
 from tests.cluster.standin.metrics import Call, Metrics, Permission
 from tests.cluster.standin.pod_logs import PodLogs
 from tests.cluster.standin.requests import Asked, parse
-from tests.cluster.standin.resources import Resource
-from tests.cluster.standin.status import ApiError, method_not_allowed
+from tests.cluster.standin.resources import GROUPS, Resource
+from tests.cluster.standin.status import ApiError, method_not_allowed, no_such_path
 from tests.cluster.standin.store import Store
 from tests.cluster.standin.values import Object
 from tests.cluster.standin.watches import Watch
@@ -33,7 +33,6 @@ from tests.cluster.standin.writes import Done, Writer
 HOST = "127.0.0.1"
 BOOKMARKS = 60.0  # seconds between two bookmarks of a quiet watch
 LARGEST = 3 * 1024 * 1024  # bytes of a body
-WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 
 class Clock(Protocol):
@@ -144,6 +143,8 @@ class ApiServer:
         public = request.path in (*discovery.HEALTH, "/version")
         if user == ANONYMOUS and not public:
             raise refused_path(user, request.method.lower(), request.path)
+        if found is None and MASTERS not in user.groups:
+            raise refused_path(user, request.method.lower(), request.path)
         if found is None:
             return web.Response(status=404, text="404 page not found\n")
         return web.Response(text=found) if isinstance(found, str) else _json(found)
@@ -163,7 +164,11 @@ class ApiServer:
             raise
         self.metrics.used.add(permission)
         if asked.resource is None or not _served(asked):
+            if asked.group in GROUPS:
+                raise no_such_path()
             return web.Response(status=404, text="404 page not found\n")
+        if not _allowed(asked, asked.resource):
+            raise method_not_allowed()
         answer = await self._answer(request, user, asked, asked.resource, striking)
         return self._cut(request) if any(fault.action == "cut_after" for fault in striking) else answer
 
@@ -179,8 +184,6 @@ class ApiServer:
             return _json(reads.get(self.store, resource, asked))
         if asked.verb == "list":
             return _json(reads.list_page(self.store, resource, asked))
-        if asked.verb not in WRITES or (asked.verb == "create" and asked.name):
-            raise method_not_allowed(resource.group, resource.plural, asked.verb)
         body = await _body(request)
         if resource.create_only:
             obj, warnings = typed(resource, parse_body(body, request.content_type), "Warn")
@@ -248,9 +251,21 @@ def _served(asked: Asked) -> bool:
         return resource.status and asked.verb in ("get", "update", "patch")
     if asked.subresource == "log":
         return resource.kind == "Pod" and asked.verb == "get"
-    if resource.create_only and asked.verb != "create":
-        return False
     return not asked.subresource
+
+
+def _allowed(asked: Asked, resource: Resource) -> bool:
+    """Whether the method fits the path: collections are made in, objects are changed."""
+    if asked.subresource:
+        return True
+    nowhere = resource.namespaced and not asked.namespace
+    if asked.name:
+        return asked.verb in ("get", "watch", "update", "patch", "delete")
+    return asked.verb in resource.verbs and asked.verb in (
+        "list",
+        "watch",
+        *(() if nowhere else ("create", "deletecollection")),
+    )
 
 
 def _json(body: Object, code: int = 200) -> web.Response:

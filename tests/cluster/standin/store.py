@@ -119,6 +119,7 @@ class Store:
         key = self._key(resource, meta)
         old = self.storage.get(resource, key)
         if old is not None:
+            metadata.check_applied_uid(resource, old, config)
             metadata.check_preconditions(resource, old, config)
         elif meta.get("uid"):
             why = f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found"
@@ -176,16 +177,17 @@ class Store:
         for absent in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             meta.pop(absent, None)
         strategies.strip_status(resource, new)
+        strategies.merge_string_data(new)
         defaults.default(new)
         admission.mutate(self.storage, resource, new)
+        if not applied:  # before the strategy: what that allocates belongs to nobody
+            owner = Manager(manager, "Update", resource.api_version)
+            record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
         strategies.before_create(resource, new, self.allocator)
         self._check(resource, new, validation.validate(resource, new))
         admission.validate(self.storage, resource, new, None)
         if self.storage.get(resource, key) is not None:
             raise already_exists(resource.group, resource.plural, key[1])
-        if not applied:
-            owner = Manager(manager, "Update", resource.api_version)
-            record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
         return clone(new if dry_run else self.storage.put(resource, key, new))
 
     def _replace(
@@ -201,6 +203,7 @@ class Store:
     ) -> Object:
         """Commits a new state of an object that is there; `owner` is None if apply has recorded it already."""
         metadata.keep(old, new)
+        strategies.merge_string_data(new)
         defaults.default(new)
         strategies.before_update(resource, old, new, subresource, self.allocator)
         wrong = validation.validate(resource, new) + validation.validate_update(resource, old, new, subresource)

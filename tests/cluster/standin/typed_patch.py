@@ -24,6 +24,9 @@ def check(resource: Resource, config: Object) -> None:
             "Incorrect version specified in apply patch. "
             f"Specified patch version: {config.get('apiVersion', '')}, {expected}"
         )
+    if config.get("kind") != resource.kind:
+        group = resource.group
+        raise bad_request(f"invalid object type: {group}/{resource.version}, Kind={config.get('kind', '')}")
     if (config.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     wrong = [f"{path}: {what}" for path, what in _wrong(schema_for(resource.model), config, "")]
