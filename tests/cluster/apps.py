@@ -30,6 +30,7 @@ class App:
         sick: its health path answers 404.
         build_exit: a RUN step of its Dockerfile exits with this code.
         build_hangs: a RUN step takes a minute.
+        build_slow: a RUN step takes some seconds: time to prepare what shall happen after it.
         spec: merged into its spec.
     """
 
@@ -38,6 +39,7 @@ class App:
     sick: bool = False
     build_exit: int | None = None
     build_hangs: bool = False
+    build_slow: bool = False
     spec: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Content] = field(default_factory=dict)
 
@@ -45,6 +47,7 @@ class App:
         """What is committed."""
         steps = [f"RUN echo begun; exit {self.build_exit}"] if self.build_exit is not None else []
         steps += ["RUN echo begun; sleep 60"] if self.build_hangs else []
+        steps += ["RUN echo begun; sleep 3"] if self.build_slow else []
         command = f"echo giving up; exit {self.crash}" if self.crash is not None else None
         extra = merged(IMPATIENT, {"runtime": {"healthcheck": {"path": "/missing"}}}) if self.sick else {}
         extra = merged(extra, SMALL)
@@ -61,13 +64,14 @@ class App:
     def app_script(self) -> AppScript:
         """The same for the stand-in's pods."""
         if self.crash is not None:
-            return AppScript(crash=self.crash, log=("giving up",))
+            return AppScript(crash=self.crash, ready_after=60.0, log=("giving up",))
         return AppScript(answers=self._answer)
 
     def build_script(self) -> BuildScript:
         """The same for the stand-in's builds."""
-        log = ("begun",) if self.build_hangs or self.build_exit is not None else ()
-        return BuildScript(log=log, exit_code=self.build_exit or 0, hang=self.build_hangs)
+        log = ("begun",) if self.build_hangs or self.build_slow or self.build_exit is not None else ()
+        seconds = 40.0 if self.build_slow else 0.3
+        return BuildScript(log=log, exit_code=self.build_exit or 0, hang=self.build_hangs, seconds=seconds)
 
     def _answer(self, asked: Asked) -> Answer:
         path = asked.path.partition("?")[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.places import Place, place
+from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld, cluster_world
 
 
@@ -16,6 +17,15 @@ async def cluster_place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     """The stand-in or the real cluster: one for the session."""
     async with place(tmp_path_factory.mktemp("place")) as found:
         yield found
+
+
+@pytest.fixture
+async def standin(cluster_place: Place) -> AsyncIterator[World]:
+    """The stand-in, for tests that script faults; a real cluster takes no orders, so they are left out there."""
+    if cluster_place.standin is None:
+        pytest.skip("scripts faults")
+    yield cluster_place.standin
+    cluster_place.standin.api.faults.clear()
 
 
 @pytest.fixture(scope="session")

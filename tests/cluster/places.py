@@ -86,14 +86,14 @@ async def _stand_in(folder: Path) -> AsyncIterator[Place]:
         await registry.start()
         cleanup.push_async_callback(registry.stop)
         world = await cleanup.enter_async_context(StandIn(domain=DOMAIN))
-        root = world.api.kubeconfig(folder / "admin", "admin")
+        root = world.api.kubeconfig(folder, "admin")
         api = await cleanup.enter_async_context(admin(root))
         await _install(api, "x1-previews", "x1agent")
         ca_file = folder / "ingress-ca.pem"
         ca_file.write_text(world.ingress.ca_pem)
         yield Place(
             api=api,
-            kubeconfig=world.api.kubeconfig(folder / "account", f"system:serviceaccount:x1agent:{ACCOUNT}"),
+            kubeconfig=world.api.kubeconfig(folder, f"system:serviceaccount:x1agent:{ACCOUNT}"),
             previews="x1-previews",
             builds="x1agent",
             registry=registry.address,

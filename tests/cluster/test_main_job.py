@@ -112,29 +112,29 @@ async def test_a_check_that_fails_at_the_url_puts_the_last_good_back(cluster: Cl
 async def test_the_last_accepted_wins(cluster: ClusterWorld) -> None:
     slow = await cluster.commit("rapid", App(build_hangs=True))
     first = asyncio.create_task(cluster.deploy("rapid", slow))
-    await _job_exists(cluster, "rapid", slow)
+    await cluster.job("rapid", slow)
     done = await cluster.app("rapid", App(body="newest\n"))
     assert (await refused(first)).code == "superseded"
     assert await cluster.guest.text(done.url) == "newest\n"
-    await _job_gone(cluster, "rapid", slow)
+    await cluster.job_gone("rapid", slow)
 
 
 async def test_cancel_stops_the_build(cluster: ClusterWorld) -> None:
     sha = await cluster.commit("cancel", App(build_hangs=True))
     running = asyncio.create_task(cluster.deploy("cancel", sha))
-    await _job_exists(cluster, "cancel", sha)
+    await cluster.job("cancel", sha)
     await cluster.client.cancel(slug="cancel")
     assert (await refused(running)).code == "cancelled"
-    await _job_gone(cluster, "cancel", sha)
+    await cluster.job_gone("cancel", sha)
 
 
 async def test_a_teardown_during_the_build_leaves_nothing(cluster: ClusterWorld) -> None:
     sha = await cluster.commit("gone", App(build_hangs=True))
     running = asyncio.create_task(cluster.deploy("gone", sha))
-    await _job_exists(cluster, "gone", sha)
+    await cluster.job("gone", sha)
     await cluster.client.teardown("gone")
     assert (await refused(running)).code == "cancelled"
-    await _nothing_left(cluster, "gone")
+    await cluster.nothing_left("gone")
 
 
 async def test_teardown_names_what_was_there_and_can_be_repeated(cluster: ClusterWorld) -> None:
@@ -152,7 +152,7 @@ async def test_teardown_names_what_was_there_and_can_be_repeated(cluster: Cluste
         f"secret/{bundle}",
     }
     assert (await cluster.client.teardown("teardown")).deleted == ()
-    await _nothing_left(cluster, "teardown")
+    await cluster.nothing_left("teardown")
 
 
 async def test_a_slug_belongs_to_the_repository_that_made_it(cluster: ClusterWorld) -> None:
@@ -169,7 +169,7 @@ async def test_a_slug_of_63_characters(cluster: ClusterWorld) -> None:
     assert await cluster.guest.text(done.url) == "long\n"
     assert len(str(done.job_name)) == 63
     await cluster.client.teardown(slug)
-    await _nothing_left(cluster, slug)
+    await cluster.nothing_left(slug)
 
 
 async def test_a_repository_without_credentials_needs_none(cluster: ClusterWorld) -> None:
@@ -185,7 +185,7 @@ async def test_a_repository_without_credentials_needs_none(cluster: ClusterWorld
 async def test_clone_credentials_stand_in_the_jobs_secret_alone(cluster: ClusterWorld) -> None:
     sha = await cluster.commit("private", App(build_hangs=True))
     running = asyncio.create_task(cluster.deploy("private", sha))
-    job = await _job_exists(cluster, "private", sha)
+    job = await cluster.job("private", sha)
     assert cluster.git.token is not None
     assert cluster.git.token.get_secret_value() not in str(job)
     name = names.clone_secret(names.build_job("private", sha))
@@ -238,24 +238,3 @@ async def test_two_requests_for_the_same_share_one_build(cluster: ClusterWorld) 
 
 async def _jobs(cluster: ClusterWorld) -> set[str]:
     return await cluster.place.api.names("Job", cluster.place.builds)
-
-
-async def _job_exists(cluster: ClusterWorld, slug: str, sha: str) -> dict[str, object]:
-    async def job() -> dict[str, object] | None:
-        return await cluster.place.api.get("Job", cluster.place.builds, names.build_job(slug, sha))
-
-    return await eventually(job, what="the build's Job")
-
-
-async def _job_gone(cluster: ClusterWorld, slug: str, sha: str) -> None:
-    async def gone() -> bool:
-        return await cluster.place.api.get("Job", cluster.place.builds, names.build_job(slug, sha)) is None
-
-    await eventually(gone, what="the superseded build's Job is deleted")
-
-
-async def _nothing_left(cluster: ClusterWorld, slug: str) -> None:
-    async def clean() -> bool:
-        return not await cluster.leftovers(slug)
-
-    await eventually(clean, what=f"nothing of {slug} is left")

@@ -20,7 +20,7 @@ from provider.models import Secret
 from tests.cluster.apps import App
 from tests.cluster.places import Place
 from tests.cluster.standin.script import AppScript, Pod, commit_of
-from tests.e2e.helpers import Visitor, trusted_client
+from tests.e2e.helpers import Visitor, eventually, trusted_client
 
 SOURCE = str(Path(__file__).resolve().parents[2])
 INSTALLATION = 4711
@@ -66,6 +66,41 @@ class ClusterWorld:
     async def app(self, name: str, app: App, **fields: Any) -> Deployed:
         """Commit an app and deploy it."""
         return await self.deploy(name, await self.commit(name, app, repo=fields.get("repo", "")), **fields)
+
+    @asynccontextmanager
+    async def second_provider(self) -> AsyncIterator[Server]:
+        """Another process of the same installation, as it starts where the first one is thought to be dead."""
+        settings = {**self.settings, "STATE_DIR": str(self.folder / "second-state")}
+        second = provider_process(self.folder, settings, "second")
+        await second.start()
+        try:
+            yield second
+        finally:
+            await second.stop()
+
+    async def job(self, slug: str, sha: str) -> dict[str, Any]:
+        """The build's Job, as soon as it is there."""
+
+        async def found() -> dict[str, Any] | None:
+            return await self.place.api.get("Job", self.place.builds, names.build_job(slug, sha))
+
+        return await eventually(found, what="the build's Job")
+
+    async def job_gone(self, slug: str, sha: str) -> None:
+        """Wait until the build's Job is deleted."""
+
+        async def gone() -> bool:
+            return await self.place.api.get("Job", self.place.builds, names.build_job(slug, sha)) is None
+
+        await eventually(gone, what="the build's Job is deleted")
+
+    async def nothing_left(self, slug: str) -> None:
+        """Wait until the cluster has nothing of the preview any more."""
+
+        async def clean() -> bool:
+            return not await self.leftovers(slug)
+
+        await eventually(clean, what=f"nothing of {slug} is left")
 
     async def pods(self, slug: str) -> set[str]:
         """The names of a preview's pods."""

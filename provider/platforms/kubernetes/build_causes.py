@@ -57,9 +57,17 @@ _PUSH = re.compile(r"error checking push permissions|failed to push to destinati
 _START_HINT = "The evidence holds the cluster's words; its operator can change KANIKO_IMAGE, quota, or nodes."
 
 
-def failure(failed: Failed, tail: Sequence[str], plan: BuildPlan) -> PreviewError:
-    """The error that a build's end means."""
-    text, log_tail = "\n".join(tail), tuple(tail)
+def failure(failed: Failed, tail: Sequence[str], errors: Sequence[str], plan: BuildPlan) -> PreviewError:
+    """The error that a build's end means.
+
+    Args:
+        failed: what the cluster says.
+        tail: the log's last lines.
+        errors: its last lines that are errors: a page of usage may follow them.
+        plan: what was built.
+    """
+    said, log_tail = [*errors, *tail], tuple(tail)
+    text, last = "\n".join(said), _last_error(errors or tail)
     if failed.reason == "DeadlineExceeded":
         return Permanent(
             Code.JOB_TIMEOUT,
@@ -73,7 +81,7 @@ def failure(failed: Failed, tail: Sequence[str], plan: BuildPlan) -> PreviewErro
     if _PUSH.search(text):
         return Temporary(
             Code.REGISTRY_UNREACHABLE,
-            f"The image was built, but the registry did not take it: {_last_error(tail)}",
+            f"The image was built, but the registry did not take it: {last}",
             reason="PushFailed",
             hint="Check that the registry at REGISTRY_ADDRESS answers, has room, and lets the build push.",
             log_tail=log_tail,
@@ -81,11 +89,11 @@ def failure(failed: Failed, tail: Sequence[str], plan: BuildPlan) -> PreviewErro
     reason, hint, whose = _cause(failed, text)
     return Permanent(
         Code.KANIKO_BUILD_FAILED,
-        f"The build of {plan.dockerfile} failed: {_last_error(tail) or failed.message}",
+        f"The build of {plan.dockerfile} failed: {last or failed.message}",
         reason=reason,
         hint=hint,
         whose=whose,
-        evidence=(f"exit code {failed.exit_code}", f"{failed.reason}: {failed.message}", _last_error(tail)),
+        evidence=(f"exit code {failed.exit_code}", f"{failed.reason}: {failed.message}", last),
         log_tail=log_tail,
     )
 

@@ -47,11 +47,11 @@ class Builds:
     async def run(self, plan: BuildPlan, sink: LogSink) -> str:
         """Join the build of these inputs or start one; returns the digest that it pushed."""
         job = await self._present(plan) or await self._create(plan)
-        state, tail = await self._follow(job, sink)
+        state, tail, errors = await self._follow(job, sink)
         if isinstance(state, Done):
             return state.digest
         assert isinstance(state, Failed), "a build is followed to its end"
-        error = build_causes.failure(state, tail, plan)
+        error = build_causes.failure(state, tail, errors, plan)
         if isinstance(error, Temporary) or not is_finished(job):
             await self._delete(job)  # it will not be joined by the next try, and not run on
         raise error
@@ -157,8 +157,8 @@ class Builds:
 
     # ------------------------------------------------------------------ its way
 
-    async def _follow(self, job: Object, sink: LogSink) -> tuple[State, list[str]]:
-        """Follow a build to its end; returns that, and the log's last lines."""
+    async def _follow(self, job: Object, sink: LogSink) -> tuple[State, list[str], list[str]]:
+        """Follow a build to its end; returns that, the log's last lines, and the last of them that are errors."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         follower: Follower | None = None
         try:
@@ -178,7 +178,8 @@ class Builds:
                         await follower.finish(0)
                     follower = Follower(api=self._api, resource=resources.BUILD_LOGS, pod=pod, sink=sink)
                 if isinstance(state, Done | Failed):
-                    return state, await self._tail(follower)
+                    tail = await self._tail(follower)
+                    return state, tail, list(follower.errors) if follower is not None else []
         finally:
             if follower is not None:
                 await follower.finish(0)

@@ -12,11 +12,12 @@ from provider.platforms.kubernetes.api import Api, Refused
 from provider.platforms.kubernetes.resources import Resource
 
 LINE_BYTES = 16 << 10
+MOST_ERRORS = 5
 AGAIN_SECONDS = 0.5
 
 
 class Follower:
-    """Follows one pod's log into a sink, in a task of its own, and keeps the last lines.
+    """Follows one pod's log into a sink, in a task of its own; keeps the last lines, and the last that are errors.
 
     A connection that is cut is made again; lines that were seen already are counted and left out.
     """
@@ -24,6 +25,7 @@ class Follower:
     def __init__(self, *, api: Api, resource: Resource, pod: str, sink: LogSink) -> None:
         self.pod = pod
         self.tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self.errors: deque[str] = deque(maxlen=MOST_ERRORS)
         self._api = api
         self._resource = resource
         self._sink = sink
@@ -57,6 +59,8 @@ class Follower:
                 self._seen += 1
                 line = raw[:LINE_BYTES].decode(errors="replace").rstrip("\r\n")
                 self.tail.append(line)
+                if line.lower().startswith("error"):
+                    self.errors.append(line)
                 self._sink([line])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.models import LOG_TAIL_LINES, Revision
@@ -25,6 +26,8 @@ from provider.platforms.kubernetes.rollout_state import (
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
 
+STEADY_SECONDS = 10.0
+
 
 class Rollouts:
     """Watches revisions become ready."""
@@ -41,10 +44,13 @@ class Rollouts:
             Permanent: `image_unpullable`, `quota_exceeded`, `policy_denied`, `deployment_not_ready`.
         """
         last = Waiting("nothing yet")
+        steady = _Steadiness()
 
         def ended() -> State | None:
             nonlocal last
             state = judge(self._seen(slug, revision, generation), self._age, self._settings.unschedulable_grace)
+            if isinstance(state, Ready) and not steady.enough(state.restarts):
+                state = Waiting(f"the app was restarted {state.restarts} times; it has to stay up for a while")
             if isinstance(state, Waiting):
                 last = state
                 return None
@@ -107,6 +113,20 @@ class Rollouts:
             if not tail and broken.restarts:
                 tail = await last_lines(self._api, resources.POD_LOGS, broken.pod, LOG_TAIL_LINES, previous=True)
         return error_of(broken, tail)
+
+
+class _Steadiness:
+    """An app that crashed before it was ready is ready only once it stays up: it may answer and crash in turn."""
+
+    def __init__(self) -> None:
+        self._restarts = 0
+        self._since = time.monotonic()
+
+    def enough(self, restarts: int) -> bool:
+        """Whether it was restarted never, or not for a while."""
+        if restarts != self._restarts:
+            self._restarts, self._since = restarts, time.monotonic()
+        return not restarts or time.monotonic() - self._since >= STEADY_SECONDS
 
 
 def error_of(broken: Broken, tail: tuple[str, ...]) -> PreviewError:

@@ -7,7 +7,7 @@ is told at once, in the cluster's own words, not when a deadline has passed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from provider.platforms.kubernetes.api import Object
@@ -41,7 +41,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The revision serves, alone."""
+    """The revision serves, alone; its app was restarted so many times before."""
+
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
     pods = pods_of(newest, seen.pods)
     broken = _refused(newest, seen.events, age) or _first_broken(pods, age, schedule_grace)
     if broken is not None:
-        return broken
+        return _killed_by_probe(broken, pods, seen.events) or broken
     if (late := _condition(deployment, "Progressing", "False")) is not None:
         return _late(late, pods, seen.events)
     return _progress(deployment, pods, seen.slices)
@@ -124,7 +126,13 @@ def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Objec
         return Waiting("the Service has no endpoint of the new pod yet")
     # Proxies and ingresses follow the endpoints with a lag, and a pod that is ending still answers for a while (seen):
     # the URL is known to be the new revision's only when no old endpoint is left at all.
-    return Ready() if own >= set(map(_pod_name, endpoints)) else Waiting("an old pod has not ended yet")
+    if not own >= set(map(_pod_name, endpoints)):
+        return Waiting("an old pod has not ended yet")
+    return Ready(sum(_restarts(pod) for pod in pods))
+
+
+def _restarts(pod: Object) -> int:
+    return sum(int(one.get("restartCount", 0)) for one in pod.get("status", {}).get("containerStatuses") or [])
 
 
 def _is_ready(endpoint: Object) -> bool:
@@ -183,15 +191,26 @@ def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken
 
 def _late(condition: dict[str, Any], pods: Sequence[Object], events: Sequence[Object]) -> Broken:
     """The progress deadline passed: what the probes saw last says more than that."""
-    uids = {pod["metadata"]["uid"] for pod in pods}
-    probes = [
-        event
-        for event in events
-        if event.get("reason") == "Unhealthy" and event.get("involvedObject", {}).get("uid") in uids
-    ]
+    probes = _told(pods, events, "Unhealthy")
     name = str(pods[-1]["metadata"]["name"]) if pods else None
-    message = str(probes[-1].get("message")) if probes else str(condition.get("message", ""))
+    message = probes[-1] if probes else str(condition.get("message", ""))
     return Broken("Unhealthy" if probes else str(condition.get("reason", "")), message, name)
+
+
+def _killed_by_probe(broken: Broken, pods: Sequence[Object], events: Sequence[Object]) -> Broken | None:
+    """An app that the kubelet restarts for its probes did not crash by itself."""
+    killed = any("probe" in message for message in _told(pods, events, "Killing"))
+    probes = _told(pods, events, "Unhealthy")
+    if broken.reason != "CrashLoopBackOff" or not killed or not probes:
+        return None
+    return replace(broken, reason="Unhealthy", message=probes[-1])
+
+
+def _told(pods: Sequence[Object], events: Sequence[Object], reason: str) -> list[str]:
+    """What events of that reason say about these pods."""
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    about = [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
+    return [str(event.get("message", "")) for event in about if event.get("reason") == reason]
 
 
 def _condition(found: Object, kind: str, status: str) -> dict[str, Any] | None:

@@ -89,12 +89,17 @@ class Executor:
             self._destinations.append(registry.parse(reference, self._network.registries, insecure=insecure))
 
     async def _dockerfile(self, checkout: Checkout) -> str:
-        """The Dockerfile's text: below the context and its sub-path, as nothing lies in the working directory."""
+        """The Dockerfile's text: where its path says, else below the context and its sub-path."""
         sub_path = posixpath.normpath(self._options.text.get("context-sub-path", "")).strip("/").removeprefix(".")
         if sub_path and not await checkout.has_folder(sub_path):
             raise ContextError(f"stat {CONTEXT}/{sub_path}: no such file or directory")
-        name = self._options.text["dockerfile"].lstrip("/")
-        content = await checkout.read(posixpath.normpath(posixpath.join("/", sub_path, name)).strip("/"))
+        name = self._options.text["dockerfile"]
+        content = None
+        if name.startswith(f"{CONTEXT}/"):
+            content = await checkout.read(posixpath.normpath(name.removeprefix(CONTEXT)).strip("/"))
+        if content is None:
+            below = posixpath.join("/", sub_path, name.lstrip("/"))
+            content = await checkout.read(posixpath.normpath(below).strip("/"))
         if content is None:
             raise UsageError(f"error resolving dockerfile path: {NO_DOCKERFILE}")
         return content.decode(errors="replace")
