@@ -99,7 +99,7 @@ class GarbageCollector:
             reference = next(each for each in dependent["metadata"]["ownerReferences"] if each["uid"] == uid)
             blocking = blocking or bool(reference.get("blockOwnerDeletion"))
             if "deletionTimestamp" not in dependent["metadata"]:
-                self._delete(place, dependent, "Foreground")
+                self._delete(place, dependent, "Foreground" if self._living_dependents(dependent) else "Background")
         if not blocking:
             kept = [name for name in obj["metadata"]["finalizers"] if name != FOREGROUND]
             self._write(obj, finalizers=kept)

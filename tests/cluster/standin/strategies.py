@@ -55,6 +55,8 @@ def before_create(resource: Resource, obj: Object, allocator: Allocator) -> None
         allocate(obj, allocator)
     elif resource.kind == "Job":
         own_selector(obj)
+    elif resource.kind == "Namespace":
+        obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
     elif resource.kind == "Pod":
         obj["status"]["qosClass"] = quality(obj)
 
@@ -146,7 +148,7 @@ def own_selector(obj: Object) -> None:
 def quality(pod: Object) -> str:
     """The pod's quality of service, from its containers' requests and limits."""
     containers = [*items(pod, "spec", "containers"), *items(pod, "spec", "initContainers")]
-    pairs = [(at(each, "resources", "requests") or {}, at(each, "resources", "limits") or {}) for each in containers]
+    pairs = [(_counted(each, "requests"), _counted(each, "limits")) for each in containers]
     if not any(requests or limits for requests, limits in pairs):
         return "BestEffort"
     same = all(
@@ -155,3 +157,9 @@ def quality(pod: Object) -> str:
         for unit in ("cpu", "memory")
     )
     return "Guaranteed" if same else "Burstable"
+
+
+def _counted(container: Object, kind: str) -> Object:
+    """Of what a container asks for, what its quality of service depends on."""
+    amounts = at(container, "resources", kind) or {}
+    return {unit: amount for unit, amount in amounts.items() if unit in ("cpu", "memory")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cluster.standin import names
 from tests.cluster.standin.checks import duplicate, forbidden, invalid, must_name, one_of, required
+from tests.cluster.standin.quantities import amount
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, items, mapping
 
@@ -38,6 +39,8 @@ def _source(path: str, volume: Object) -> list[Cause]:
         medium = mapping(volume, "emptyDir").get("medium")
         if not str(medium or "").startswith("HugePages"):
             wrong += one_of(f"{path}.emptyDir.medium", medium, ("", "Memory"))
+        if amount(mapping(volume, "emptyDir").get("sizeLimit", 0)) < 0:
+            wrong.append(forbidden(f"{path}.emptyDir.sizeLimit", "SizeLimit field must be a valid resource quantity"))
     for kind in ("secret", "configMap", "downwardAPI", "projected"):
         source = mapping(volume, kind)
         mode = source.get("defaultMode")
