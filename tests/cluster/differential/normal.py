@@ -94,7 +94,7 @@ class Normaliser:
             }
             if not result["annotations"]:
                 del result["annotations"]
-        if fields := _managed_fields(metadata.get("managedFields", [])):
+        if fields := _managed_fields(metadata.get("managedFields", []), kind):
             result["managedFields"] = self._value("managedFields", fields)
         return result
 
@@ -128,11 +128,11 @@ class Normaliser:
         return SYSTEM_ROLE.sub(r'\1 "system:<name>"', text)
 
 
-def _managed_fields(entries: list[Any]) -> list[Json]:
+def _managed_fields(entries: list[Any], kind: str) -> list[Json]:
     """What clients own, without times, in an order that does not depend on them."""
     kept = [
         {key: value for key, value in entry.items() if key != "time"}
         for entry in entries
-        if entry.get("manager") not in CONTROLLERS
+        if entry.get("manager") not in CONTROLLERS and not (kind in RESTLESS and entry.get("subresource") == "status")
     ]
     return sorted(kept, key=lambda entry: (entry["operation"], entry["manager"], entry.get("subresource", "")))

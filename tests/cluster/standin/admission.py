@@ -33,6 +33,9 @@ def mutate(storage: Storage, resource: Resource, obj: Object) -> None:
     spec = mapping(obj, "spec")
     _limit_defaults(storage, obj)
     _service_account(storage, obj, spec)
+    if spec.get("priorityClassName"):  # the store has no such kind, so nobody can have made one
+        why = f"no PriorityClass with name {spec['priorityClassName']} was found"
+        raise forbidden("", "pods", obj["metadata"].get("name", ""), why)
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     known = {toleration.get("key") for toleration in items(spec, "tolerations")}

@@ -16,7 +16,7 @@ UNOWNED: set[Path] = {("f:apiVersion",), ("f:kind",), ("f:metadata",)} | {
     ("f:metadata", f"f:{name}")
     for name in (
         *("name", "namespace", "uid", "creationTimestamp", "generation", "managedFields", "resourceVersion"),
-        *("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"),
+        *("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"),
     )
 }
 

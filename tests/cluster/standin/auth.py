@@ -175,16 +175,9 @@ def review(authorizer: Authorizer, user: User, body: Object) -> Object:
         told = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
         raise invalid("authorization.k8s.io", "", "", [Cause("FieldValueInvalid", told, "spec.resourceAttributes")])
     if asked is None:
-        allowed, why = _path_allowed(user, path)
+        allowed, why = _path_allowed(user, path or {})
     else:
-        wanted = Attributes(
-            asked.get("verb", ""),
-            asked.get("group", ""),
-            asked.get("resource", ""),
-            asked.get("subresource", ""),
-            asked.get("namespace", ""),
-            asked.get("name", ""),
-        )
-        allowed, why = authorizer.decide(user, wanted)
+        keys = ("verb", "group", "resource", "subresource", "namespace", "name")
+        allowed, why = authorizer.decide(user, Attributes(*(asked.get(key, "") for key in keys)))
     status = {"allowed": allowed, **({"reason": why} if why else {})}
     return {**body, "metadata": body.get("metadata") or {}, "status": status}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -81,9 +82,24 @@ def label_map(path: str, value: Object) -> list[Cause]:
 def annotation_map(path: str, value: Object) -> list[Cause]:
     wrong = []
     for key in value:
-        wrong += named(names.qualified_name, path, key)
+        wrong += [invalid(path, key, why) for why in names.qualified_name(key.lower())]
     size = sum(len(key.encode()) + len(text.encode()) for key, text in value.items())
     return [*wrong, *([too_long(path, 256 * 1024)] if size > 256 * 1024 else [])]
+
+
+ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def address(path: str, value: str) -> list[Cause]:
+    return [] if is_address(value) else [invalid(path, value, ADDRESS)]
 
 
 def label_selector(path: str, selector: Object) -> list[Cause]:

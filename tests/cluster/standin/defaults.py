@@ -118,7 +118,7 @@ def _namespace(obj: Object) -> None:
     metadata = obj.setdefault("metadata", {})
     if metadata.get("name"):
         metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
-    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    obj.setdefault("spec", {})
     obj.setdefault("status", {}).setdefault("phase", "Active")
 
 
@@ -138,6 +138,10 @@ def _binding(obj: Object) -> None:
     for subject in items(obj, "subjects"):
         if subject.get("kind") in ("User", "Group"):
             subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+
+
+def _role(obj: Object) -> None:
+    obj.setdefault("rules", None)  # written even where there are none
 
 
 def _event(obj: Object) -> None:
@@ -188,6 +192,8 @@ RULES: dict[str, Callable[[Object], None]] = {
     "Namespace": _namespace,
     "PersistentVolumeClaim": _claim,
     "EndpointSlice": _endpoint_slice,
+    "Role": _role,
+    "ClusterRole": _role,
     "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
     "LimitRange": _limit_range,

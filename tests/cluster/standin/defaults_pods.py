@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.cluster.standin import quantities
 from tests.cluster.standin.values import Object, at, items, mapping
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
@@ -31,7 +32,8 @@ def default_pod(obj: Object) -> None:
 def default_pod_spec(spec: Object) -> None:
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("dnsPolicy", "ClusterFirst")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
+    if spec.setdefault("terminationGracePeriodSeconds", 30) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     spec.setdefault("securityContext", {})
     spec.setdefault("schedulerName", "default-scheduler")
     if "serviceAccountName" in spec:
@@ -48,7 +50,9 @@ def _container(container: Object, *, host_network: bool) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("imagePullPolicy", _pull_policy(str(container.get("image", ""))))
-    container.setdefault("resources", {})
+    for amounts in container.setdefault("resources", {}).values():
+        if isinstance(amounts, dict):
+            amounts |= {unit: quantities.in_millis(amount) for unit, amount in amounts.items()}
     for port in items(container, "ports"):
         port.setdefault("protocol", "TCP")
         if host_network and "containerPort" in port:
@@ -58,6 +62,10 @@ def _container(container: Object, *, host_network: bool) -> None:
             _probe(container[name])
     for hook in mapping(container, "lifecycle").values():
         _handler(hook)
+    _env(container)
+
+
+def _env(container: Object) -> None:
     for variable in items(container, "env"):
         reference = at(variable, "valueFrom", "fieldRef")
         if isinstance(reference, dict):

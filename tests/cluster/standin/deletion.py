@@ -51,6 +51,16 @@ def marked(resource: Resource, old: Object, wanted: Deletion, now: datetime) -> 
     return new
 
 
+def stamped(pod: Object, now: datetime) -> Object:
+    """A pod as a deletion without grace leaves it for the moment before it goes."""
+    new = clone(pod)
+    meta = new["metadata"]
+    if "deletionTimestamp" not in meta:
+        meta["generation"] = meta.get("generation", 0) + 1
+    meta |= {"deletionTimestamp": timestamp(now), "deletionGracePeriodSeconds": 0}
+    return new
+
+
 def finished(obj: Object) -> bool:
     """Whether nothing holds a deleted object any more: no finalizers, no grace left."""
     meta = obj["metadata"]

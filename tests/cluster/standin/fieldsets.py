@@ -62,8 +62,11 @@ def nodes(schema: Schema, value: Any, path: Path) -> set[Path]:
     """Every field of a value that came or went as a whole, its containers included."""
     found = {path}
     if granular(schema) and value is not None:
-        for step, inner_schema, inner in children(schema, value):
-            found |= nodes(inner_schema, inner, (*path, step))
+        inside = list(children(schema, value))
+        steps = [step for step, _, _ in inside]
+        for step, inner_schema, inner in inside:
+            # Items of the same key are one field as a whole: nobody can own a part of either.
+            found |= nodes(inner_schema, inner, (*path, step)) if steps.count(step) == 1 else {(*path, step)}
     return found
 
 

@@ -39,7 +39,7 @@ class GarbageCollector:
         owners = items(change.obj, "metadata", "ownerReferences")
         for owner in owners:
             self._dependents[owner["uid"]].add(place)
-        if owners:
+        if owners != items(change.before, "metadata", "ownerReferences"):
             self._later(lambda: self._collect(place))
         if "deletionTimestamp" in change.obj["metadata"]:
             self._later(lambda: self._finalize(place))
@@ -99,7 +99,7 @@ class GarbageCollector:
             reference = next(each for each in dependent["metadata"]["ownerReferences"] if each["uid"] == uid)
             blocking = blocking or bool(reference.get("blockOwnerDeletion"))
             if "deletionTimestamp" not in dependent["metadata"]:
-                self._delete(place, dependent, "Foreground")
+                self._delete(place, dependent, "Foreground" if self._living_dependents(dependent) else "Background")
         if not blocking:
             kept = [name for name in obj["metadata"]["finalizers"] if name != FOREGROUND]
             self._write(obj, finalizers=kept)

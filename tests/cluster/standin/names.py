@@ -158,7 +158,7 @@ def port_number(value: int) -> list[str]:
 
 NAME_OF: dict[str, Check] = {
     "Namespace": dns_label,
-    "Service": dns_label_1035,
+    "Service": dns_label,
     "Role": path_segment,
     "RoleBinding": path_segment,
     "ClusterRole": path_segment,

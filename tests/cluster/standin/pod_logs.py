@@ -33,7 +33,7 @@ async def serve(request: web.BaseRequest, store: Store, logs: PodLogs, pod: Obje
     _check(query, meta["name"])
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     if not at(pod, "spec", "nodeName"):
-        return web.Response(status=204, content_type="text/plain")
+        return web.Response(status=204)
     previous = flag(query, "previous")
     try:
         written = logs.lines(meta["namespace"], meta["name"], container, previous=previous)

@@ -9,7 +9,7 @@ PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 MISMATCH = f"quantities must match the regular expression '{PATTERN}'"
 BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-NANO = Decimal(1).scaleb(-9)
+NANO, MILLI = Decimal(1).scaleb(-9), Decimal(1).scaleb(-3)
 
 
 class BadQuantity(ValueError):
@@ -48,6 +48,12 @@ def canonical(value: str | int | float) -> str:
     if form == "binary":
         return _binary(int(number))
     return _decimal(number, exponent=form == "exponent")
+
+
+def in_millis(value: str) -> str:
+    """Rounded up to thousandths, the finest that a container can ask for."""
+    number, _ = parse(value)
+    return value if not number.scaleb(3) % 1 else _decimal(number.quantize(MILLI, ROUND_CEILING), exponent=False)
 
 
 def _binary(number: int) -> str:

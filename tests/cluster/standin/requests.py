@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,10 @@ class Asked:
 
     @property
     def attributes(self) -> Attributes:
-        return Attributes(self.verb, self.group, self.plural, self.subresource, self.namespace, self.name)
+        """What has to be allowed: a list that can only hold one name counts as being about that name."""
+        single = re.search(r"(?:^|,)metadata\.name==?([^,]+)", self.query.get("fieldSelector", ""))
+        name = self.name or (single[1] if single and self.verb in ("list", "watch", "deletecollection") else "")
+        return Attributes(self.verb, self.group, self.plural, self.subresource, self.namespace, name)
 
 
 def parse(method: str, path: str, query: Mapping[str, str], accept: str) -> Asked | None:

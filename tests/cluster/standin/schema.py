@@ -56,6 +56,7 @@ ATOMIC = {"V1LabelSelector", "V1ObjectReference", "V1LocalObjectReference", "V1S
     "V1RoleRef",
     "V1SecretReference",
     "V1OwnerReference",
+    "V1ServiceBackendPort",
 }
 ATOMIC_MAPS = {"V1PodSpec.nodeSelector", "V1LabelSelector.matchLabels", "V1ServiceSpec.selector"}
 # Defaults that a key of a merged list takes when the item leaves it out: every required key has one, if only "".

@@ -159,12 +159,14 @@ class Store:
         if wanted.dry_run:
             return clone(new or old)
         if new is None:
+            if resource.kind == "Pod":  # pods always end gracefully, if only within no time
+                self.storage.put(resource, key, deletion.stamped(old, self.now()))
             return clone(self.storage.remove(resource, key))
         return clone(old if new == old else self.storage.put(resource, key, new))
 
     def _insert(self, resource: Resource, new: Object, manager: str, *, dry_run: bool, applied: bool) -> Object:
         meta = new.setdefault("metadata", {})
-        if meta.get("resourceVersion"):
+        if meta.get("resourceVersion") and not dry_run:
             raise internal("resourceVersion should not be set on objects to be created")
         generated = not meta.get("name") and meta.get("generateName")
         if generated:
@@ -179,10 +181,10 @@ class Store:
         strategies.strip_status(resource, new)
         strategies.merge_string_data(new)
         defaults.default(new)
-        admission.mutate(self.storage, resource, new)
-        if not applied:  # before the strategy: what that allocates belongs to nobody
+        if not applied:  # before admission and strategy: what those add belongs to nobody
             owner = Manager(manager, "Update", resource.api_version)
             record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
+        admission.mutate(self.storage, resource, new)
         strategies.before_create(resource, new, self.allocator)
         self._check(resource, new, validation.validate(resource, new))
         admission.validate(self.storage, resource, new, None)

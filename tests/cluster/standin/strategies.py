@@ -55,6 +55,8 @@ def before_create(resource: Resource, obj: Object, allocator: Allocator) -> None
         allocate(obj, allocator)
     elif resource.kind == "Job":
         own_selector(obj)
+    elif resource.kind == "Namespace":
+        obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
     elif resource.kind == "Pod":
         obj["status"]["qosClass"] = quality(obj)
 
@@ -62,10 +64,10 @@ def before_create(resource: Resource, obj: Object, allocator: Allocator) -> None
 def before_update(resource: Resource, old: Object, new: Object, subresource: str | None, allocator: Allocator) -> None:
     """Keeps what this request can't change, and counts the generation up when what is wanted changed."""
     if subresource == "status":
-        for key in [*old, *new]:
-            if key not in SPECIAL:
-                new[key] = old[key]
-        new["metadata"] = {**new["metadata"], **_kept_by_status(old)}
+        for key in wanted(new):
+            del new[key]
+        new.update(wanted(old))
+        _keep_labels(old, new)
     elif resource.status:
         new["status"] = old.get("status", {})
     if resource.kind == "Service" and subresource is None:
@@ -77,9 +79,12 @@ def before_update(resource: Resource, old: Object, new: Object, subresource: str
         new["metadata"]["generation"] = generation + 1 if changed else generation
 
 
-def _kept_by_status(old: Object) -> Object:
-    metadata = old["metadata"]
-    return {key: metadata[key] for key in ("labels", "ownerReferences", "finalizers") if key in metadata}
+def _keep_labels(old: Object, new: Object) -> None:
+    """A write of the status can change annotations, but none of these."""
+    for key in ("labels", "ownerReferences", "finalizers"):
+        new["metadata"].pop(key, None)
+        if key in old["metadata"]:
+            new["metadata"][key] = old["metadata"][key]
 
 
 def wanted(obj: Object) -> Object:
@@ -133,7 +138,7 @@ def own_selector(obj: Object) -> None:
     if spec.get("manualSelector"):
         return
     metadata = spec.setdefault("template", {}).setdefault("metadata", {})
-    uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
+    uid, name = obj["metadata"]["uid"], obj["metadata"].get("name", "")
     labels = metadata.setdefault("labels", {})
     for prefix in ("", "batch.kubernetes.io/"):
         labels |= {f"{prefix}controller-uid": uid, f"{prefix}job-name": name}
@@ -143,7 +148,7 @@ def own_selector(obj: Object) -> None:
 def quality(pod: Object) -> str:
     """The pod's quality of service, from its containers' requests and limits."""
     containers = [*items(pod, "spec", "containers"), *items(pod, "spec", "initContainers")]
-    pairs = [(at(each, "resources", "requests") or {}, at(each, "resources", "limits") or {}) for each in containers]
+    pairs = [(_counted(each, "requests"), _counted(each, "limits")) for each in containers]
     if not any(requests or limits for requests, limits in pairs):
         return "BestEffort"
     same = all(
@@ -152,3 +157,9 @@ def quality(pod: Object) -> str:
         for unit in ("cpu", "memory")
     )
     return "Guaranteed" if same else "Burstable"
+
+
+def _counted(container: Object, kind: str) -> Object:
+    """Of what a container asks for, what its quality of service depends on."""
+    amounts = at(container, "resources", kind) or {}
+    return {unit: amount for unit, amount in amounts.items() if unit in ("cpu", "memory")}

@@ -18,6 +18,7 @@ from tests.cluster.standin.checks import (
     required,
     too_long,
 )
+from tests.cluster.standin.quantities import amount
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, at, items, mapping
 
@@ -28,6 +29,11 @@ NEEDED_KEYS = {
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
 }
+# What a quota can limit by number, and by amount.
+COUNTED = {"pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps"} | {
+    *("persistentvolumeclaims", "services.nodeports", "services.loadbalancers"),
+}
+AMOUNTS = ("cpu", "memory", "storage")
 FROZEN = "field is immutable when `immutable` is set"
 
 
@@ -39,7 +45,7 @@ def _config_map(obj: Object) -> list[Cause]:
     wrong += [cause for key in blobs for cause in named(names.config_key, f"binaryData[{key}]", key)]
     size = sum(len(text.encode()) for text in texts.values())
     size += sum(len(base64.b64decode(blob)) for blob in blobs.values())
-    return [*wrong, *([too_long("", LARGEST)] if size > LARGEST else [])]
+    return [*wrong, *([too_long("[]", LARGEST)] if size > LARGEST else [])]
 
 
 def _secret(obj: Object) -> list[Cause]:
@@ -85,8 +91,12 @@ def _resource_quota(obj: Object) -> list[Cause]:
     wrong = []
     for key, value in mapping(obj, "spec", "hard").items():
         wrong += named(names.qualified_name, f"spec.hard[{key}]", key)
+        if "/" not in key and key not in COUNTED and not key.endswith(AMOUNTS):
+            wrong.append(invalid(f"spec.hard[{key}]", key, "must be a standard resource for quota"))
         if str(value).startswith("-"):
             wrong.append(invalid(f"spec.hard[{key}]", value, "must be greater than or equal to 0"))
+        elif key in COUNTED and amount(value) % 1:
+            wrong.append(invalid(f"spec.hard[{key}]", value, "must be an integer"))
     return wrong
 
 
@@ -99,6 +109,13 @@ def _limit_range(obj: Object) -> list[Cause]:
         elif item["type"] in seen:
             wrong.append(duplicate(f"{path}.type", item["type"]))
         seen.add(item.get("type"))
+        for unit, most in mapping(item, "max").items():
+            for kind in ("default", "defaultRequest"):
+                given = mapping(item, kind).get(unit)
+                if given is not None and amount(given) > amount(most):
+                    words = "default" if kind == "default" else "default request"
+                    why = f"{words} value {given} is greater than max value {most}"
+                    wrong.append(invalid(f"{path}.{kind}[{unit}]", most, why))
     return wrong
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from tests.cluster.standin import names
 from tests.cluster.standin.checks import (
+    ADDRESS,
     duplicate,
     forbidden,
     immutable,
     invalid,
+    is_address,
     label_map,
     label_selector,
     must_name,
@@ -26,7 +28,6 @@ from tests.cluster.standin.values import Object, at, items, mapping
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 def _service(obj: Object) -> list[Cause]:
@@ -40,8 +41,11 @@ def _service(obj: Object) -> list[Cause]:
     wrong += one_of("spec.sessionAffinity", spec.get("sessionAffinity"), ("ClientIP", "None"))
     wrong += label_map("spec.selector", mapping(spec, "selector"))
     address = spec.get("clusterIP", "None")
-    if address not in ("None", "") and not _is_address(address):
+    if address not in ("None", "") and not is_address(address):
         wrong.append(invalid("spec.clusterIPs[0]", address, ADDRESS))
+    if kind == "ClusterIP":
+        why = "may not be used when `type` is 'ClusterIP'"
+        wrong += [forbidden(f"spec.ports[{i}].nodePort", why) for i, each in enumerate(ports) if each.get("nodePort")]
     return wrong + _service_ports(ports)
 
 
@@ -60,6 +64,8 @@ def _service_ports(ports: list[Object]) -> list[Cause]:
         wrong += port_number(f"{path}.port", each.get("port"))
         wrong += one_of(f"{path}.protocol", each.get("protocol"), PROTOCOLS)
         wrong += port(f"{path}.targetPort", each.get("targetPort"))
+        if each.get("appProtocol"):
+            wrong += named(names.qualified_name, f"{path}.appProtocol", each["appProtocol"])
         place = (each.get("protocol"), each.get("port"))
         if place in seen:
             wrong.append(duplicate(path, {"protocol": place[0], "port": place[1]}))
@@ -101,7 +107,7 @@ def _host(path: str, host: str) -> list[Cause]:
 def _ingress_rule(path: str, rule: Object) -> list[Cause]:
     wrong = []
     host = rule.get("host", "")
-    if host and _is_address(host):
+    if host and is_address(host):
         wrong.append(invalid(f"{path}.host", host, "must be a DNS name, not an IP address"))
     elif host:
         wrong += _host(f"{path}.host", host)
@@ -132,7 +138,7 @@ def _ingress_path(path: str, each: Object) -> list[Cause]:
 def _backend(path: str, backend: Object) -> list[Cause]:
     service = backend.get("service")
     if service is None:
-        return [] if "resource" in backend else [required(path, "one of service or resource is required")]
+        return [] if "resource" in backend else [invalid(path, "", "resource or service backend is required")]
     wrong = must_name(names.dns_label_1035, f"{path}.service.name", service.get("name"))
     wanted = mapping(service, "port")
     if wanted.get("name") and wanted.get("number"):
@@ -217,14 +223,6 @@ def _network(text: str) -> Network | None:
         return None
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _endpoint_slice(obj: Object) -> list[Cause]:
     kind = obj.get("addressType")
     wrong = [] if kind else [required("addressType")]
@@ -234,7 +232,7 @@ def _endpoint_slice(obj: Object) -> list[Cause]:
         if not addresses:
             wrong.append(required(f"endpoints[{index}].addresses", "must contain at least 1 addresses"))
         for number, address in enumerate(addresses):
-            if kind == "IPv4" and not _is_address(address):
+            if kind == "IPv4" and not is_address(address):
                 wrong.append(invalid(f"endpoints[{index}].addresses[{number}]", address, ADDRESS))
     return wrong
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tests.cluster.standin import names, quantities
 from tests.cluster.standin.checks import (
+    address,
     at_least,
     duplicate,
     forbidden,
@@ -25,6 +27,11 @@ from tests.cluster.standin.validation_volumes import volumes
 from tests.cluster.standin.values import Object, at, clone, items, mapping
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+POD_FIELDS = {
+    *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
+    *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
+}
+SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 STANDARD = ("cpu", "memory", "ephemeral-storage")
 UPDATABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -58,7 +65,6 @@ def _pod_fields(path: str, spec: Object) -> list[Cause]:
     wrong = one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), ("Always", "Never", "OnFailure"))
     policies = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
     wrong += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), policies)
-    wrong += at_least(f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"), 0)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline < 2**31:
         wrong.append(invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
@@ -71,6 +77,8 @@ def _pod_fields(path: str, spec: Object) -> list[Cause]:
             wrong += named(names.dns_label, f"{path}.{key}", spec[key])
     for index, toleration in enumerate(items(spec, "tolerations")):
         wrong += _toleration(f"{path}.tolerations[{index}]", toleration)
+    for index, alias in enumerate(items(spec, "hostAliases")):
+        wrong += address(f"{path}.hostAliases[{index}].ip", alias.get("ip", ""))
     for index, constraint in enumerate(items(spec, "topologySpreadConstraints")):
         place = f"{path}.topologySpreadConstraints[{index}]"
         actions = ("DoNotSchedule", "ScheduleAnyway")
@@ -88,6 +96,9 @@ def _toleration(path: str, toleration: Object) -> list[Cause]:
         wrong.append(invalid(f"{path}.operator", toleration.get("operator", ""), why))
     if toleration.get("operator") == "Exists" and toleration.get("value"):
         wrong.append(invalid(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'"))
+    if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
+        why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        wrong.append(invalid(f"{path}.effect", toleration.get("effect", ""), why))
     effects = ("NoExecute", "NoSchedule", "PreferNoSchedule")
     return wrong + one_of(f"{path}.effect", toleration.get("effect") or None, effects)
 
@@ -95,8 +106,23 @@ def _toleration(path: str, toleration: Object) -> list[Cause]:
 def _pod_security(path: str, context: Object) -> list[Cause]:
     wrong = _security(path, context)
     wrong += at_least(f"{path}.fsGroup", context.get("fsGroup"), 0)
+    wrong += _sysctls(f"{path}.sysctls", items(context, "sysctls"))
     policies = ("Always", "OnRootMismatch")
     return wrong + one_of(f"{path}.fsGroupChangePolicy", context.get("fsGroupChangePolicy"), policies)
+
+
+def _sysctls(path: str, sysctls: list[Object]) -> list[Cause]:
+    wrong, seen = [], set()
+    for index, sysctl in enumerate(sysctls):
+        place, name = f"{path}[{index}].name", sysctl.get("name", "")
+        if not name:
+            wrong.append(required(place))
+        elif len(name) > 253 or not re.fullmatch(SYSCTL, name):
+            wrong.append(invalid(place, name, f"must have at most 253 characters and match regex ^{SYSCTL}$"))
+        elif name in seen:
+            wrong.append(duplicate(place, name))
+        seen.add(name)
+    return wrong
 
 
 def _security(path: str, context: Object) -> list[Cause]:
@@ -188,8 +214,8 @@ def _source(path: str, variable: Object) -> list[Cause]:
         if kind in source:
             wrong += must_name(names.dns_subdomain, f"{path}.{kind}.name", source[kind].get("name"))
             wrong += must_name(names.config_key, f"{path}.{kind}.key", source[kind].get("key"))
-    if "fieldRef" in source and not source["fieldRef"].get("fieldPath"):
-        wrong.append(required(f"{path}.fieldRef.fieldPath"))
+    if "fieldRef" in source:
+        wrong += _field(f"{path}.fieldRef.fieldPath", source["fieldRef"].get("fieldPath", ""))
     if not source:
         wrong.append(
             invalid(
@@ -203,15 +229,24 @@ def _source(path: str, variable: Object) -> list[Cause]:
     return wrong
 
 
+def _field(path: str, field: str) -> list[Cause]:
+    """A field of the pod that a variable may show."""
+    if not field:
+        return [required(path)]
+    if field in POD_FIELDS or re.fullmatch(r"metadata\.(labels|annotations)\['.+'\]", field):
+        return []
+    return [invalid(path, field, f"error converting fieldPath: field label not supported: {field}")]
+
+
 def _env_from(path: str, sources: list[Object]) -> list[Cause]:
     wrong = []
     for index, source in enumerate(sources):
         place = f"{path}[{index}]"
         kinds = [kind for kind in ("configMapRef", "secretRef") if kind in source]
         if not kinds:
-            wrong.append(invalid(place, "", "must specify one of: `configMapRef` or `secretRef`"))
+            wrong.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         if len(kinds) > 1:
-            wrong.append(invalid(place, "", "may not have more than one field specified at a time"))
+            wrong.append(invalid(path, "", "may not have more than one field specified at a time"))
         for kind in kinds:
             wrong += must_name(names.dns_subdomain, f"{place}.{kind}.name", source[kind].get("name"))
     return wrong
@@ -232,9 +267,9 @@ def _mounts(path: str, mounts: list[Object], known: set[str | None]) -> list[Cau
         seen.add(mount.get("mountPath"))
         sub = mount.get("subPath", "")
         if sub.startswith("/"):
-            wrong.append(invalid(f"{place}.subPath", sub, "must be a relative path"))
+            wrong.append(invalid(f"{path}.subPath", sub, "must be a relative path"))  # the server leaves the index out
         if ".." in sub.split("/"):
-            wrong.append(invalid(f"{place}.subPath", sub, "must not contain '..'"))
+            wrong.append(invalid(f"{path}.subPath", sub, "must not contain '..'"))
     return wrong
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.cluster.standin.checks import at_least, forbidden, invalid, one_of, port, port_number, required
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, items, mapping
 
+HEADER = "[-A-Za-z0-9]+"
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 INIT = "may not be set for init containers without restartPolicy=Always"
@@ -63,4 +66,8 @@ def _http(path: str, action: Object) -> list[Cause]:
     for index, header in enumerate(items(action, "httpHeaders")):
         if not header.get("name"):
             wrong.append(required(f"{path}.httpHeaders[{index}]"))
+        elif not re.fullmatch(HEADER, header["name"]):
+            rule = "a valid HTTP header must consist of alphanumeric characters or '-'"
+            why = f"{rule} (e.g. 'X-Header-Name', regex used for validation is '{HEADER}')"
+            wrong.append(invalid(f"{path}.httpHeaders", header["name"], why))
     return wrong

@@ -48,11 +48,11 @@ def _binding(obj: Object) -> list[Cause]:
         wrong.append(unsupported("roleRef.kind", reference.get("kind", ""), kinds))
     wrong += must_name(names.path_segment, "roleRef.name", reference.get("name"))
     for index, subject in enumerate(items(obj, "subjects")):
-        wrong += _subject(f"subjects[{index}]", subject)
+        wrong += _subject(f"subjects[{index}]", subject, namespaced=obj["kind"] == "RoleBinding")
     return wrong
 
 
-def _subject(path: str, subject: Object) -> list[Cause]:
+def _subject(path: str, subject: Object, *, namespaced: bool) -> list[Cause]:
     wrong = []
     if not subject.get("name"):
         wrong.append(required(f"{path}.name"))
@@ -62,7 +62,7 @@ def _subject(path: str, subject: Object) -> list[Cause]:
             wrong += must_name(names.dns_subdomain, f"{path}.name", subject["name"])
         if group:
             wrong.append(unsupported(f"{path}.apiGroup", group, ("",)))
-        if not subject.get("namespace"):
+        if not subject.get("namespace") and not namespaced:  # else it is the binding's own
             wrong.append(required(f"{path}.namespace"))
     elif kind in ("User", "Group"):
         if group != GROUP:

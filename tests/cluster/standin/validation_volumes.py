@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tests.cluster.standin import names
 from tests.cluster.standin.checks import duplicate, forbidden, invalid, must_name, one_of, required
+from tests.cluster.standin.quantities import amount
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, items, mapping
 
+# What each kind of volume has to name.
+NEEDED = {"secret": "secretName", "configMap": "name", "persistentVolumeClaim": "claimName", "hostPath": "path"}
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 
 
@@ -25,19 +28,17 @@ def volumes(path: str, found: list[Object]) -> list[Cause]:
 
 
 def _source(path: str, volume: Object) -> list[Cause]:
-    wrong = []
-    if "secret" in volume and not mapping(volume, "secret").get("secretName"):
-        wrong.append(required(f"{path}.secret.secretName"))
-    if "configMap" in volume and not mapping(volume, "configMap").get("name"):
-        wrong.append(required(f"{path}.configMap.name"))
-    if "persistentVolumeClaim" in volume and not mapping(volume, "persistentVolumeClaim").get("claimName"):
-        wrong.append(required(f"{path}.persistentVolumeClaim.claimName"))
-    if "hostPath" in volume and not mapping(volume, "hostPath").get("path"):
-        wrong.append(required(f"{path}.hostPath.path"))
+    wrong = [
+        required(f"{path}.{kind}.{key}")
+        for kind, key in NEEDED.items()
+        if kind in volume and not mapping(volume, kind).get(key)
+    ]
     if "emptyDir" in volume:
         medium = mapping(volume, "emptyDir").get("medium")
         if not str(medium or "").startswith("HugePages"):
             wrong += one_of(f"{path}.emptyDir.medium", medium, ("", "Memory"))
+        if amount(mapping(volume, "emptyDir").get("sizeLimit", 0)) < 0:
+            wrong.append(forbidden(f"{path}.emptyDir.sizeLimit", "SizeLimit field must be a valid resource quantity"))
     for kind in ("secret", "configMap", "downwardAPI", "projected"):
         source = mapping(volume, kind)
         mode = source.get("defaultMode")
