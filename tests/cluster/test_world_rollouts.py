@@ -23,6 +23,8 @@ from tests.cluster.world_helpers import (
     until,
 )
 
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -104,6 +106,20 @@ async def test_the_old_revision_serves_while_the_new_one_is_not_ready_and_after_
     assert sorted(one["deployment.kubernetes.io/revision"] for one in revisions) == ["2", "3"]
     assert only(world, "Deployment")["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
     assert progressing(world)["reason"] == "NewReplicaSetAvailable"
+
+
+async def test_refused_pods_show_in_the_replica_set_and_for_minutes_not_in_the_deployment() -> None:
+    async with World(speed=100, namespaces={APPS: RESTRICTED}) as world:
+        install(world, deployment("shop"))
+        await world.settled()
+        failure = condition(only(world, "ReplicaSet"), "ReplicaFailure")
+        assert failure["reason"] == "FailedCreate"
+        assert 'violates PodSecurity "restricted:latest"' in failure["message"]
+        assert events(world, "FailedCreate")[0]["message"].startswith('Error creating: pods "shop-')
+        assert progressing(world)["status"] == "True"
+        assert condition(only(world, "Deployment"), "ReplicaFailure") == {}
+        await until(world, lambda: progressing(world)["status"] == "False")
+        await until(world, lambda: condition(only(world, "Deployment"), "ReplicaFailure"))
 
 
 async def test_a_missing_secret_is_a_config_error_until_it_is_there(world: World) -> None:
