@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
-from tests.cluster.world_helpers import BUILDS, Object, condition, events, install, only, until
+from tests.cluster.world_helpers import BUILDS, Object, condition, events, install, job, only, until
 
 FAILS = BuildScript(exit_code=3)
 SUCCEEDS = BuildScript(push=False)
@@ -19,17 +18,6 @@ SUCCEEDS = BuildScript(push=False)
 async def world() -> AsyncIterator[World]:
     async with World(speed=50, namespaces=(BUILDS,)) as running:
         yield running
-
-
-def job(name: str = "task", **spec: Any) -> Object:
-    """A Job whose container is no Kaniko: it fetches and pushes nothing, and ends as its script says."""
-    container = {"name": "task", "image": "registry.local/task:1"}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "namespace": BUILDS},
-        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}, **spec},
-    }
 
 
 def verdict(world: World) -> Object:
