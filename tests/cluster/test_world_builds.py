@@ -254,6 +254,20 @@ async def test_a_log_is_followed_while_the_build_runs(world: World, given: Sourc
     assert "Pushed" in seen[-1]
 
 
+async def test_a_log_ends_with_its_pod(world: World, given: Sources) -> None:
+    world.scripts.build("build", BuildScript(hang=True))
+    install(world, build_job("build", given.context(await given.commit())))
+    await world.settled()
+    name = only(world, "Pod", BUILDS)["metadata"]["name"]
+    follower = world.kubelet.follow(BUILDS, name, "kaniko")
+    assert (await anext(follower))[1]
+    world.store.delete("Pod", BUILDS, name, grace=0)
+    rest = [text async for _, text in follower]
+    assert "Pushed" not in str(rest)
+    with pytest.raises(KeyError):
+        world.kubelet.lines(BUILDS, name, "kaniko", previous=False)
+
+
 async def test_a_build_that_hangs_ends_with_its_job(world: World, given: Sources) -> None:
     world.scripts.build("build", BuildScript(hang=True))
     install(world, build_job("build", given.context(await given.commit())))

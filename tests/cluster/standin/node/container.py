@@ -188,6 +188,8 @@ class Container:
         finally:
             for task in (run, watch):
                 task.cancel()
+            self.life = None
+            life.log.close()
             await asyncio.gather(run, watch, return_exceptions=True)
         self._ended(life, end)
         return end
@@ -210,8 +212,6 @@ class Container:
     def _ended(self, life: Life, end: Exit) -> None:
         if self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError" and end.code:
             life.termination_message = life.termination_message or life.log.tail(DIGEST_LINES, DIGEST_SIZE)
-        life.log.close()
-        self.life = None
         self.ready = self.started = False
         self.state = {
             "terminated": {
