@@ -154,7 +154,7 @@ async def test_managed_fields_can_be_migrated(api: Api) -> None:
     made = (await api.create(wanted, fieldManager="present")).json()
     entry = made["metadata"]["managedFields"][0]
     mine = {**entry, "manager": "me", "operation": "Apply"}
-    patch = [
+    patch: list[Object] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": made["metadata"]["resourceVersion"]},
         {"op": "replace", "path": "/metadata/managedFields", "value": [mine]},
     ]
@@ -176,7 +176,7 @@ async def test_without_migration_the_others_entries_stay(api: Api) -> None:
 
 async def test_managed_fields_can_be_reset(api: Api) -> None:
     await api.create(config_map(data={"a": "1"}))
-    patch = {"metadata": {"managedFields": [{}]}}
+    patch: Object = {"metadata": {"managedFields": [{}]}}
     path = api.path("ConfigMap", "settings")
     reset = await api.ask("PATCH", path, patch, content_type="application/merge-patch+json")
     assert "managedFields" not in reset.json()["metadata"]

@@ -59,8 +59,7 @@ async def test_what_no_longer_matches_is_deleted_for_the_watch(api: Api) -> None
 
 async def test_a_watch_ends_in_time_with_a_bookmark(api: Api) -> None:
     start = await version(api)
-    options = {"resourceVersion": start, "timeoutSeconds": 1, "allowWatchBookmarks": "true"}
-    events = await api.events("ConfigMap", **options)
+    events = await api.events("ConfigMap", resourceVersion=start, timeoutSeconds=1, allowWatchBookmarks="true")
     assert [(event["type"], event["object"]["metadata"]["resourceVersion"]) for event in events] == [
         ("BOOKMARK", start)
     ]

@@ -39,7 +39,7 @@ class GarbageCollector:
         owners = items(change.obj, "metadata", "ownerReferences")
         for owner in owners:
             self._dependents[owner["uid"]].add(place)
-        if owners:
+        if owners != items(change.before, "metadata", "ownerReferences"):
             self._later(lambda: self._collect(place))
         if "deletionTimestamp" in change.obj["metadata"]:
             self._later(lambda: self._finalize(place))

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import trustme
 import yaml
@@ -69,7 +69,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listens; after a stop on the same port again."""
-        handlers = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        handlers = web.Server(self._handle, request_factory=_request, handler_cancellation=True, access_log=None)
 
         def accept() -> asyncio.BaseProtocol:
             self.metrics.connections += 1
@@ -179,8 +179,8 @@ class ApiServer:
             return _json(reads.get(self.store, resource, asked))
         if asked.verb == "list":
             return _json(reads.list_page(self.store, resource, asked))
-        if asked.verb not in WRITES or (asked.verb == "create" and asked.name):
-            raise method_not_allowed(resource.group, resource.plural, asked.verb)
+        if not _writable(asked, resource):
+            raise method_not_allowed()
         body = await _body(request)
         if resource.create_only:
             obj, warnings = typed(resource, parse_body(body, request.content_type), "Warn")
@@ -233,10 +233,16 @@ class ApiServer:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    body = await request.read()
-    if len(body) > LARGEST:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}")
-    return body
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}") from None
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    """A request whose body may be as large as the real server allows."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST)
 
 
 def _served(asked: Asked) -> bool:
@@ -251,6 +257,13 @@ def _served(asked: Asked) -> bool:
     if resource.create_only and asked.verb != "create":
         return False
     return not asked.subresource
+
+
+def _writable(asked: Asked, resource: Resource) -> bool:
+    """Whether a write has the path that it needs: a namespace, and a name unless it is about the collection."""
+    on_collection = asked.verb in ("create", "deletecollection")
+    placed = bool(asked.namespace) or not resource.namespaced
+    return asked.verb in WRITES and placed and on_collection != bool(asked.name)
 
 
 def _json(body: Object, code: int = 200) -> web.Response:

@@ -107,9 +107,9 @@ def expired(message: str) -> ApiError:
     return ApiError(410, "Expired", message)
 
 
-def method_not_allowed(group: str, plural: str, action: str) -> ApiError:
-    message = f'{action} is not supported on resources of kind "{qualified(group, plural)}"'
-    return ApiError(405, "MethodNotAllowed", message, _about(group, plural))
+def method_not_allowed() -> ApiError:
+    message = "the server does not allow this method on the requested resource"
+    return ApiError(405, "MethodNotAllowed", message, {})
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> ApiError:

@@ -67,7 +67,7 @@ def before_update(resource: Resource, old: Object, new: Object, subresource: str
         for key in [*old, *new]:
             if key not in SPECIAL:
                 new[key] = old[key]
-        new["metadata"] = {**new["metadata"], **_kept_by_status(old)}
+        _keep_labels(old, new)
     elif resource.status:
         new["status"] = old.get("status", {})
     if resource.kind == "Secret":
@@ -81,9 +81,12 @@ def before_update(resource: Resource, old: Object, new: Object, subresource: str
         new["metadata"]["generation"] = generation + 1 if changed else generation
 
 
-def _kept_by_status(old: Object) -> Object:
-    metadata = old["metadata"]
-    return {key: metadata[key] for key in ("labels", "ownerReferences", "finalizers") if key in metadata}
+def _keep_labels(old: Object, new: Object) -> None:
+    """A write of the status can change annotations, but none of these."""
+    for key in ("labels", "ownerReferences", "finalizers"):
+        new["metadata"].pop(key, None)
+        if key in old["metadata"]:
+            new["metadata"][key] = old["metadata"][key]
 
 
 def wanted(obj: Object) -> Object:

@@ -66,6 +66,19 @@ def _metadata(resource: Resource, meta: Object) -> list[Cause]:
     wrong += _owners(items(meta, "ownerReferences"))
     for index, finalizer in enumerate(items(meta, "finalizers")):
         wrong += named(names.qualified_name, f"metadata.finalizers[{index}]", finalizer)
+    return wrong + _managers(items(meta, "managedFields"))
+
+
+def _managers(entries: list[Object]) -> list[Cause]:
+    """ManagedFields that a request brings along; a single empty entry asks for a reset."""
+    wrong, path = [], "metadata.managedFields"
+    if entries == [{}]:
+        return []
+    for entry in entries:
+        if entry.get("operation") not in ("Apply", "Update"):
+            wrong.append(invalid(f"{path}.operation", entry.get("operation", ""), "must be `Apply` or `Update`"))
+        if entry.get("fieldsType") != "FieldsV1":
+            wrong.append(invalid(f"{path}.fieldsType", entry.get("fieldsType", ""), "must be `FieldsV1`"))
     return wrong
 
 
