@@ -121,6 +121,12 @@ async def test_a_wrong_command_line(world: World, given: Sources, argument: str,
     assert log(world).startswith(words)
 
 
+async def test_a_benchmark_can_do_without_the_fetch(world: World) -> None:
+    world.scripts.build("build", BuildScript(fetch=False))
+    context = "git://nowhere.invalid/acme/shop.git#refs/heads/main#" + 40 * "a"
+    assert (await build(world, build_job("build", context)))["exitCode"] == 0
+
+
 async def test_dockerfiles_are_found_below_the_sub_path(world: World, given: Sources) -> None:
     sha = await given.commit({"web/docker/Dockerfile": "FROM scratch\n"})
     arguments = ("--context-sub-path=web", "--dockerfile=docker/Dockerfile")

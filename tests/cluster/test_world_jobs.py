@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.cluster.standin.node.scheduler import Node
 from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
 from tests.cluster.world_helpers import BUILDS, Object, condition, events, install, job, only, until
@@ -90,6 +91,16 @@ async def test_a_finished_job_goes_when_its_time_to_live_is_over(world: World) -
     assert verdict(world)["type"] == "Complete"
     await until(world, lambda: not world.store.list("Job", BUILDS))
     await until(world, lambda: not world.store.list("Pod", BUILDS))
+
+
+async def test_limits_of_a_whole_node_never_fit() -> None:
+    async with World(speed=50, namespaces=(BUILDS,), node=Node(cpu="2")) as world:
+        wants = job()
+        wants["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "2"}}
+        install(world, wants)
+        await world.settled()
+        assert "Insufficient cpu" in events(world, "FailedScheduling", BUILDS)[0]["message"]
+        assert only(world, "Job", BUILDS)["status"]["active"] == 1
 
 
 async def test_a_deleted_job_takes_its_running_pod_along(world: World) -> None:

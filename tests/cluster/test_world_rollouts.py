@@ -146,9 +146,9 @@ async def test_a_missing_secret_is_a_config_error_until_it_is_there(world: World
 
 async def test_a_pod_that_asks_for_too_much_stays_pending_and_only_an_event_says_why() -> None:
     async with World(speed=50, namespaces=(APPS,), node=Node(cpu="2")) as world:
-        install(world, deployment("small", resources={"limits": {"cpu": "100m"}}))
+        install(world, deployment("small", resources={"limits": {"cpu": "500m"}}))
         await world.settled()
-        install(world, deployment("shop", resources={"limits": {"cpu": "2"}}))
+        install(world, deployment("shop", resources={"limits": {"cpu": "1"}}))
         await world.settled()
         (event,) = events(world, "FailedScheduling")
         assert event["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes")
