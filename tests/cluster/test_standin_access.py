@@ -57,11 +57,12 @@ async def test_only_what_a_role_allows(api: Api) -> None:
 
 
 async def test_rules_for_single_names_and_subresources(api: Api) -> None:
-    token = await allow(api, rule("configmaps", "get", resourceNames=["mine"]), rule("pods/log", "get"))
+    token = await allow(api, rule("configmaps", "get", "list", resourceNames=["mine"]), rule("pods/log", "get"))
     await api.create(config_map("mine"))
     assert (await api.get("ConfigMap", "mine", token=token)).status_code == 200
     assert (await api.get("ConfigMap", "other", token=token)).status_code == 403
     assert (await api.get("ConfigMap", token=token)).status_code == 403
+    assert (await api.get("ConfigMap", token=token, fieldSelector="metadata.name=mine")).status_code == 200
     assert (await api.ask("GET", f"{api.path('Pod', 'app')}/log", token=token)).status_code == 404
     assert (await api.get("Pod", "app", token=token)).status_code == 403
 

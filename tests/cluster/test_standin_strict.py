@@ -113,7 +113,7 @@ INVALID: list[tuple[Object, str, str, str]] = [
         "FieldValueForbidden",
         "may not be specified when strategy `type` is 'Recreate'",
     ),
-    (deployment(strategy={"type": "Fast"}), "spec.strategy.type", "FieldValueNotSupported", '"Recreate", "RollingU'),
+    (deployment(strategy={"type": "Fast"}), "spec.strategy", "FieldValueNotSupported", '"Recreate", "RollingU'),
     (
         deployment(template={"metadata": {"labels": {"app": "app"}}, "spec": pod_spec(restartPolicy="Never")}),
         "spec.template.spec.restartPolicy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.cluster.standin import fieldsets
+from tests.cluster.standin import fieldsets, skeletons
 from tests.cluster.standin.fieldsets import Difference, Path
 from tests.cluster.standin.schema import Schema
 from tests.cluster.standin.status import Cause, apply_conflict
@@ -16,7 +16,7 @@ UNOWNED: set[Path] = {("f:apiVersion",), ("f:kind",), ("f:metadata",)} | {
     ("f:metadata", f"f:{name}")
     for name in (
         *("name", "namespace", "uid", "creationTimestamp", "generation", "managedFields", "resourceVersion"),
-        *("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"),
+        *("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"),
     )
 }
 
@@ -106,7 +106,11 @@ def owned(paths: Iterable[Path], subresource: str) -> set[Path]:
 def record_update(schema: Schema, old: Object | None, new: Object, manager: Manager, now: str) -> None:
     """Writes into `new` who owns what after an update (or a creation, where `old` is None)."""
     base = _base(old, new, manager.subresource)
-    difference = Difference(schema, without_shares(old) if old else {}, without_shares(new))
+    if old is not None and not base:  # nobody is recorded, so nobody will be: not before the first apply
+        write_shares(new, base)
+        return
+    before = without_shares(old) if old else skeletons.empty(new["kind"])
+    difference = Difference(schema, before, without_shares(new))
     for other, share in base.items():
         if other != manager:
             _take(share, difference.changed | difference.removed)
@@ -129,7 +133,13 @@ def _base(old: Object | None, new: Object, subresource: str) -> Shares:
         return read_shares(old)
     if len(sent) == 1 and not sent[0]:
         return {}
-    return read_shares(new) if sent else read_shares(old)
+    return read_shares(new) if sent and all(_readable(entry) for entry in sent) else read_shares(old)
+
+
+def _readable(entry: Object) -> bool:
+    """Whether an entry that a request carries is one at all; else the whole of its managedFields is ignored."""
+    known = entry.get("operation") in ("Apply", "Update") and bool(entry.get("apiVersion"))
+    return known and fieldsets.well_formed(entry.get("fieldsV1", {}))
 
 
 def apply(schema: Schema, live: Object | None, config: Object, manager: Manager, *, force: bool, now: str) -> Object:
@@ -138,7 +148,7 @@ def apply(schema: Schema, live: Object | None, config: Object, manager: Manager,
     bare = without_shares(live) if live else {}
     if live is not None and not shares:
         first = Manager("before-first-apply", "Update", manager.api_version)
-        shares[first] = Share(owned(fieldsets.fields_of(schema, bare), ""), now)
+        shares[first] = Share(owned(Difference(schema, skeletons.empty(live["kind"]), bare).changed, ""), now)
     before = shares.get(manager, Share(set(), ""))
     claimed = owned(fieldsets.fields_of(schema, config), manager.subresource)
     shares[manager] = Share(claimed, before.time)
@@ -155,7 +165,7 @@ def apply(schema: Schema, live: Object | None, config: Object, manager: Manager,
 
 def _dropped(before: set[Path], shares: Shares) -> set[Path]:
     """What the manager applied last time and nobody owns any more, containers that are left empty included."""
-    alive: set[Path] = set()
+    alive: set[Path] = {("f:metadata",)}  # every configuration names the object, though nobody owns its name
     for share in shares.values():
         for path in share.fields:
             alive.update(path[:end] for end in range(1, len(path) + 1))

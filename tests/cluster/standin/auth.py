@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.cluster.standin.resources import BY_KIND
-from tests.cluster.standin.status import ApiError, forbidden, unauthorized
+from tests.cluster.standin.status import ApiError, Cause, forbidden, invalid, unauthorized
 from tests.cluster.standin.storage import Storage
 from tests.cluster.standin.values import Object, items
 
@@ -156,21 +156,28 @@ def refused_path(user: User, verb: str, path: str) -> ApiError:
     return ApiError(403, "Forbidden", message, {})
 
 
+def _path_allowed(user: User, wanted: Object) -> tuple[bool, str]:
+    """Everybody with a name may ask what the server is; other paths are for administrators."""
+    if MASTERS in user.groups:
+        return True, ""
+    public = wanted.get("path", "").startswith(("/version", "/api", "/healthz", "/livez", "/readyz", "/openapi"))
+    if not public or wanted.get("verb") != "get" or "system:authenticated" not in user.groups:
+        return False, ""
+    told = 'ClusterRoleBinding "system:discovery" of ClusterRole "system:discovery" to Group "system:authenticated"'
+    return True, f"RBAC: allowed by {told}"
+
+
 def review(authorizer: Authorizer, user: User, body: Object) -> Object:
     """The answer to a SelfSubjectAccessReview."""
     spec = body.get("spec") or {}
-    asked = spec.get("resourceAttributes")
+    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if (asked is None) == (path is None):
+        told = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise invalid("authorization.k8s.io", "", "", [Cause("FieldValueInvalid", told, "spec.resourceAttributes")])
     if asked is None:
-        allowed, why = MASTERS in user.groups, ""
+        allowed, why = _path_allowed(user, path or {})
     else:
-        wanted = Attributes(
-            asked.get("verb", ""),
-            asked.get("group", ""),
-            asked.get("resource", ""),
-            asked.get("subresource", ""),
-            asked.get("namespace", ""),
-            asked.get("name", ""),
-        )
-        allowed, why = authorizer.decide(user, wanted)
+        keys = ("verb", "group", "resource", "subresource", "namespace", "name")
+        allowed, why = authorizer.decide(user, Attributes(*(asked.get(key, "") for key in keys)))
     status = {"allowed": allowed, **({"reason": why} if why else {})}
     return {**body, "metadata": body.get("metadata") or {}, "status": status}

@@ -26,13 +26,26 @@ class Doubled(dict[str, Any]):
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    names = [name for name, _ in pairs]
-    doubled = Doubled(found)
-    doubled.names = tuple(name for name in found if names.count(name) > 1)
-    return doubled
+    found: dict[str, Any] = {}
+    names = []
+    for name, value in pairs:
+        if name in found:
+            names.append(name)
+        found[name] = _over(found.get(name), value)
+    return _doubled(found, *names) if names else found
+
+
+def _over(first: Any, second: Any) -> Any:
+    """What stands twice is filled in twice: the second time only lays itself over a structure or a map."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return second
+    return _doubled({**first, **second}, *getattr(first, "names", ()), *getattr(second, "names", ()))
+
+
+def _doubled(found: dict[str, Any], *names: str) -> Doubled:
+    result = Doubled(found)
+    result.names = tuple(dict.fromkeys(names))
+    return result
 
 
 def parse(text: bytes, content_type: str) -> Any:
@@ -51,10 +64,10 @@ def parse(text: bytes, content_type: str) -> Any:
 def doubled(value: Any, path: str = "") -> Iterator[str]:
     """The paths of names that stood twice."""
     if isinstance(value, dict):
-        if isinstance(value, Doubled):
-            yield from (f"{path}.{name}" if path else name for name in value.names)
         for key, inner in value.items():
             yield from doubled(inner, f"{path}.{key}" if path else key)
+        if isinstance(value, Doubled):
+            yield from (f"{path}.{name}" if path else name for name in value.names)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from doubled(inner, f"{path}[{index}]")

@@ -81,7 +81,7 @@ def label_map(path: str, value: Object) -> list[Cause]:
 def annotation_map(path: str, value: Object) -> list[Cause]:
     wrong = []
     for key in value:
-        wrong += named(names.qualified_name, path, key)
+        wrong += [invalid(path, key, why) for why in names.qualified_name(key.lower())]
     size = sum(len(key.encode()) + len(text.encode()) for key, text in value.items())
     return [*wrong, *([too_long(path, 256 * 1024)] if size > 256 * 1024 else [])]
 

@@ -70,7 +70,7 @@ class Decoder:
         if schema.kind == "any":
             return value
         fits = isinstance(value, PRESENT[schema.kind])
-        if not fits or (isinstance(value, bool) and schema.kind != "boolean"):
+        if not fits or (isinstance(value, bool) and schema.kind != "boolean") or _too_large(schema, value):
             raise Undecodable(_mistyped(schema, value, path, owner))
         if schema.kind == "object":
             return self.structure(schema, value, path)
@@ -135,9 +135,14 @@ def _bytes(value: str) -> str:
         raise Undecodable(f"illegal base64 data at input byte {bad.end() if bad else 0}") from None
 
 
+def _too_large(schema: Schema, value: Any) -> bool:
+    limit = 2 ** (63 if schema.long else 31)
+    return schema.kind == "integer" and not -limit <= value < limit
+
+
 def _mistyped(schema: Schema, value: Any, path: str, owner: Schema) -> str:
     told = "number" if isinstance(value, int | float) and not isinstance(value, bool) else JSON_NAMES[type(value)]
-    if isinstance(value, float):
+    if isinstance(value, float) or (told == "number" and schema.kind == "integer"):
         told = f"number {value}"
     where = re.sub(r"\[\d+\]", "", path)
     return f"json: cannot unmarshal {told} into Go struct field {owner.name}.{where} of type {schema.go_type}"

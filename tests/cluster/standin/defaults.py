@@ -52,7 +52,8 @@ def _stateful_set(obj: Object) -> None:
 def _job(obj: Object) -> None:
     labels = at(obj, "spec", "template", "metadata", "labels")
     if labels and not at(obj, "metadata", "labels"):
-        obj.setdefault("metadata", {})["labels"] = dict(labels)
+        # The very same mapping, as in the server: what is added to the template's labels shows here as well.
+        obj.setdefault("metadata", {})["labels"] = labels
     _job_spec(obj.setdefault("spec", {}))
 
 
@@ -64,6 +65,7 @@ def _job_spec(spec: Object) -> None:
         spec.setdefault("backoffLimit", 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
     default_template(spec)
 
@@ -138,6 +140,15 @@ def _binding(obj: Object) -> None:
             subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
+def _event(obj: Object) -> None:
+    """The core Event writes these though they are empty."""
+    for key in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        obj.setdefault(key, None)
+    for key in ("reportingComponent", "reportingInstance"):
+        obj.setdefault(key, "")
+    obj.setdefault("source", {})
+
+
 def _limit_range(obj: Object) -> None:
     for item in items(obj, "spec", "limits"):
         if item.get("type") == "Container":
@@ -180,6 +191,7 @@ RULES: dict[str, Callable[[Object], None]] = {
     "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
     "LimitRange": _limit_range,
+    "Event": _event,
     "ResourceQuota": _with_status,
     "PodDisruptionBudget": _with_status,
     "Node": _with_status,

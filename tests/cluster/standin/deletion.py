@@ -51,6 +51,16 @@ def marked(resource: Resource, old: Object, wanted: Deletion, now: datetime) -> 
     return new
 
 
+def stamped(pod: Object, now: datetime) -> Object:
+    """A pod as a deletion without grace leaves it for the moment before it goes."""
+    new = clone(pod)
+    meta = new["metadata"]
+    if "deletionTimestamp" not in meta:
+        meta["generation"] = meta.get("generation", 0) + 1
+    meta |= {"deletionTimestamp": timestamp(now), "deletionGracePeriodSeconds": 0}
+    return new
+
+
 def finished(obj: Object) -> bool:
     """Whether nothing holds a deleted object any more: no finalizers, no grace left."""
     meta = obj["metadata"]
@@ -61,11 +71,11 @@ def finished(obj: Object) -> bool:
 def _check(resource: Resource, old: Object, wanted: Deletion) -> None:
     meta = old["metadata"]
     if wanted.uid and wanted.uid != meta["uid"]:
-        raise uid_conflict(resource, old, wanted.uid)
+        raise uid_conflict(resource, old, wanted.uid, resource.kind)
     if wanted.version and wanted.version != meta["resourceVersion"]:
         told = f"ResourceVersion in precondition: {wanted.version}, ResourceVersion in object meta"
         why = f"Precondition failed: {told}: {meta['resourceVersion']}"
-        raise conflict(resource.group, resource.plural, meta["name"], why)
+        raise conflict(resource.group, resource.kind, meta["name"], why)
 
 
 def _finalizers(resource: Resource, present: list[str], wanted: Deletion) -> list[str]:

@@ -8,6 +8,10 @@ from tests.cluster.standin.values import Object
 VERSION: Object = {
     "major": "1",
     "minor": "36",
+    "emulationMajor": "1",
+    "emulationMinor": "36",
+    "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "35",
     "gitVersion": "v1.36.2",
     "gitCommit": "0000000000000000000000000000000000000000",
     "gitTreeState": "clean",
@@ -53,12 +57,14 @@ def _resources(group: str, version: str) -> Object:
             found.append(_entry(resource))
             if resource.status:
                 verbs = ["get", "patch", "update"]
-                found.append({**_entry(resource), "name": f"{resource.plural}/status", "verbs": verbs})
+                part = {"name": f"{resource.plural}/status", "singularName": "", "verbs": verbs}
+                found.append({"namespaced": resource.namespaced, "kind": resource.kind, **part})
     if not group:
         pods_log = {"name": "pods/log", "singularName": "", "namespaced": True, "kind": "Pod", "verbs": ["get"]}
         found.append(pods_log)
     whole = f"{group}/{version}" if group else version
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": whole, "resources": found}
+    spoken = {"apiVersion": "v1"} if group else {}  # the oldest group's answer is older than that field
+    return {"kind": "APIResourceList", **spoken, "groupVersion": whole, "resources": found}
 
 
 def _entry(resource: Resource) -> Object:

@@ -7,6 +7,7 @@ merged by keys, `v:"x"` for a member of a set.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -61,8 +62,11 @@ def nodes(schema: Schema, value: Any, path: Path) -> set[Path]:
     """Every field of a value that came or went as a whole, its containers included."""
     found = {path}
     if granular(schema) and value is not None:
-        for step, inner_schema, inner in children(schema, value):
-            found |= nodes(inner_schema, inner, (*path, step))
+        inside = list(children(schema, value))
+        steps = [step for step, _, _ in inside]
+        for step, inner_schema, inner in inside:
+            # Items of the same key are one field as a whole: nobody can own a part of either.
+            found |= nodes(inner_schema, inner, (*path, step)) if steps.count(step) == 1 else {(*path, step)}
     return found
 
 
@@ -115,16 +119,25 @@ def merge(schema: Schema, live: Any, config: Any) -> Any:
 
 
 def _order(live: list[str], applied: list[str]) -> list[str]:
-    """The applied order; items that only the live list has stay before what follows them."""
+    """The applied order; items that only the live list has come as early as their own order allows."""
     order: list[str] = []
-    waiting, ours = list(live), set(applied)
-    for step in applied:
-        while waiting and waiting[0] not in ours:
-            order.append(waiting.pop(0))
-        order.append(step)
-        if step in waiting:
-            waiting.remove(step)
-    return order + [other for other in waiting if other not in ours]
+    ours, theirs = deque(applied), deque(live)
+    shared = deque(step for step in applied if step in live)
+    while ours or theirs:
+        head = theirs[0] if theirs else None
+        if head is not None and head not in applied:
+            order.append(theirs.popleft())
+            continue
+        if head is not None and (not ours or head == ours[0] or head in order):
+            theirs.popleft()
+        elif head is not None and shared and head != shared[0]:
+            theirs.popleft()
+            continue
+        if ours:
+            order.append(ours.popleft())
+            if shared and shared[0] == order[-1]:
+                shared.popleft()
+    return order
 
 
 def remove(schema: Schema, value: Any, paths: Iterable[Path]) -> Any:
@@ -176,6 +189,13 @@ def decode(tree: Object, path: Path = ()) -> set[Path]:
         else:
             found.add((*path, step))
     return found
+
+
+def well_formed(tree: Object) -> bool:
+    """Whether this is FieldsV1: every element says what it is."""
+    return all(
+        step == "." or (step[:2] in ("f:", "k:", "v:", "i:") and well_formed(inner)) for step, inner in tree.items()
+    )
 
 
 def told(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster.standin.resources import Resource
-from tests.cluster.standin.status import Cause, conflict, invalid
+from tests.cluster.standin.status import Cause, conflict, internal, invalid
 from tests.cluster.standin.values import Object
 
 SERVER_SIDE = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
@@ -15,20 +15,27 @@ def check_preconditions(resource: Resource, old: Object, new: Object) -> None:
     if wanted.get("uid") and wanted["uid"] != old["metadata"]["uid"]:
         raise uid_conflict(resource, old, wanted["uid"])
     version = wanted.get("resourceVersion")
-    if version and version != old["metadata"]["resourceVersion"]:
-        if not version.isdigit():
-            cause = Cause("FieldValueInvalid", f'Invalid value: "{version}": must be a number', RV)
-            raise invalid(resource.group, resource.kind, name, [cause])
+    if version and not version.isdigit():
+        raise internal(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+    if version not in (None, "", "0", old["metadata"]["resourceVersion"]):
         raise conflict(resource.group, resource.plural, name)
+
+
+def check_applied_uid(resource: Resource, old: Object, config: Object) -> None:
+    """422 for an applied uid that is another object's: an apply takes it for a change, not for a precondition."""
+    wanted = config["metadata"].get("uid")
+    if wanted and wanted != old["metadata"]["uid"]:
+        cause = Cause("FieldValueInvalid", f'Invalid value: "{wanted}": field is immutable', "metadata.uid")
+        raise invalid(resource.group, resource.kind, old["metadata"]["name"], [cause])
 
 
 RV = "metadata.resourceVersion"
 
 
-def uid_conflict(resource: Resource, old: Object, wanted: str) -> Exception:
+def uid_conflict(resource: Resource, old: Object, wanted: str, kind: str = "") -> Exception:
     meta = old["metadata"]
     why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
-    return conflict(resource.group, resource.plural, meta["name"], why)
+    return conflict(resource.group, kind or resource.plural, meta["name"], why)
 
 
 def keep(old: Object, new: Object) -> None:

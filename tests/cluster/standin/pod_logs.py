@@ -30,11 +30,10 @@ async def serve(request: web.BaseRequest, store: Store, logs: PodLogs, pod: Obje
     """The answer to one request for a log."""
     query, meta = request.query, pod["metadata"]
     container = _container(pod, query.get("container", ""))
-    _check(query)
+    _check(query, meta["name"])
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     if not at(pod, "spec", "nodeName"):
-        await response.prepare(request)
-        return response
+        return web.Response(status=204, content_type="text/plain")
     previous = flag(query, "previous")
     try:
         written = logs.lines(meta["namespace"], meta["name"], container, previous=previous)
@@ -87,12 +86,21 @@ def _first(written: list[Line], tail: int | None, since: datetime | None) -> int
 
 def _since(query: Mapping[str, str], now: datetime) -> datetime | None:
     if text := query.get("sinceTime"):
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return _moment(text)
     seconds = number(query, "sinceSeconds")
     return now - timedelta(seconds=seconds) if seconds is not None else None
 
 
-def _check(query: Mapping[str, str]) -> None:
+def _moment(text: str) -> datetime | None:
+    """A time in a query; ApiError 400 for what is none."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    except ValueError:
+        layout = "2006-01-02T15:04:05Z07:00"
+        raise bad_request(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"') from None
+
+
+def _check(query: Mapping[str, str], name: str) -> None:
     wrong = []
     tail, since, limit = (number(query, name) for name in ("tailLines", "sinceSeconds", "limitBytes"))
     if tail is not None and tail < 0:
@@ -104,9 +112,10 @@ def _check(query: Mapping[str, str]) -> None:
         wrong.append(Cause("FieldValueInvalid", f"Invalid value: {limit}: must be greater than 0", "limitBytes"))
     if since is not None and query.get("sinceTime"):
         told = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-        wrong.append(Cause("FieldValueForbidden", told, ""))
+        wrong.append(Cause("FieldValueForbidden", told, "[]"))
+    _moment(query.get("sinceTime", ""))
     if wrong:
-        raise invalid("", "PodLogOptions", "", wrong)
+        raise invalid("", "PodLogOptions", name, wrong)
 
 
 def _container(pod: Object, wanted: str) -> str:

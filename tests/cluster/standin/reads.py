@@ -10,7 +10,7 @@ from typing import Any
 from tests.cluster.standin.requests import Asked, number, partial_view
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.selectors import Matcher, field_matcher, label_matcher
-from tests.cluster.standin.status import ApiError, bad_request, expired, too_large_version
+from tests.cluster.standin.status import Cause, bad_request, expired, internal, invalid, too_large_version
 from tests.cluster.standin.storage import Storage
 from tests.cluster.standin.store import Store
 from tests.cluster.standin.values import Object
@@ -34,6 +34,8 @@ def list_page(store: Store, resource: Resource, asked: Asked) -> Object:
     matcher, namespace = matcher_for(resource, asked), asked.namespace or None
     storage = store.storage
     if asked.query.get("continue"):
+        if asked.query.get("resourceVersion"):
+            raise bad_request("specifying resource version is not allowed when using continue")
         version, start = _continued(storage, asked.query["continue"])
         found = [obj for obj in storage.scan_at(resource, namespace, version) if _place(obj) >= start]
     else:
@@ -80,10 +82,18 @@ def check_version(storage: Storage, asked: Asked) -> None:
     """ApiError for a resourceVersion that is no number, was never reached, or (match Exact) is forgotten."""
     text = asked.query.get("resourceVersion", "")
     if not text:
+        if asked.query.get("resourceVersionMatch") and asked.verb == "list":
+            why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            cause = Cause("FieldValueForbidden", why, "resourceVersionMatch")
+            raise invalid("meta.k8s.io", "ListOptions", "", [cause])
         return
     if not text.isdigit():
-        causes = [{"reason": "FieldValueInvalid", "message": f'Invalid value: "{text}"', "field": "resourceVersion"}]
-        raise ApiError(400, "BadRequest", f'resourceVersion: Invalid value: "{text}"', {"causes": causes})
+        told = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise (
+            internal(f"resourceVersion: {told}")
+            if asked.verb == "watch"
+            else bad_request(f"invalid resource version: {told}")
+        )
     version = int(text)
     if version > storage.version:
         raise too_large_version(version, storage.version)

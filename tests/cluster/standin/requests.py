@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +31,14 @@ class Asked:
     subresource: str
     query: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False  # metadata only
+    of_list: bool = False  # of a list: a watch, whose events are no lists, then shows none
 
     @property
     def attributes(self) -> Attributes:
-        return Attributes(self.verb, self.group, self.plural, self.subresource, self.namespace, self.name)
+        """What has to be allowed: a list that can only hold one name counts as being about that name."""
+        single = re.search(r"(?:^|,)metadata\.name==?([^,]+)", self.query.get("fieldSelector", ""))
+        name = self.name or (single[1] if single and self.verb in ("list", "watch", "deletecollection") else "")
+        return Attributes(self.verb, self.group, self.plural, self.subresource, self.namespace, name)
 
 
 def parse(method: str, path: str, query: Mapping[str, str], accept: str) -> Asked | None:
@@ -48,14 +53,17 @@ def parse(method: str, path: str, query: Mapping[str, str], accept: str) -> Aske
     watched = rest[0] == "watch" and len(rest) > 1
     rest = rest[1:] if watched else rest
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and (group, version, rest[2]) in BY_PATH:
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
         namespace, rest = rest[1], rest[2:]
     elif rest[0] == "namespaces" and len(rest) > 1 and not group:
         namespace = rest[1]
     plural, name, subresource = [*rest, "", ""][:3]
-    verb = _verb(method, name, watching=watched or _true(query.get("watch", "")))
+    verb = _verb(method, name, watching=watched or (not name and _true(query.get("watch", ""))))
     resource = BY_PATH.get((group, version, plural))
-    return Asked(verb, group, plural, resource, namespace, name, subresource, query, _partial(accept))
+    partial = _partial(accept)
+    if resource is not None:
+        _check_form(resource, verb, partial)
+    return Asked(verb, group, plural, resource, namespace, name, subresource, query, bool(partial), partial == LIST)
 
 
 def _verb(method: str, name: str, *, watching: bool) -> str:
@@ -71,18 +79,33 @@ def _true(text: str) -> bool:
     return text.lower() in ("true", "1", "t")
 
 
-def _partial(accept: str) -> bool:
-    """Whether only metadata is wanted; ApiError 406 if nothing that is wanted can be given."""
+ONE, LIST = "PartialObjectMetadata", "PartialObjectMetadataList"
+
+
+def _check_form(resource: Resource, verb: str, partial: str) -> None:
+    """ApiError 406 where the metadata of a list is wanted of one object, or the other way round."""
+    if partial == ONE and verb == "list":
+        raise ApiError(
+            406, "NotAcceptable", f"you requested {ONE}, but the requested object is a list ({resource.kind}List)"
+        )
+    if partial == LIST and verb not in ("list", "watch", "delete", "deletecollection"):
+        raise ApiError(
+            406, "NotAcceptable", f"you requested {LIST}, but the requested object is not a list ({resource.kind})"
+        )
+
+
+def _partial(accept: str) -> str:
+    """Whether only metadata is wanted, of one or of a list; ApiError 406 if nothing that is wanted can be given."""
     for media in accept.split(","):
         kind, *parameters = [part.strip() for part in media.split(";")]
         options = dict(part.partition("=")[::2] for part in parameters)
         if kind not in ("", "*/*", "application/*", "application/json"):
             continue
         wanted = options.get("as", "")
-        if wanted.startswith("PartialObjectMetadata") and options.get("g") == "meta.k8s.io":
-            return True
+        if wanted in (ONE, LIST) and options.get("g") == "meta.k8s.io":
+            return wanted
         if not wanted:
-            return False
+            return ""
     raise not_acceptable(PRODUCED)
 
 

@@ -33,7 +33,9 @@ class Resource:
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        return ("create",) if self.create_only else VERBS
+        if self.create_only:
+            return ("create",)
+        return tuple(verb for verb in VERBS if verb != "deletecollection" or self.kind != "Namespace")
 
 
 RBAC = "rbac.authorization.k8s.io"

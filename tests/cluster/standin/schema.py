@@ -55,10 +55,16 @@ ATOMIC = {"V1LabelSelector", "V1ObjectReference", "V1LocalObjectReference", "V1S
     "V1ScopeSelector",
     "V1RoleRef",
     "V1SecretReference",
+    "V1OwnerReference",
 }
-ATOMIC_MAPS = {"V1PodSpec.nodeSelector", "V1LabelSelector.matchLabels"}
-# Defaults that a key of a merged list takes when the item leaves it out.
-KEY_DEFAULTS = {"protocol": "TCP"}
+ATOMIC_MAPS = {"V1PodSpec.nodeSelector", "V1LabelSelector.matchLabels", "V1ServiceSpec.selector"}
+# Defaults that a key of a merged list takes when the item leaves it out: every required key has one, if only "".
+KEY_DEFAULTS: dict[str, str | int] = {
+    **dict.fromkeys(("name", "ip", "uid", "type", "mountPath", "devicePath", "topologyKey", "whenUnsatisfiable"), ""),
+    "containerPort": 0,
+    "port": 0,
+    "protocol": "TCP",
+}
 QUANTITIES = {
     *("limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "max", "min", "default"),
     *("defaultRequest", "maxLimitRequestRatio", "sizeLimit", "divisor", "allocatedResources"),

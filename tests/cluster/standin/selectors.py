@@ -47,14 +47,26 @@ class Requirement:
             return value is None
         if self.operator == "notin":
             return value not in self.values
+        if self.operator in ("gt", "lt"):
+            return value is not None and _beyond(value, self.operator, next(iter(self.values)))
         return value in self.values
 
 
+def _beyond(value: str, operator: str, limit: str) -> bool:
+    """Whether a label's number is larger or smaller; text is neither."""
+    if not re.fullmatch(r"-?\d+", value):
+        return False
+    return int(value) > int(limit) if operator == "gt" else int(value) < int(limit)
+
+
 _TERM = re.compile(
-    r"\s*(?:(?P<not>!)\s*(?P<absent>[^\s,=!()]+)"
-    r"|(?P<key>[^\s,=!()]+)(?:\s*(?P<equals>==|=|!=)\s*(?P<value>[^\s,=!()]*)"
+    r"\s*(?:(?P<not>!)\s*(?P<absent>[^\s,=!<>()]+)"
+    r"|(?P<key>[^\s,=!<>()]+)(?:\s*(?P<equals>==|=|!=|<|>)\s*(?P<value>[^\s,=!()]*)"
     r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?:,|$)"
 )
+
+
+OPERATORS = {"!=": "notin", ">": "gt", "<": "lt"}
 
 
 def parse_labels(text: str) -> list[Requirement]:
@@ -75,7 +87,7 @@ def _requirement(term: re.Match[str]) -> Requirement:
     if term["set"]:
         return Requirement(term["key"], term["set"], frozenset(value.strip() for value in term["values"].split(",")))
     if term["equals"]:
-        return Requirement(term["key"], "notin" if term["equals"] == "!=" else "in", frozenset([term["value"]]))
+        return Requirement(term["key"], OPERATORS.get(term["equals"], "in"), frozenset([term["value"]]))
     return Requirement(term["key"], "exists")
 
 
@@ -83,6 +95,9 @@ def _checked(requirement: Requirement) -> Requirement:
     if wrong := names.qualified_name(requirement.key):
         raise bad_request(f'unable to parse requirement: <nil>: Invalid value: "{requirement.key}": {wrong[0]}')
     for value in sorted(requirement.values):
+        if requirement.operator in ("gt", "lt") and not re.fullmatch(r"-?\d+", value):
+            told = "for 'Gt', 'Lt' operators, the value must be an integer"
+            raise bad_request(f'unable to parse requirement: values[0]: Invalid value: "{value}": {told}')
         if wrong := names.label_value(value):
             place = f'unable to parse requirement: values[0][{requirement.key}]: Invalid value: "{value}"'
             raise bad_request(f"{place}: {wrong[0]}")

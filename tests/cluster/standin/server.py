@@ -9,22 +9,22 @@ import ssl
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import trustme
 import yaml
 from aiohttp import web
 
 from tests.cluster.standin import discovery, pod_logs, reads
-from tests.cluster.standin.auth import ANONYMOUS, Authorizer, Tokens, User, refused_path, review
+from tests.cluster.standin.auth import ANONYMOUS, MASTERS, Authorizer, Tokens, User, refused_path, review
 from tests.cluster.standin.bodies import parse as parse_body
 from tests.cluster.standin.bodies import typed
 from tests.cluster.standin.faults import Fault, Faults
 from tests.cluster.standin.metrics import Call, Metrics, Permission
 from tests.cluster.standin.pod_logs import PodLogs
 from tests.cluster.standin.requests import Asked, parse
-from tests.cluster.standin.resources import Resource
-from tests.cluster.standin.status import ApiError, method_not_allowed
+from tests.cluster.standin.resources import GROUPS, Resource
+from tests.cluster.standin.status import ApiError, method_not_allowed, no_such_path
 from tests.cluster.standin.store import Store
 from tests.cluster.standin.values import Object
 from tests.cluster.standin.watches import Watch
@@ -33,7 +33,6 @@ from tests.cluster.standin.writes import Done, Writer
 HOST = "127.0.0.1"
 BOOKMARKS = 60.0  # seconds between two bookmarks of a quiet watch
 LARGEST = 3 * 1024 * 1024  # bytes of a body
-WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 
 class Clock(Protocol):
@@ -69,7 +68,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listens; after a stop on the same port again."""
-        handlers = web.Server(self._handle, request_factory=_request, handler_cancellation=True, access_log=None)
+        handlers = web.Server(self._handle, handler_cancellation=True, access_log=None)
 
         def accept() -> asyncio.BaseProtocol:
             self.metrics.connections += 1
@@ -144,6 +143,8 @@ class ApiServer:
         public = request.path in (*discovery.HEALTH, "/version")
         if user == ANONYMOUS and not public:
             raise refused_path(user, request.method.lower(), request.path)
+        if found is None and MASTERS not in user.groups:
+            raise refused_path(user, request.method.lower(), request.path)
         if found is None:
             return web.Response(status=404, text="404 page not found\n")
         return web.Response(text=found) if isinstance(found, str) else _json(found)
@@ -163,7 +164,11 @@ class ApiServer:
             raise
         self.metrics.used.add(permission)
         if asked.resource is None or not _served(asked):
+            if asked.group in GROUPS:
+                raise no_such_path()
             return web.Response(status=404, text="404 page not found\n")
+        if not _allowed(asked, asked.resource):
+            raise method_not_allowed()
         answer = await self._answer(request, user, asked, asked.resource, striking)
         return self._cut(request) if any(fault.action == "cut_after" for fault in striking) else answer
 
@@ -179,8 +184,6 @@ class ApiServer:
             return _json(reads.get(self.store, resource, asked))
         if asked.verb == "list":
             return _json(reads.list_page(self.store, resource, asked))
-        if not _writable(asked, resource):
-            raise method_not_allowed()
         body = await _body(request)
         if resource.create_only:
             obj, warnings = typed(resource, parse_body(body, request.content_type), "Warn")
@@ -233,16 +236,10 @@ class ApiServer:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}") from None
-
-
-def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    """A request whose body may be as large as the real server allows."""
-    loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST)
+    body = await request.content.read()  # `request.read` has a smaller limit of its own
+    if len(body) > LARGEST:
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}")
+    return body
 
 
 def _served(asked: Asked) -> bool:
@@ -254,16 +251,21 @@ def _served(asked: Asked) -> bool:
         return resource.status and asked.verb in ("get", "update", "patch")
     if asked.subresource == "log":
         return resource.kind == "Pod" and asked.verb == "get"
-    if resource.create_only and asked.verb != "create":
-        return False
     return not asked.subresource
 
 
-def _writable(asked: Asked, resource: Resource) -> bool:
-    """Whether a write has the path that it needs: a namespace, and a name unless it is about the collection."""
-    on_collection = asked.verb in ("create", "deletecollection")
-    placed = bool(asked.namespace) or not resource.namespaced
-    return asked.verb in WRITES and placed and on_collection != bool(asked.name)
+def _allowed(asked: Asked, resource: Resource) -> bool:
+    """Whether the method fits the path: collections are made in, objects are changed."""
+    if asked.subresource:
+        return True
+    nowhere = resource.namespaced and not asked.namespace
+    if asked.name:
+        return asked.verb in ("get", "watch", "update", "patch", "delete")
+    return asked.verb in resource.verbs and asked.verb in (
+        "list",
+        "watch",
+        *(() if nowhere else ("create", "deletecollection")),
+    )
 
 
 def _json(body: Object, code: int = 200) -> web.Response:

@@ -108,8 +108,7 @@ def expired(message: str) -> ApiError:
 
 
 def method_not_allowed() -> ApiError:
-    message = "the server does not allow this method on the requested resource"
-    return ApiError(405, "MethodNotAllowed", message, {})
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> ApiError:

@@ -13,6 +13,7 @@ from tests.cluster.standin.values import Object
 
 Key = tuple[str | None, str]  # namespace, name
 HISTORY = 10_000
+BEGINNING = 1_000  # as on a cluster that has been up for a while: its first versions are forgotten
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Storage:
     """Objects by resource, namespace and name."""
 
     def __init__(self, history: int = HISTORY) -> None:
-        self.version = 1
-        self.floor = 1  # versions below this one can't be watched or listed any more
+        self.version = BEGINNING
+        self.floor = BEGINNING  # versions below this one can't be watched or listed any more
         self._objects: dict[str, dict[Key, Object]] = {}
         self._history: deque[Change] = deque(maxlen=history)
         self._listeners: list[Listener] = []

@@ -119,6 +119,7 @@ class Store:
         key = self._key(resource, meta)
         old = self.storage.get(resource, key)
         if old is not None:
+            metadata.check_applied_uid(resource, old, config)
             metadata.check_preconditions(resource, old, config)
         elif meta.get("uid"):
             why = f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found"
@@ -158,12 +159,14 @@ class Store:
         if wanted.dry_run:
             return clone(new or old)
         if new is None:
+            if resource.kind == "Pod":  # pods always end gracefully, if only within no time
+                self.storage.put(resource, key, deletion.stamped(old, self.now()))
             return clone(self.storage.remove(resource, key))
         return clone(old if new == old else self.storage.put(resource, key, new))
 
     def _insert(self, resource: Resource, new: Object, manager: str, *, dry_run: bool, applied: bool) -> Object:
         meta = new.setdefault("metadata", {})
-        if meta.get("resourceVersion"):
+        if meta.get("resourceVersion") and not dry_run:
             raise internal("resourceVersion should not be set on objects to be created")
         generated = not meta.get("name") and meta.get("generateName")
         if generated:
@@ -176,16 +179,17 @@ class Store:
         for absent in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             meta.pop(absent, None)
         strategies.strip_status(resource, new)
+        strategies.merge_string_data(new)
         defaults.default(new)
+        if not applied:  # before admission and strategy: what those add belongs to nobody
+            owner = Manager(manager, "Update", resource.api_version)
+            record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
         admission.mutate(self.storage, resource, new)
         strategies.before_create(resource, new, self.allocator)
         self._check(resource, new, validation.validate(resource, new))
         admission.validate(self.storage, resource, new, None)
         if self.storage.get(resource, key) is not None:
             raise already_exists(resource.group, resource.plural, key[1])
-        if not applied:
-            owner = Manager(manager, "Update", resource.api_version)
-            record_update(self._schema(resource), None, new, owner, timestamp(self.now()))
         return clone(new if dry_run else self.storage.put(resource, key, new))
 
     def _replace(
@@ -201,6 +205,7 @@ class Store:
     ) -> Object:
         """Commits a new state of an object that is there; `owner` is None if apply has recorded it already."""
         metadata.keep(old, new)
+        strategies.merge_string_data(new)
         defaults.default(new)
         strategies.before_update(resource, old, new, subresource, self.allocator)
         wrong = validation.validate(resource, new) + validation.validate_update(resource, old, new, subresource)

@@ -51,9 +51,7 @@ def strip_status(resource: Resource, obj: Object) -> None:
 def before_create(resource: Resource, obj: Object, allocator: Allocator) -> None:
     if resource.kind in GENERATIONS:
         obj["metadata"]["generation"] = 1
-    if resource.kind == "Secret":
-        merge_string_data(obj)
-    elif resource.kind == "Service":
+    if resource.kind == "Service":
         allocate(obj, allocator)
     elif resource.kind == "Job":
         own_selector(obj)
@@ -70,9 +68,7 @@ def before_update(resource: Resource, old: Object, new: Object, subresource: str
         _keep_labels(old, new)
     elif resource.status:
         new["status"] = old.get("status", {})
-    if resource.kind == "Secret":
-        merge_string_data(new)
-    elif resource.kind == "Service" and subresource is None:
+    if resource.kind == "Service" and subresource is None:
         _keep_addresses(old, new)
         allocate(new, allocator)
     if resource.kind in GENERATIONS:
@@ -95,7 +91,7 @@ def wanted(obj: Object) -> Object:
 
 
 def merge_string_data(obj: Object) -> None:
-    """`stringData` is only ever written: it ends up in `data`."""
+    """A Secret's `stringData` is only ever written: it ends up in `data`."""
     texts = obj.pop("stringData", None) or {}
     if texts:
         coded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
@@ -141,13 +137,9 @@ def own_selector(obj: Object) -> None:
         return
     metadata = spec.setdefault("template", {}).setdefault("metadata", {})
     uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
-    metadata["labels"] = {
-        **(metadata.get("labels") or {}),
-        "batch.kubernetes.io/controller-uid": uid,
-        "batch.kubernetes.io/job-name": name,
-        "controller-uid": uid,
-        "job-name": name,
-    }
+    labels = metadata.setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels |= {f"{prefix}controller-uid": uid, f"{prefix}job-name": name}
     spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
 
 

@@ -25,8 +25,8 @@ def check(resource: Resource, config: Object) -> None:
             f"Specified patch version: {config.get('apiVersion', '')}, {expected}"
         )
     if config.get("kind") != resource.kind:
-        told = f"no corresponding type for {config['apiVersion']}, Kind={config.get('kind', '')}"
-        raise internal(f"failed to create typed patch object ({about(resource, config)}): {told}")
+        group = resource.group
+        raise bad_request(f"invalid object type: {group}/{resource.version}, Kind={config.get('kind', '')}")
     if (config.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     wrong = [f"{path}: {what}" for path, what in _wrong(schema_for(resource.model), config, "")]

@@ -17,6 +17,8 @@ from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, items, mapping
 
+FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")  # those that need no domain
+
 Rule = Callable[[Object], list[Cause]]
 UpdateRule = Callable[[Object, Object], list[Cause]]
 
@@ -65,20 +67,12 @@ def _metadata(resource: Resource, meta: Object) -> list[Cause]:
     wrong += annotation_map("metadata.annotations", mapping(meta, "annotations"))
     wrong += _owners(items(meta, "ownerReferences"))
     for index, finalizer in enumerate(items(meta, "finalizers")):
-        wrong += named(names.qualified_name, f"metadata.finalizers[{index}]", finalizer)
-    return wrong + _managers(items(meta, "managedFields"))
-
-
-def _managers(entries: list[Object]) -> list[Cause]:
-    """ManagedFields that a request brings along; a single empty entry asks for a reset."""
-    wrong, path = [], "metadata.managedFields"
-    if entries == [{}]:
-        return []
-    for entry in entries:
-        if entry.get("operation") not in ("Apply", "Update"):
-            wrong.append(invalid(f"{path}.operation", entry.get("operation", ""), "must be `Apply` or `Update`"))
-        if entry.get("fieldsType") != "FieldsV1":
-            wrong.append(invalid(f"{path}.fieldsType", entry.get("fieldsType", ""), "must be `FieldsV1`"))
+        path = f"metadata.finalizers[{index}]"
+        wrong += named(names.qualified_name, path, finalizer)
+        if "/" not in finalizer and finalizer not in FINALIZERS:
+            wrong.append(
+                invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+            )
     return wrong
 
 
@@ -87,6 +81,8 @@ def _owners(owners: list[Object]) -> list[Cause]:
     for owner in owners:
         if not owner.get("apiVersion"):
             wrong.append(invalid(f"{path}.apiVersion", owner.get("apiVersion", ""), "version must not be empty"))
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            wrong.append(invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
         missing = [key for key in ("kind", "name", "uid") if not owner.get(key)]
         wrong += [invalid(f"{path}.{key}", "", "must not be empty") for key in missing]
     controllers = [owner for owner in owners if owner.get("controller")]

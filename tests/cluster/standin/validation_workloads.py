@@ -39,7 +39,7 @@ def _deployment(obj: Object) -> list[Cause]:
 
 def _strategy(strategy: Object) -> list[Cause]:
     path, rolling = "spec.strategy", mapping(strategy, "rollingUpdate")
-    wrong = one_of(f"{path}.type", strategy.get("type"), ("Recreate", "RollingUpdate"))
+    wrong = one_of(path, strategy.get("type"), ("Recreate", "RollingUpdate"))
     if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
         why = "may not be specified when strategy `type` is 'Recreate'"
         wrong.append(forbidden(f"{path}.rollingUpdate", why))
@@ -91,12 +91,12 @@ def _selecting(obj: Object, kind: str) -> list[Cause]:
         wrong = [required("spec.selector")]
     else:
         wrong = label_selector("spec.selector", selector)
+        if wrong:
+            wrong.append(invalid("spec.selector", selector, "invalid label selector"))
         if not any(selector.values()):
             wrong.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
-    found = mapping(template, "metadata", "labels")
-    if selector and not wrong and not matches(selector, found):
-        why = "`selector` does not match template `labels`"
-        wrong.append(invalid("spec.template.metadata.labels", found, why))
+    if selector is None or not wrong:
+        wrong += _matching(selector, template)
     wrong += pod_template("spec.template", template)
     policy = at(template, "spec", "restartPolicy")
     if policy in ("Never", "OnFailure"):
@@ -106,6 +106,14 @@ def _selecting(obj: Object, kind: str) -> list[Cause]:
         path = "spec.template.spec.activeDeadlineSeconds"
         wrong.append(forbidden(path, f"activeDeadlineSeconds in {name} is not Supported"))
     return wrong
+
+
+def _matching(selector: Object | None, template: Object) -> list[Cause]:
+    """The template's labels must be those that are selected; an absent selector selects none."""
+    labels = mapping(template, "metadata", "labels")
+    if matches(selector, labels):
+        return []
+    return [invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")]
 
 
 def pod_template(path: str, template: Object) -> list[Cause]:
@@ -123,7 +131,7 @@ def _job(obj: Object) -> list[Cause]:
         wrong.append(required("spec.selector"))
     elif not spec.get("manualSelector") and mapping(selector, "matchLabels") != generated:
         wrong.append(invalid("spec.selector", selector, "`selector` not auto-generated"))
-    return wrong
+    return wrong + _matching(selector, mapping(spec, "template"))
 
 
 def _job_spec(path: str, spec: Object) -> list[Cause]:

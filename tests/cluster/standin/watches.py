@@ -92,6 +92,8 @@ class Watch:
         self._push(event, json.dumps(obj, separators=(",", ":")).encode())
 
     def _push(self, event: str, body: bytes) -> None:
+        if self._asked.of_list:
+            return
         self._waiting.append(b'{"type":"%s","object":%s}\n' % (event.encode(), body))
         self._wake.set()
 

@@ -14,10 +14,10 @@ from tests.cluster.standin.auth import Attributes, Authorizer, User
 from tests.cluster.standin.deletion import Deletion
 from tests.cluster.standin.metadata import RV
 from tests.cluster.standin.reads import matcher_for
-from tests.cluster.standin.requests import Asked, WriteOptions, one_of, partial_view, write_options
+from tests.cluster.standin.requests import Asked, WriteOptions, number, one_of, partial_view, write_options
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.schema import schema_for
-from tests.cluster.standin.status import Cause, bad_request, invalid, unsupported_media_type
+from tests.cluster.standin.status import ApiError, Cause, bad_request, invalid, unsupported_media_type
 from tests.cluster.standin.store import Apply, Store
 from tests.cluster.standin.values import Object, clone
 
@@ -64,7 +64,7 @@ class Writer:
         there = self.store.storage.get(self.resource, self._key)
         if there is not None and not self.resource.unconditional_update and not obj["metadata"].get("resourceVersion"):
             cause = Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", RV)
-            raise invalid(self.resource.group, self.resource.kind, self.asked.name, [cause])
+            raise invalid(self.resource.group, self.resource.plural, self.asked.name, [cause])
         done = self._update(obj, options)
         return Done(self._view(done), 200 if there is not None else 201, warnings)
 
@@ -77,10 +77,18 @@ class Writer:
         options = write_options("PatchOptions", self.request)
         live = clone(self.store.find(self.resource, self.asked.namespace, self.asked.name))
         patched = self._patched(kind, live)
-        obj, warnings = bodies.typed(self.resource, patched, options.validation)
+        obj, warnings = self._typed_patched(patched, options)
         self._placed(obj)
         self._named(obj)
         return Done(self._view(self._update(obj, options)), 200, warnings)
+
+    def _typed_patched(self, patched: Any, options: WriteOptions) -> tuple[Object, list[str]]:
+        """The patched object; what it can't be decoded for is put down to the patch."""
+        try:
+            return bodies.typed(self.resource, patched, options.validation)
+        except ApiError as refused:
+            told = f"Invalid value: {json.dumps(json.dumps(patched))}: {refused.message}"
+            raise invalid("", "", "", [Cause("FieldValueInvalid", told, "patch")]) from None
 
     def _patched(self, kind: str, live: Object) -> Any:
         try:
@@ -107,6 +115,7 @@ class Writer:
             raise bad_request(
                 "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}"
             )
+        config.setdefault("metadata", {}).setdefault("name", self.asked.name)
         typed_patch.check(self.resource, config)
         self._placed(config)
         self._named(config)
@@ -153,7 +162,7 @@ class Writer:
         wrong += one_of(([*(said.get("dryRun") or []), *query.getall("dryRun", [])] or ["All"])[0], ("All",), "dryRun")
         if wrong:
             raise invalid("meta.k8s.io", "DeleteOptions", "", wrong)
-        grace = said.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+        grace = said.get("gracePeriodSeconds", number(query, "gracePeriodSeconds"))
         conditions = said.get("preconditions") or {}
         return Deletion(
             propagation=propagation,
