@@ -152,6 +152,7 @@ async def running_api() -> AsyncIterator[Api]:
             yield Api(server, logs, client)
     finally:
         await server.stop()
+    assert not server.failures, server.failures
 
 
 # Objects that the tests start from, each as small as it can be.

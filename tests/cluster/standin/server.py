@@ -49,6 +49,9 @@ class ApiServer:
         self.store = store
         self.faults = Faults()
         self.metrics = Metrics()
+        self.failures: list[
+            Exception
+        ] = []  # mistakes of the stand-in itself: a test's fixture asserts that it is empty
         self.authorizer = Authorizer(store.storage)
         self.bookmark_interval = BOOKMARKS
         self._logs = logs
@@ -136,6 +139,11 @@ class ApiServer:
             return await self._asked(request, user, asked)
         except ApiError as refused:
             return _refused(refused)
+        except ConnectionError:
+            raise
+        except Exception as failure:  # the stand-in's own mistake: answered as the real server would, kept for the test
+            self.failures.append(failure)
+            return _refused(ApiError(500, "InternalError", f"Internal error occurred: {failure!r}"))
 
     def _elsewhere(self, request: web.BaseRequest, user: User) -> web.Response:
         """Paths that belong to no resource: discovery and health."""

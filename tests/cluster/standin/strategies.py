@@ -62,9 +62,9 @@ def before_create(resource: Resource, obj: Object, allocator: Allocator) -> None
 def before_update(resource: Resource, old: Object, new: Object, subresource: str | None, allocator: Allocator) -> None:
     """Keeps what this request can't change, and counts the generation up when what is wanted changed."""
     if subresource == "status":
-        for key in [*old, *new]:
-            if key not in SPECIAL:
-                new[key] = old[key]
+        for key in wanted(new):
+            del new[key]
+        new.update(wanted(old))
         _keep_labels(old, new)
     elif resource.status:
         new["status"] = old.get("status", {})
@@ -136,7 +136,7 @@ def own_selector(obj: Object) -> None:
     if spec.get("manualSelector"):
         return
     metadata = spec.setdefault("template", {}).setdefault("metadata", {})
-    uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
+    uid, name = obj["metadata"]["uid"], obj["metadata"].get("name", "")
     labels = metadata.setdefault("labels", {})
     for prefix in ("", "batch.kubernetes.io/"):
         labels |= {f"{prefix}controller-uid": uid, f"{prefix}job-name": name}

@@ -78,6 +78,9 @@ def _list(schema: Schema, value: Any, path: str) -> Iterator[tuple[str, str]]:
     for index, inner in enumerate(value):
         place = f"{path}[{index}]"
         if merged_list(schema):
+            if schema.merge == "keys" and not isinstance(inner, dict):
+                yield path, f"element {index}: associative list with keys may not have non-map elements"
+                continue
             missing = _missing_key(schema, inner)
             if missing:
                 why = f"element {index}: associative list with keys has an element that omits key field {missing}"
