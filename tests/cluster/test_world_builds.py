@@ -121,6 +121,12 @@ async def test_a_wrong_command_line(world: World, given: Sources, argument: str,
     assert log(world).startswith(words)
 
 
+async def test_a_benchmark_can_do_without_the_fetch(world: World) -> None:
+    world.scripts.build("build", BuildScript(fetch=False))
+    context = "git://nowhere.invalid/acme/shop.git#refs/heads/main#" + 40 * "a"
+    assert (await build(world, build_job("build", context)))["exitCode"] == 0
+
+
 async def test_dockerfiles_are_found_below_the_sub_path(world: World, given: Sources) -> None:
     sha = await given.commit({"web/docker/Dockerfile": "FROM scratch\n"})
     arguments = ("--context-sub-path=web", "--dockerfile=docker/Dockerfile")
@@ -252,6 +258,20 @@ async def test_a_log_is_followed_while_the_build_runs(world: World, given: Sourc
     seen = [text async for _, text in world.kubelet.follow(BUILDS, name, "kaniko")]
     assert [text for text in seen if text.startswith("step")] == [f"step {number}" for number in range(5)]
     assert "Pushed" in seen[-1]
+
+
+async def test_a_log_ends_with_its_pod(world: World, given: Sources) -> None:
+    world.scripts.build("build", BuildScript(hang=True))
+    install(world, build_job("build", given.context(await given.commit())))
+    await world.settled()
+    name = only(world, "Pod", BUILDS)["metadata"]["name"]
+    follower = world.kubelet.follow(BUILDS, name, "kaniko")
+    assert (await anext(follower))[1]
+    world.store.delete("Pod", BUILDS, name, grace=0)
+    rest = [text async for _, text in follower]
+    assert "Pushed" not in str(rest)
+    with pytest.raises(KeyError):
+        world.kubelet.lines(BUILDS, name, "kaniko", previous=False)
 
 
 async def test_a_build_that_hangs_ends_with_its_job(world: World, given: Sources) -> None:

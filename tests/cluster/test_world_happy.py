@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
 from tests.cluster.world_helpers import (
     APPS,
@@ -20,10 +22,12 @@ from tests.cluster.world_helpers import (
     deployment,
     ingress,
     install,
+    job,
     only,
     roll,
     service,
     sources,
+    until,
 )
 
 
@@ -81,3 +85,39 @@ async def test_a_build_pushes_a_real_image_and_leaves_its_digest(tmp_path: Path)
             assert manifest.status_code == 200
             layer = await http.get(f"/blobs/{manifest.json()['layers'][0]['digest']}")
             assert sha.encode() in gzip.decompress(layer.content)
+
+
+async def test_it_takes_as_long_as_on_a_real_cluster() -> None:
+    async with World(speed=1, namespaces=(APPS, BUILDS)) as world:
+        install(world, deployment("shop"), job("task"))
+        await world.settled()
+        rollout, build = world.timings.rollouts[APPS, "shop", 1], world.timings.builds[BUILDS, "task"]
+        assert 0.4 < rollout.seconds < 1.5, "0.5 to 0.7 s, seen on an idle node"
+        assert 0.6 < build.seconds < 2.0, "1.1 s, seen on an idle node"
+        assert build.started is not None
+        settling = world.clock.elapsed() - build.seconds
+        assert settling > 1.9, "the Job's verdict comes that much after its container's end"
+
+
+async def test_the_api_serves_logs_and_changes_as_they_come(tmp_path: Path) -> None:
+    script = BuildScript(log=tuple(f"step {number}" for number in range(5)), seconds=4.0)
+    async with World(speed=20, namespaces=(BUILDS,)) as world, api(world) as http:
+        world.scripts.build("task", script)
+        install(world, job("task"))
+        await until(world, lambda: "running" in str(world.store.list("Pod", BUILDS)))
+        pod = only(world, "Pod", BUILDS)["metadata"]["name"]
+        path = f"/api/v1/namespaces/{BUILDS}/pods"
+        async with http.stream("GET", f"{path}/{pod}/log", params={"follow": "true"}) as answer:
+            lines = [line async for line in answer.aiter_lines()]
+        assert lines == list(script.log)
+        watch = {"watch": "true", "resourceVersion": "0", "timeoutSeconds": "1"}
+        async with http.stream("GET", path, params=watch) as answer:
+            first = json.loads(await anext(answer.aiter_lines()))
+        assert first["object"]["status"]["phase"] == "Running", "told later than its container's end"
+
+
+def api(world: World) -> httpx.AsyncClient:
+    """An administrator's client."""
+    trust = ssl.create_default_context(cadata=world.api.ca_pem)
+    headers = {"Authorization": f"Bearer {world.api.token('admin')}"}
+    return httpx.AsyncClient(base_url=world.api.url, verify=trust, trust_env=False, headers=headers)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
+from tests.cluster.standin.node.scheduler import Node
 from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
-from tests.cluster.world_helpers import BUILDS, Object, condition, events, install, only, until
+from tests.cluster.world_helpers import BUILDS, Object, condition, events, install, job, only, until
 
 FAILS = BuildScript(exit_code=3)
 SUCCEEDS = BuildScript(push=False)
@@ -19,17 +19,6 @@ SUCCEEDS = BuildScript(push=False)
 async def world() -> AsyncIterator[World]:
     async with World(speed=50, namespaces=(BUILDS,)) as running:
         yield running
-
-
-def job(name: str = "task", **spec: Any) -> Object:
-    """A Job whose container is no Kaniko: it fetches and pushes nothing, and ends as its script says."""
-    container = {"name": "task", "image": "registry.local/task:1"}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "namespace": BUILDS},
-        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}, **spec},
-    }
 
 
 def verdict(world: World) -> Object:
@@ -102,6 +91,16 @@ async def test_a_finished_job_goes_when_its_time_to_live_is_over(world: World) -
     assert verdict(world)["type"] == "Complete"
     await until(world, lambda: not world.store.list("Job", BUILDS))
     await until(world, lambda: not world.store.list("Pod", BUILDS))
+
+
+async def test_limits_of_a_whole_node_never_fit() -> None:
+    async with World(speed=50, namespaces=(BUILDS,), node=Node(cpu="2")) as world:
+        wants = job()
+        wants["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "2"}}
+        install(world, wants)
+        await world.settled()
+        assert "Insufficient cpu" in events(world, "FailedScheduling", BUILDS)[0]["message"]
+        assert only(world, "Job", BUILDS)["status"]["active"] == 1
 
 
 async def test_a_deleted_job_takes_its_running_pod_along(world: World) -> None:

@@ -23,6 +23,8 @@ from tests.cluster.world_helpers import (
     until,
 )
 
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -106,6 +108,20 @@ async def test_the_old_revision_serves_while_the_new_one_is_not_ready_and_after_
     assert progressing(world)["reason"] == "NewReplicaSetAvailable"
 
 
+async def test_refused_pods_show_in_the_replica_set_and_for_minutes_not_in_the_deployment() -> None:
+    async with World(speed=100, namespaces={APPS: RESTRICTED}) as world:
+        install(world, deployment("shop"))
+        await world.settled()
+        failure = condition(only(world, "ReplicaSet"), "ReplicaFailure")
+        assert failure["reason"] == "FailedCreate"
+        assert 'violates PodSecurity "restricted:latest"' in failure["message"]
+        assert events(world, "FailedCreate")[0]["message"].startswith('Error creating: pods "shop-')
+        assert progressing(world)["status"] == "True"
+        assert condition(only(world, "Deployment"), "ReplicaFailure") == {}
+        await until(world, lambda: progressing(world)["status"] == "False")
+        await until(world, lambda: condition(only(world, "Deployment"), "ReplicaFailure"))
+
+
 async def test_a_missing_secret_is_a_config_error_until_it_is_there(world: World) -> None:
     source = {"valueFrom": {"secretKeyRef": {"name": "bundle", "key": "TOKEN"}}}
     heard: list[str] = []
@@ -130,9 +146,9 @@ async def test_a_missing_secret_is_a_config_error_until_it_is_there(world: World
 
 async def test_a_pod_that_asks_for_too_much_stays_pending_and_only_an_event_says_why() -> None:
     async with World(speed=50, namespaces=(APPS,), node=Node(cpu="2")) as world:
-        install(world, deployment("small", resources={"limits": {"cpu": "100m"}}))
+        install(world, deployment("small", resources={"limits": {"cpu": "500m"}}))
         await world.settled()
-        install(world, deployment("shop", resources={"limits": {"cpu": "2"}}))
+        install(world, deployment("shop", resources={"limits": {"cpu": "1"}}))
         await world.settled()
         (event,) = events(world, "FailedScheduling")
         assert event["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes")

@@ -79,7 +79,7 @@ def table(cache: Cache, ingress_class: str) -> list[Route]:
     """All routes of an ingress class, the most specific ones first."""
     ingresses = [one for one in cache.all("Ingress") if class_of(one) == ingress_class]
     routes = [route for ingress in ingresses for route in _routes(cache, ingress)]
-    return sorted(routes, key=lambda route: (route.kind != "Exact", -len(route.path)))
+    return sorted(routes, key=lambda route: (route.host[:1] in ("", "*"), route.kind != "Exact", -len(route.path)))
 
 
 def class_of(ingress: Object) -> str:

@@ -92,9 +92,11 @@ class AppScript:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildScript:
-    """How one attempt of a build goes. The git fetch and the push are real, whatever stands here.
+    """How one attempt of a build goes. The git fetch and the push are real, unless it says otherwise.
 
     Attributes:
+        fetch: False takes the context for granted, with a Dockerfile of one line: for benchmarks, where fifty
+            gits at once would be all that is measured.
         log: what the steps print, spread evenly over `seconds`.
         seconds: from fetched context to pushed image.
         exit_code: the one of a RUN step that fails.
@@ -111,6 +113,7 @@ class BuildScript:
         digest: stands in the termination message instead of the real one.
     """
 
+    fetch: bool = True
     log: Sequence[str] = ()
     seconds: float = 0.3
     exit_code: int = 0

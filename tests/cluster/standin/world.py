@@ -21,6 +21,7 @@ from tests.cluster.standin.node.scheduler import Node, Scheduler
 from tests.cluster.standin.script import Scripts
 from tests.cluster.standin.server import ApiServer
 from tests.cluster.standin.store import Store
+from tests.cluster.standin.timings import Timings
 
 Object = dict[str, Any]
 COLLECTING = 0.05
@@ -41,6 +42,7 @@ class World:
 
     Attributes:
         scripts: how apps and builds behave; change it at any time.
+        timings: how long builds and rollouts took.
         api, ingress, kubelet, store, clock: the parts.
     """
 
@@ -56,6 +58,7 @@ class World:
         ingress_lag: float = 0.1,
     ) -> None:
         self.scripts = Scripts()
+        self.timings = Timings()
         self.clock = Clock(speed)
         self.store = Store(self.clock.now)
         self._tools = _tools(self.store, self.clock)
@@ -71,7 +74,8 @@ class World:
         self._controllers: list[Controller] = [scheduler, *(kind(self._tools) for kind in kinds)]
 
     async def __aenter__(self) -> Self:
-        self._tools.cache.follow([*(one.notice for one in self._controllers), self.kubelet.notice, self.ingress.notice])
+        controllers = [one.notice for one in self._controllers]
+        self._tools.cache.follow([self.timings.notice, *controllers, self.kubelet.notice, self.ingress.notice])
         labels = self._namespaces if isinstance(self._namespaces, Mapping) else {name: {} for name in self._namespaces}
         for name, given in labels.items():
             self.namespace(name, **given)

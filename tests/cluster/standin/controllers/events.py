@@ -9,6 +9,8 @@ from tests.cluster.standin.clock import Clock
 from tests.cluster.standin.store import ApiError, Store
 
 Object = dict[str, Any]
+LOST = (403, 404, 409)
+"""A namespace that goes away takes no events: real components only log that."""
 _Series = tuple[str, str, str, str]
 
 
@@ -34,8 +36,9 @@ class EventRecorder:
             if not self._counted(series, about["metadata"].get("namespace", "default")):
                 made = self._store.create(self._event(kind, about, reason, message, by, field), manager=by)
                 self._names[series] = made["metadata"]["name"]
-        except ApiError:
-            # A namespace that goes away takes no events: real components only log that.
+        except ApiError as error:
+            if error.code not in LOST:
+                raise
             self._names.pop(series, None)
 
     def _counted(self, series: _Series, namespace: str) -> bool:

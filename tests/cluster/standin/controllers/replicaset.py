@@ -73,19 +73,20 @@ class ReplicaSetController(Controller):
             "availableReplicas": ready,
             "terminatingReplicas": sum(map(is_going, pods)),
             "observedGeneration": replica_set["metadata"]["generation"],
-            "conditions": self._conditions(replica_set, refusal, len(active)),
+            "conditions": self._conditions(replica_set, refusal),
         }
         told = {name: value for name, value in status.items() if value or name == "replicas"}
         if told != replica_set.get("status"):
             changed = {**clone(replica_set), "status": told}
             self.tools.store.update(changed, manager=MANAGER, subresource="status")
 
-    def _conditions(self, replica_set: Object, refusal: ApiError | None, active: int) -> list[Object]:
+    def _conditions(self, replica_set: Object, refusal: ApiError | None) -> list[Object]:
         conditions: list[Object] = clone(replica_set.get("status", {}).get("conditions", []))
-        if refusal is not None:
+        known = find(conditions, "ReplicaFailure")
+        if refusal is not None and known is None:  # the first refusal's words stay
             now = self.tools.clock.stamp()
             put(conditions, "ReplicaFailure", True, now, reason="FailedCreate", message=str(refusal))
-        elif active >= replica_set["spec"]["replicas"] and (known := find(conditions, "ReplicaFailure")):
+        elif refusal is None and known is not None:
             conditions.remove(known)
         return conditions
 

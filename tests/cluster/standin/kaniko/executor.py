@@ -22,6 +22,7 @@ EXECUTOR = "/kaniko/executor"
 CONTEXT = "/kaniko/buildcontext"
 NO_DOCKERFILE = "please provide a valid path to a Dockerfile within the build context with --dockerfile"
 HINT = "make sure you entered the correct tag name, that you are authenticated correctly, and try again."
+TRIVIAL = "FROM scratch\n"
 KILLED_STEP = 255
 RETRY_AFTER = 1.0
 
@@ -61,8 +62,11 @@ class Executor:
         """Everything; errors before the build are followed by the usage."""
         try:
             self._read_command_line()
-            async with Checkout(Source.parse(self._options.text["context"], self._life.env), self._life.env) as found:
-                return await self._build(await self._dockerfile(found), found.commit)
+            source = Source.parse(self._options.text["context"], self._life.env)
+            if not self._script.fetch:
+                return await self._build(TRIVIAL, source.commit)
+            async with Checkout(source, self._life.env) as checkout:
+                return await self._build(await self._dockerfile(checkout), checkout.commit)
         except (UsageError, ContextError) as error:
             prefix = "error resolving source context: " if isinstance(error, ContextError) else ""
             self._life.log.write(f"Error: {prefix}{error}\n{flags.usage()}")

@@ -74,32 +74,30 @@ class Checkout:
     async def _fetch(self) -> None:
         if re.fullmatch("[0-9a-f]{40}", self.source.reference):
             raise ContextError("server does not support exact SHA1 refspec")
-        await self._ask()
-        await self._git("init", "--quiet", "--bare", "--template=", ".")
-        code, _ = await self._git("fetch", "--quiet", "--no-tags", self.source.url, "+refs/heads/*:refs/heads/*")
+        code, _ = await self._git("clone", "--quiet", "--bare", "--template=", self.source.url, ".")
         if code:
-            raise ContextError("unexpected EOF")
-        code, head = await self._git("rev-parse", "--verify", "--quiet", self.source.reference or "HEAD")
-        if code:
-            raise ContextError("reference not found")
-        wanted = self.source.commit or head.decode().strip()
-        code, found = await self._git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
-        if code:
-            raise ContextError("object not found")
-        self.commit = found.decode().strip()
+            raise ContextError(await self._refusal())
+        reference = self.source.reference or "HEAD"
+        asked = f"{reference}^{{commit}}\n{self.source.commit or reference}^{{commit}}\n"
+        _, answer = await self._git("cat-file", "--batch-check=%(objectname)", stdin=asked)
+        found = [re.fullmatch("[0-9a-f]{40}", line) for line in answer.decode().splitlines()]
+        for commit, words in zip(found, ("reference not found", "object not found"), strict=True):
+            if commit is None:
+                raise ContextError(words)
+            self.commit = commit[0]
 
-    async def _ask(self) -> None:
-        """The first request of a clone, whose answer says what is wrong with the rest."""
+    async def _refusal(self) -> str:
+        """What is wrong, from the answer to a clone's first request."""
         url = f"{self.source.url}/info/refs?service=git-upload-pack"
         headers = {"Authorization": self._header} if self._header else {}
         try:
             async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
-                status = answer.status
                 await answer.read()
         except aiohttp.ClientError as error:
-            raise ContextError(f'Get "{url}": dial tcp: {error}') from error
-        if status >= 400:
-            raise ContextError(WORDS.get(status, f'unexpected client error: unexpected requesting "{url}" {status}'))
+            return f'Get "{url}": dial tcp: {error}'
+        if answer.ok:
+            return "unexpected EOF"
+        return WORDS.get(answer.status, f'unexpected client error: unexpected requesting "{url}" {answer.status}')
 
     async def read(self, path: str) -> bytes | None:
         """A file of the commit; None if there is none."""
@@ -111,7 +109,7 @@ class Checkout:
         code, kind = await self._git("cat-file", "-t", f"{self.commit}:{path}")
         return not code and kind.strip() == b"tree"
 
-    async def _git(self, *arguments: str) -> tuple[int, bytes]:
+    async def _git(self, *arguments: str, stdin: str = "") -> tuple[int, bytes]:
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": self._folder.name,
@@ -126,12 +124,12 @@ class Checkout:
             *arguments,
             cwd=Path(self._folder.name),
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            out, _ = await process.communicate()
+            out, _ = await process.communicate(stdin.encode())
         except asyncio.CancelledError:
             process.kill()
             await process.wait()

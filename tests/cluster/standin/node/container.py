@@ -21,8 +21,11 @@ COMPONENT = "kubelet"
 START = 0.3
 """Seconds to make a sandbox and start a process."""
 CONFIG_RETRY = 10.0
+BACKOFF_SHOWS_AFTER = 1.0
+"""For so long a failed pull is ErrImagePull, then it is ImagePullBackOff."""
 FIRST_BACKOFF, LONGEST_BACKOFF = 10.0, 300.0
-DIGEST_LINES, DIGEST_SIZE = 80, 2048
+TAIL_LINES, TAIL_SIZE = 80, 2048
+"""What of a log becomes a termination message, where the pod wants that."""
 
 
 class Host(Protocol):
@@ -134,7 +137,7 @@ class Container:
                 self.say("Failed", "Error: ErrImagePull", warn=True)
                 self.wait("ErrImagePull", str(error))
                 self.host.calm()
-                await self.host.clock.sleep(1.0)
+                await self.host.clock.sleep(BACKOFF_SHOWS_AFTER)
                 await self._image_back_off(str(error), wait)
                 wait = min(2 * wait, LONGEST_BACKOFF)
             else:
@@ -171,9 +174,7 @@ class Container:
         self.state = {"running": {"startedAt": self.host.clock.stamp()}}
         self.started = "startupProbe" not in self.spec
         self.ready = self.started and "readinessProbe" not in self.spec
-        self.say(
-            "Created", f"Container created: {self.name}" if not self.restarts else f"Created container: {self.name}"
-        )
+        self.say("Created", "Container created")
         self.say("Started", "Container started")
         self.host.publish()
         return self.life
@@ -188,6 +189,8 @@ class Container:
         finally:
             for task in (run, watch):
                 task.cancel()
+            self.life = None
+            life.log.close()
             await asyncio.gather(run, watch, return_exceptions=True)
         self._ended(life, end)
         return end
@@ -209,9 +212,7 @@ class Container:
 
     def _ended(self, life: Life, end: Exit) -> None:
         if self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError" and end.code:
-            life.termination_message = life.termination_message or life.log.tail(DIGEST_LINES, DIGEST_SIZE)
-        life.log.close()
-        self.life = None
+            life.termination_message = life.termination_message or life.log.tail(TAIL_LINES, TAIL_SIZE)
         self.ready = self.started = False
         self.state = {
             "terminated": {
@@ -227,16 +228,15 @@ class Container:
 
     async def _back_off(self) -> None:
         """The first restart comes at once, each further one after twice the wait."""
-        wait = min(FIRST_BACKOFF * 2 ** (self.restarts - 1), LONGEST_BACKOFF) if self.restarts else 0.0
-        self.last_state, ended = self.state, self.host.pod
-        if wait:
-            self.host.calm()
-            metadata = ended["metadata"]
+        self.last_state = self.state
+        if self.restarts:
+            wait = min(FIRST_BACKOFF * 2 ** (self.restarts - 1), LONGEST_BACKOFF)
+            metadata = self.host.pod["metadata"]
             where = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
             self.say("BackOff", f"Back-off restarting failed container {self.name} in pod {where}", warn=True)
             seconds = f"{wait:.0f}s" if wait < 60 else f"{wait // 60:.0f}m{wait % 60:.0f}s"
-            words = f"back-off {seconds} restarting failed container={self.name} pod={where}"
-            self.wait("CrashLoopBackOff", words)
+            self.wait("CrashLoopBackOff", f"back-off {seconds} restarting failed container={self.name} pod={where}")
+            self.host.calm()
             await self.host.clock.sleep(wait)
         self.restarts += 1
 

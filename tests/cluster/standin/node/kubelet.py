@@ -62,11 +62,12 @@ class Kubelet:
         worker = PodWorker(self._tools, self._images, pod, address)
         self._workers[pod["metadata"]["uid"]] = worker
         owner: Object = next(iter(pod["metadata"].get("ownerReferences", [])), {})
+        build = self._build_script(owner) if owner.get("kind") == "Job" else None
         for spec in pod["spec"]["containers"]:
-            if owner.get("kind") == "Job":
-                self._add_task(worker, spec, self._build_script(owner))
-            else:
+            if build is None:
                 self._add_app(worker, spec)
+            else:
+                self._add_task(worker, spec, build)
         worker.start()
 
     def _end(self, uid: str, worker: PodWorker | None, pod: Object) -> None:
@@ -110,7 +111,7 @@ class Kubelet:
 
     async def stop(self) -> None:
         """End everything at once, as if the node lost power."""
-        tasks = [task for worker in self._workers.values() for task in (worker.task, *worker.lives) if task]
+        tasks = [task for worker in self._workers.values() for task in worker.tasks]
         for worker in self._workers.values():
             worker.kill()
         await asyncio.gather(*tasks, *self._ending, return_exceptions=True)

@@ -23,13 +23,18 @@ NO_HELP = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for 
 
 @dataclass(frozen=True)
 class Node:
-    """The node. Large by default: a test that wants it small says so."""
+    """The node. Large by default: a test that wants it small says so.
+
+    Attributes:
+        system_cpu: what the cluster's own pods ask for; so a pod that asks for all of a small node never fits.
+    """
 
     name: str = "node-1"
     address: str = "192.168.49.2"
     cpu: str = "64"
     memory: str = "256Gi"
     ephemeral_storage: str = "1Ti"
+    system_cpu: str = "950m"
     pods: int = 1000
     labels: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/os": "linux"})
     taints: tuple[Mapping[str, str], ...] = ()
@@ -37,7 +42,7 @@ class Node:
     def allocatable(self) -> dict[str, Decimal]:
         """What pods can ask for."""
         return {
-            "cpu": amount(self.cpu),
+            "cpu": amount(self.cpu) - amount(self.system_cpu),
             "memory": amount(self.memory),
             "ephemeral-storage": amount(self.ephemeral_storage),
         }

@@ -52,6 +52,11 @@ class PodWorker:
         """The pod's address."""
         return self._address["podIP"]
 
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """All that runs for this pod."""
+        return [*self.lives, *([self.task] if self.task else [])]
+
     def add(self, spec: Object, program: Program, *, pull_error: str, config_error: str) -> None:
         """Give it a container."""
         container = Container(self, spec, program, pull_error)
@@ -119,43 +124,32 @@ class PodWorker:
         return ""
 
     async def _finish(self, ends: list[Exit]) -> None:
-        """Tell that it is over, later than it is; then the pod goes if it was to go."""
+        """Tell that it is over, later than it is, unless it goes anyway."""
         evicted = next((end.evicted for end in ends if end.evicted), "")
-        if is_going(self.pod):
-            self.remove()
-            return
-        if not evicted:
+        if not evicted and not is_going(self.pod):
             await self.clock.sleep(PHASE_LAG)
-        self._over = True
-        self.publish(evicted)
-        if is_going(self.pod):
-            self.remove()
+        if not is_going(self.pod):
+            self._over = True
+            self.publish(evicted)
 
     async def end(self, grace: float) -> None:
-        """The pod is being deleted: its containers have `grace` seconds."""
-        if not self._busy:
-            self._busy = True
-            self._tools.activity.begin()
-        running = [life for one, life in zip(self.containers, self.lives, strict=False) if one.stop(grace)]
-        for life in self.lives:
-            if life not in running:
+        """The pod is being deleted: its containers have `grace` seconds, then the API may forget it."""
+        with self._tools.activity.one():
+            lives = zip(self.containers, self.lives, strict=False)
+            if not self.lives and self.task is not None:  # it still waits for its volumes
+                self.task.cancel()
+            for life in [life for container, life in lives if not container.stop(grace)]:
                 life.cancel()
-        if not self.lives and self.task is not None:  # it still waits for its volumes
-            self.task.cancel()
-            self.remove()
-        if self.task is not None:
-            await asyncio.wait({self.task})
+            if self.task is not None:
+                await asyncio.wait({self.task})
+            with contextlib.suppress(ApiError):
+                self._tools.store.delete("Pod", *self.key, uid=self.uid, grace=0)
 
     def kill(self) -> None:
         """End at once; the pod is gone already."""
-        for task in (*self.lives, *filter(None, [self.task])):
+        for task in self.tasks:
             task.cancel()
         self.calm()
-
-    def remove(self) -> None:
-        """Give the pod back to the API, which then forgets it."""
-        with contextlib.suppress(ApiError):
-            self._tools.store.delete("Pod", *self.key, uid=self.uid, grace=0)
 
     # ------------------------------------------------------------------------------- telling
 
