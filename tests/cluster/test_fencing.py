@@ -83,9 +83,7 @@ async def test_after_a_newer_deploy_it_changes_nothing(
     assert await own_cluster.guest.text(newer.url) == "newer\n"
 
 
-async def test_a_deploy_that_another_provider_took_over_ends_once(
-    own_cluster: ClusterWorld, standin: World
-) -> None:
+async def test_a_deploy_that_another_provider_took_over_ends_once(own_cluster: ClusterWorld, standin: World) -> None:
     async with stopped_before(
         own_cluster, standin, "taken", "patch", "deployments", App(body="taken\n", build_slow=True)
     ):

@@ -97,10 +97,17 @@ class ClusterWorld:
     async def nothing_left(self, slug: str) -> None:
         """Wait until the cluster has nothing of the preview any more."""
 
-        async def clean() -> bool:
-            return not await self.leftovers(slug)
+        left: set[str] = set()
 
-        await eventually(clean, what=f"nothing of {slug} is left")
+        async def clean() -> bool:
+            left.clear()
+            left.update(await self.leftovers(slug))
+            return not left
+
+        try:
+            await eventually(clean)
+        except AssertionError:
+            raise AssertionError(f"of {slug} there is still: {left}") from None
 
     async def pods(self, slug: str) -> set[str]:
         """The names of a preview's pods."""
@@ -165,7 +172,7 @@ async def cluster_world(
         await provider.start()
         cleanup.push_async_callback(provider.stop)
         client = await cleanup.enter_async_context(
-            PreviewClient.connect(nats_url=nats.address, provider_patience=30.0, repeat_seconds=5.0)
+            PreviewClient.connect(nats_url=nats.address, provider_patience=30.0, repeat_seconds=1.0)
         )
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         yield ClusterWorld(place, folder, nats, git, provider, client, Visitor(place.ingress, http), settings)

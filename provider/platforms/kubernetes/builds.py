@@ -62,9 +62,12 @@ class Builds:
             if annotation(job, kaniko.INPUTS) == build_inputs and not is_finished(job):
                 await self._delete(job)
 
-    async def remove_all(self, slug: str) -> list[str]:
-        """Stop and remove every build of the preview; the Jobs' names."""
-        return [job["metadata"]["name"] for job in self._of(slug) if await self._delete(job)]
+    async def remove_all(self, slug: str, up_to: int | None) -> list[str]:
+        """Stop and remove the preview's builds of generations up to `up_to` (None: all); the Jobs' names."""
+        leaving = [
+            job for job in self._of(slug) if up_to is None or int(annotation(job, kaniko.GENERATION) or 0) <= up_to
+        ]
+        return [job["metadata"]["name"] for job in leaving if await self._delete(job)]
 
     def _of(self, slug: str) -> list[Object]:
         return [

@@ -45,7 +45,7 @@ class Removal:
         for resource, found in present:
             await self._api.delete(resource, found["metadata"]["name"], uid=found["metadata"]["uid"])
         await self._secrets.remove_bundles(slug, up_to=up_to)
-        jobs = await self._builds.remove_all(slug) if up_to is None else []
+        jobs = await self._builds.remove_all(slug, up_to)
         titles = [_title(found) for resource in NAMED for kind, found in present if kind is resource]
         named = [title for title in titles if title.partition("/")[2] == slug]
         others = [_title(found) for _, found in present if _title(found) not in named]
