@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.status import Cause, conflict, internal, invalid
-from tests.cluster.standin.values import Object
+from tests.cluster.standin.values import Object, items
 
 SERVER_SIDE = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 
@@ -27,6 +27,17 @@ def check_applied_uid(resource: Resource, old: Object, config: Object) -> None:
     if wanted and wanted != old["metadata"]["uid"]:
         cause = Cause("FieldValueInvalid", f'Invalid value: "{wanted}": field is immutable', "metadata.uid")
         raise invalid(resource.group, resource.kind, old["metadata"]["name"], [cause])
+
+
+def new_finalizers(old: Object, new: Object) -> list[Cause]:
+    """What is being deleted can't be held by anybody who did not hold it before."""
+    before = items(old, "metadata", "finalizers")
+    added = [name for name in items(new, "metadata", "finalizers") if name not in before]
+    if not added or "deletionTimestamp" not in old["metadata"]:
+        return []
+    told = ", ".join(f'"{name}"' for name in added)
+    why = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
+    return [Cause("FieldValueForbidden", f"{why} []string{{{told}}}", "metadata.finalizers")]
 
 
 RV = "metadata.resourceVersion"
