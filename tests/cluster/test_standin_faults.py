@@ -81,6 +81,23 @@ async def test_a_slow_watch_tells_late(api: Api) -> None:
     assert (await watching)["type"] == "ADDED"
 
 
+async def test_watches_that_are_open_can_be_slowed_and_cut(api: Api) -> None:
+    watching = api.watch("ConfigMap")
+    await anext(watching)
+    fault = api.faults.slow_watch(60, resource="configmaps")
+    await api.create(config_map("late"))
+    while not fault.struck:
+        await api.get("ConfigMap")
+    api.faults.lift(fault)
+    assert (await anext(watching))["object"]["metadata"]["name"] == "late"
+    api.server.cut_watches("pods")
+    await api.create(config_map("later"))
+    assert (await anext(watching))["object"]["metadata"]["name"] == "later"
+    api.server.cut_watches("configmaps")
+    with pytest.raises(httpx.TransportError):
+        await anext(watching)
+
+
 async def test_a_restart_cuts_watches_and_keeps_objects_and_port(api: Api) -> None:
     await api.create(config_map("a"))
     watching = api.watch("ConfigMap")

@@ -60,6 +60,10 @@ def _container(container: Object, *, host_network: bool) -> None:
             _probe(container[name])
     for hook in mapping(container, "lifecycle").values():
         _handler(hook)
+    _env(container)
+
+
+def _env(container: Object) -> None:
     for variable in items(container, "env"):
         reference = at(variable, "valueFrom", "fieldRef")
         if isinstance(reference, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -92,7 +93,7 @@ class Faults:
         return self._add("expire", verb="watch", **where)
 
     def slow_watch(self, seconds: float, **where: str | int | None) -> Fault:
-        """Each event of a watch comes later."""
+        """Each event of a watch comes later, of those that are open already too; it strikes once an event."""
         return self._add("slow", verb="watch", seconds=seconds, **where)
 
     def hold(self, **where: str | int | None) -> Fault:
@@ -111,7 +112,18 @@ class Faults:
 
     def striking(self, verb: str, resource: str, namespace: str, name: str, user: str) -> list[Fault]:
         """The faults that this request meets, in the order in which they were added."""
-        found = [fault for fault in self._faults if fault.matches(verb, resource, namespace, name, user)]
+        return self._struck(
+            lambda fault: fault.action != "slow" and fault.matches(verb, resource, namespace, name, user)
+        )
+
+    def slowing(self, resource: str, namespace: str, name: str, user: str) -> list[Fault]:
+        """The faults that slow the next event of a watch."""
+        return self._struck(
+            lambda fault: fault.action == "slow" and fault.matches("watch", resource, namespace, name, user)
+        )
+
+    def _struck(self, meets: Callable[[Fault], bool]) -> list[Fault]:
+        found = [fault for fault in self._faults if meets(fault)]
         for fault in found:
             fault.struck += 1
         return found

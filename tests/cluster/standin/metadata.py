@@ -43,10 +43,12 @@ def new_finalizers(old: Object, new: Object) -> list[Cause]:
 RV = "metadata.resourceVersion"
 
 
-def uid_conflict(resource: Resource, old: Object, wanted: str, kind: str = "") -> Exception:
+def uid_conflict(resource: Resource, old: Object, wanted: str) -> Exception:
     meta = old["metadata"]
-    why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
-    return conflict(resource.group, kind or resource.plural, meta["name"], why)
+    key = "/".join(filter(None, ("/registry", resource.plural, meta.get("namespace"), meta["name"])))
+    told = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
+    why = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {told}"
+    return conflict(resource.group, resource.plural, meta["name"], why)
 
 
 def keep(old: Object, new: Object) -> None:

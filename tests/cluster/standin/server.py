@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import ssl
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ import yaml
 from aiohttp import web
 
 from tests.cluster.standin import discovery, pod_logs, reads
+from tests.cluster.standin.answers import done_answer, json_answer, refusal, too_many
 from tests.cluster.standin.auth import ANONYMOUS, MASTERS, Authorizer, Tokens, User, refused_path, review
 from tests.cluster.standin.bodies import parse as parse_body
 from tests.cluster.standin.bodies import typed
@@ -26,8 +26,7 @@ from tests.cluster.standin.requests import Asked, parse
 from tests.cluster.standin.resources import GROUPS, Resource
 from tests.cluster.standin.status import ApiError, method_not_allowed, no_such_path
 from tests.cluster.standin.store import Store
-from tests.cluster.standin.values import Object
-from tests.cluster.standin.watches import Watch
+from tests.cluster.standin.watches import OpenWatches, Watch
 from tests.cluster.standin.writes import Done, Writer
 
 HOST = "127.0.0.1"
@@ -56,7 +55,7 @@ class ApiServer:
         self.bookmark_interval = BOOKMARKS
         self._logs = logs
         self._tokens = Tokens()
-        self._watches: set[Watch] = set()
+        self._watches = OpenWatches()
         authority = trustme.CA()
         self.ca_pem = authority.cert_pem.bytes().decode()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -102,11 +101,14 @@ class ApiServer:
                 if connection.transport is not None:
                     connection.transport.abort()
 
-    def expire_watches(self) -> None:
-        """Forgets the history, as compaction does, and ends the open watches with 410."""
+    def cut_watches(self, resource: str = "*") -> None:
+        """Breaks the connections of the open watches of a resource (a pattern of plurals)."""
+        self._watches.cut(resource)
+
+    def expire_watches(self, resource: str = "*") -> None:
+        """Forgets the history, as compaction does, and ends the open watches of a resource with 410."""
         self.store.storage.forget()
-        for watch in tuple(self._watches):
-            watch.expire()
+        self._watches.expire(resource)
 
     def token(self, user: str, groups: Sequence[str] = ()) -> str:
         """A bearer token for `admin` or `system:serviceaccount:NAMESPACE:NAME`."""
@@ -138,12 +140,12 @@ class ApiServer:
                 return self._elsewhere(request, user)
             return await self._asked(request, user, asked)
         except ApiError as refused:
-            return _refused(refused)
+            return refusal(refused)
         except ConnectionError:
             raise
         except Exception as failure:  # the stand-in's own mistake: answered as the real server would, kept for the test
             self.failures.append(failure)
-            return _refused(ApiError(500, "InternalError", f"Internal error occurred: {failure!r}"))
+            return refusal(ApiError(500, "InternalError", f"Internal error occurred: {failure!r}"))
 
     def _elsewhere(self, request: web.BaseRequest, user: User) -> web.Response:
         """Paths that belong to no resource: discovery and health."""
@@ -155,7 +157,7 @@ class ApiServer:
             raise refused_path(user, request.method.lower(), request.path)
         if found is None:
             return web.Response(status=404, text="404 page not found\n")
-        return web.Response(text=found) if isinstance(found, str) else _json(found)
+        return web.Response(text=found) if isinstance(found, str) else json_answer(found)
 
     async def _asked(self, request: web.BaseRequest, user: User, asked: Asked) -> web.StreamResponse:
         wanted = asked.attributes
@@ -187,15 +189,15 @@ class ApiServer:
             pod = self.store.find(resource, asked.namespace, asked.name)
             return await pod_logs.serve(request, self.store, self._logs, pod)
         if asked.verb == "watch":
-            return await self._watch(request, resource, asked, striking)
+            return await self._watch(request, user, asked, resource, striking)
         if asked.verb == "get":
-            return _json(reads.get(self.store, resource, asked))
+            return json_answer(reads.get(self.store, resource, asked))
         if asked.verb == "list":
-            return _json(reads.list_page(self.store, resource, asked))
+            return json_answer(reads.list_page(self.store, resource, asked))
         body = await _body(request)
         if resource.create_only:
             obj, warnings = typed(resource, parse_body(body, request.content_type), "Warn")
-            return _done(Done(review(self.authorizer, user, obj), 201, warnings))
+            return done_answer(Done(review(self.authorizer, user, obj), 201, warnings))
         writer = Writer(self.store, self.authorizer, user, resource, asked, request, body)
         act = {
             "create": writer.create,
@@ -204,20 +206,22 @@ class ApiServer:
             "delete": writer.delete,
             "deletecollection": writer.delete_collection,
         }[asked.verb]
-        return _done(act())
+        return done_answer(act())
 
     async def _watch(
-        self, request: web.BaseRequest, resource: Resource, asked: Asked, striking: list[Fault]
+        self, request: web.BaseRequest, user: User, asked: Asked, resource: Resource, striking: list[Fault]
     ) -> web.StreamResponse:
         watch = Watch(self.store.storage, resource, asked, bookmark_interval=self.bookmark_interval)
         if any(fault.action == "expire" for fault in striking):
             watch.expire()
         self.metrics.watch_opened()
-        self._watches.add(watch)
+
+        def slowing() -> list[Fault]:
+            return self.faults.slowing(asked.plural, asked.namespace, asked.name, user.name)
+
         try:
-            return await watch.serve(request, [fault for fault in striking if fault.action == "slow"])
+            return await self._watches.serve(watch, asked.plural, request, slowing)
         finally:
-            self._watches.discard(watch)
             self.metrics.watch_closed()
 
     async def _strike(self, request: web.BaseRequest, striking: list[Fault]) -> web.StreamResponse | None:
@@ -228,10 +232,10 @@ class ApiServer:
             elif fault.action == "hold":
                 await fault.hold()
             elif fault.action == "too_many":
-                return _too_many(int(fault.seconds))
+                return too_many(int(fault.seconds))
             elif fault.action == "error":
                 message = "Internal error occurred: the stand-in was told to fail"
-                return _refused(ApiError(fault.code, "InternalError", message))
+                return refusal(ApiError(fault.code, "InternalError", message))
             elif fault.action == "cut_before":
                 return self._cut(request)
         return None
@@ -274,31 +278,3 @@ def _allowed(asked: Asked, resource: Resource) -> bool:
         "watch",
         *(() if nowhere else ("create", "deletecollection")),
     )
-
-
-def _json(body: Object, code: int = 200) -> web.Response:
-    text = json.dumps(body, separators=(",", ":")).encode()
-    return web.Response(body=text, status=code, content_type="application/json")
-
-
-def _done(done: Done) -> web.Response:
-    response = _json(done.body, done.code)
-    for warning in done.warnings:
-        response.headers.add("Warning", f"299 - {json.dumps(warning)}")
-    return response
-
-
-def _refused(refused: ApiError) -> web.Response:
-    return _json(refused.status, refused.code)
-
-
-def _too_many(seconds: int) -> web.Response:
-    refused = ApiError(
-        429,
-        "TooManyRequests",
-        "too many requests, please try again later.",
-        {"retryAfterSeconds": seconds},
-    )
-    response = _refused(refused)
-    response.headers["Retry-After"] = str(seconds)
-    return response

@@ -8,6 +8,8 @@ from tests.cluster.standin.quantities import amount
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.values import Object, items, mapping
 
+# What each kind of volume has to name.
+NEEDED = {"secret": "secretName", "configMap": "name", "persistentVolumeClaim": "claimName", "hostPath": "path"}
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 
 
@@ -26,15 +28,11 @@ def volumes(path: str, found: list[Object]) -> list[Cause]:
 
 
 def _source(path: str, volume: Object) -> list[Cause]:
-    wrong = []
-    if "secret" in volume and not mapping(volume, "secret").get("secretName"):
-        wrong.append(required(f"{path}.secret.secretName"))
-    if "configMap" in volume and not mapping(volume, "configMap").get("name"):
-        wrong.append(required(f"{path}.configMap.name"))
-    if "persistentVolumeClaim" in volume and not mapping(volume, "persistentVolumeClaim").get("claimName"):
-        wrong.append(required(f"{path}.persistentVolumeClaim.claimName"))
-    if "hostPath" in volume and not mapping(volume, "hostPath").get("path"):
-        wrong.append(required(f"{path}.hostPath.path"))
+    wrong = [
+        required(f"{path}.{kind}.{key}")
+        for kind, key in NEEDED.items()
+        if kind in volume and not mapping(volume, kind).get(key)
+    ]
     wrong += _empty_dir(f"{path}.emptyDir", mapping(volume, "emptyDir"))
     for kind in ("secret", "configMap", "downwardAPI", "projected"):
         source = mapping(volume, kind)

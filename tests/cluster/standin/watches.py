@@ -7,6 +7,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from tests.cluster.standin.storage import Change, Storage
 from tests.cluster.standin.values import Object
 
 SHORTEST, LONGEST = 1800, 3600  # seconds that a watch lasts if the request does not say
+Slowing = Callable[[], list[Fault]]  # the faults that delay the next event
 INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -110,14 +112,14 @@ class Watch:
         if not self._ended:
             self.end(expired("The resourceVersion for the provided watch is too old."))
 
-    async def serve(self, request: web.BaseRequest, slow: list[Fault]) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest, slowing: Slowing) -> web.StreamResponse:
         """Writes until the timeout, the end, or the client's going."""
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         seconds = number(self._asked.query, "timeoutSeconds") or random.randint(SHORTEST, LONGEST)
         try:
             await response.prepare(request)
             async with asyncio.timeout(seconds):
-                await self._write(response, slow)
+                await self._write(response, slowing)
         except TimeoutError:
             if self._bookmarks and not self._ended:
                 await response.write(self._bookmark_line())
@@ -130,11 +132,13 @@ class Watch:
     def _bookmark_line(self) -> bytes:
         return b'{"type":"BOOKMARK","object":%s}\n' % json.dumps(self._bookmark(), separators=(",", ":")).encode()
 
-    async def _write(self, response: web.StreamResponse, slow: list[Fault]) -> None:
+    async def _write(self, response: web.StreamResponse, slowing: Slowing) -> None:
         while True:
             while self._waiting:
-                await _slowed(slow)
-                batch = list(self._waiting) if not slow else [self._waiting[0]]
+                slow = slowing()
+                for fault in slow:
+                    await fault.delayed()
+                batch = [self._waiting[0]] if slow else list(self._waiting)
                 for _ in batch:
                     self._waiting.popleft()
                 await response.write(b"".join(batch))
@@ -152,10 +156,32 @@ class Watch:
             await response.write(self._bookmark_line())
 
 
-async def _slowed(slow: list[Fault]) -> None:
-    """The delay that slow-watch faults put before an event, in steps that end when the fault is lifted."""
-    for fault in slow:
-        await fault.delayed()
+class OpenWatches:
+    """The watches that are open, with the requests that they answer."""
+
+    def __init__(self) -> None:
+        self._open: dict[Watch, tuple[str, web.BaseRequest]] = {}
+
+    async def serve(
+        self, watch: Watch, resource: str, request: web.BaseRequest, slowing: Slowing
+    ) -> web.StreamResponse:
+        self._open[watch] = (resource, request)
+        try:
+            return await watch.serve(request, slowing)
+        finally:
+            del self._open[watch]
+
+    def expire(self, pattern: str) -> None:
+        """Ends the watches of these resources with 410."""
+        for watch, (resource, _) in tuple(self._open.items()):
+            if fnmatchcase(resource, pattern):
+                watch.expire()
+
+    def cut(self, pattern: str) -> None:
+        """Breaks the connections of the watches of these resources."""
+        for resource, request in tuple(self._open.values()):
+            if fnmatchcase(resource, pattern) and request.transport is not None:
+                request.transport.abort()
 
 
 def _namespace(change: Change) -> str:
