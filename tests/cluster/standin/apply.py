@@ -199,7 +199,7 @@ def _told(manager: Manager) -> str:
     if manager.subresource:
         text += f' with subresource "{manager.subresource}"'
     if manager.operation == "Update":
-        text += f" using {manager.api_version}" + (f" at {share.time}" if share.time else "")
+        text += f" using {manager.api_version}"
     return text
 
 

@@ -128,7 +128,9 @@ def _reviews() -> Iterator[Step]:
     yield _review(201, "get a secret by name", "worker", verb="get", resource="secrets", name="allowed")
     yield _review(201, "get any secret", "worker", verb="get", resource="secrets")
     yield _review(201, "get logs", "worker", verb="get", resource="pods", subresource="log")
-    yield _review(201, "status of deployments", "worker", verb="get", resource="deployments", group="apps", subresource="status")
+    yield _review(
+        201, "status of deployments", "worker", verb="get", resource="deployments", group="apps", subresource="status"
+    )
     yield _review(201, "get pods", "worker", verb="get", resource="pods")
     yield _review(201, "get deployments", "worker", verb="get", resource="deployments", group="apps")
     yield _review(201, "get deployments of no group", "worker", verb="get", resource="deployments")

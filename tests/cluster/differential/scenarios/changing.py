@@ -172,7 +172,12 @@ def _collected() -> Iterator[Step]:
     yield create(201, "deployment as owner", "deployments", deployment("big"), keep={"uid": "metadata.uid"})
     under = [owner("big", "${uid}", "Deployment", "apps/v1", controller=True, blockOwnerDeletion=True)]
     yield create(201, "under a deployment", "configmaps", config_map("under", ownerReferences=under))
-    yield create(201, "under a wrong kind", "configmaps", config_map("odd", ownerReferences=[owner("big", "${uid}", "ReplicaSet", "apps/v1")]))
+    yield create(
+        201,
+        "under a wrong kind",
+        "configmaps",
+        config_map("odd", ownerReferences=[owner("big", "${uid}", "ReplicaSet", "apps/v1")]),
+    )
     yield gone("the wrong kind is collected", "configmaps", "odd")
     yield delete(200, "deployment deleted", "deployments", "big", propagation="Foreground")
     yield gone("deployment gone", "deployments", "big")

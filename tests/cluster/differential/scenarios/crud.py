@@ -55,7 +55,9 @@ def _workloads() -> Iterator[Step]:
 
 def _network() -> Iterator[Step]:
     yield from _life("services", service("web"), "spec.ports.0.targetPort", "http")
-    yield create(201, "slice by controller", "endpointslices", _slice("by-label", {"kubernetes.io/service-name": "web"}))
+    yield create(
+        201, "slice by controller", "endpointslices", _slice("by-label", {"kubernetes.io/service-name": "web"})
+    )
     query = {"labelSelector": "kubernetes.io/service-name=web"}
     yield listing(200, "slices of a service", "endpointslices", query=query)
     yield from _life("services", service("headless", clusterIP="None"), "spec.ports.0.port", 81)
@@ -72,7 +74,9 @@ def _slice(name: str, labels: Json) -> Json:
         "kind": "EndpointSlice",
         "metadata": meta(name, labels=labels),
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "p"}}],
+        "endpoints": [
+            {"addresses": ["10.1.2.3"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "p"}}
+        ],
         "ports": [{"name": "http", "port": 3000}],
     }
 

@@ -83,10 +83,21 @@ def _pages() -> Iterator[Step]:
     )
     yield listing(200, "version 0", "secrets", query={"resourceVersion": "0", **chosen})
     yield listing(400, "version that is no number", "secrets", query={"resourceVersion": "abc"})
-    yield listing(200, "at least a version", "secrets", query={"resourceVersion": "${seen}", "resourceVersionMatch": "NotOlderThan"})
-    yield listing(200, "just at a version", "secrets", query={"resourceVersion": "${seen}", "resourceVersionMatch": "Exact"})
-    yield listing(410, "just at a forgotten version", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "Exact"})
-    yield listing(400, "a match that is none", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "About"})
+    yield listing(
+        200,
+        "at least a version",
+        "secrets",
+        query={"resourceVersion": "${seen}", "resourceVersionMatch": "NotOlderThan"},
+    )
+    yield listing(
+        200, "just at a version", "secrets", query={"resourceVersion": "${seen}", "resourceVersionMatch": "Exact"}
+    )
+    yield listing(
+        410, "just at a forgotten version", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "Exact"}
+    )
+    yield listing(
+        422, "a match that is none", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "About"}
+    )
     yield listing(504, "a version of the future", "secrets", query={"resourceVersion": "99999999999"})
     exact = {"resourceVersionMatch": "Exact"}
     yield listing(422, "exact without a version", "secrets", query=exact)
