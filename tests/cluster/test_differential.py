@@ -43,13 +43,13 @@ UID = "11111111-2222-4333-8444-{:012d}"
 
 
 def verdict(one: Answer, other: Answer, *known: Known) -> str:
-    left, right = Normaliser({"a": "$ns"}), Normaliser({"b": "$ns"})
+    left, right = Normaliser({"space-1": "$ns"}), Normaliser({"space-2": "$ns"})
     return compare("s/step", left(one), right(other), known).verdict
 
 
 def test_names_uids_times_and_versions_can_not_be_equal() -> None:
-    one = config_map("a", UID.format(1), "7", {"k": "v"}, creationTimestamp="2026-01-01T00:00:00Z")
-    other = config_map("b", UID.format(2), "123", {"k": "v"}, creationTimestamp="2027-02-03T04:05:06Z")
+    one = config_map("space-1", UID.format(1), "7", {"k": "v"}, creationTimestamp="2026-01-01T00:00:00Z")
+    other = config_map("space-2", UID.format(2), "123", {"k": "v"}, creationTimestamp="2027-02-03T04:05:06Z")
     assert verdict(one, other) == "equal"
 
 
@@ -69,8 +69,8 @@ def test_a_value_a_type_a_code_a_warning_a_length_differ() -> None:
 
 def test_whether_the_version_changed_is_compared() -> None:
     def two(first: str, second: str) -> list[Json]:
-        normalise = Normaliser({"a": "$ns"})
-        return [normalise(config_map("a", UID.format(1), version, {})) for version in (first, second)]
+        normalise = Normaliser({"space-1": "$ns"})
+        return [normalise(config_map("space-1", UID.format(1), version, {})) for version in (first, second)]
 
     assert two("5", "6") == two("70", "99")
     assert two("5", "5") == two("70", "70")
@@ -107,8 +107,8 @@ def test_what_is_known_is_accepted_and_nothing_else() -> None:
 def test_the_report_counts_and_tells_what_is_known_but_not_seen() -> None:
     normal = Normaliser({})(answer(kind="X", a=1))
     other = Normaliser({})(answer(kind="X", a=2))
-    unseen = Known("elsewhere", "*", "because")
-    known = (Known("s/b", "*", "why not"), unseen)
+    unseen = Known("elsewhere", "**", "because")
+    known = (Known("s/b", "body.*", "why not"), unseen)
     comparisons = [
         compare(f"s/{name}", normal, right, known) for name, right in (("a", normal), ("b", other), ("c", other))
     ]

@@ -93,7 +93,7 @@ async def test_deletion_answers_and_preconditions(api: Api) -> None:
     made = (await api.create(config_map())).json()
     wrong = await api.delete("ConfigMap", "settings", {"preconditions": {"uid": "other"}})
     assert wrong.status_code == 409
-    assert "Precondition failed: UID in precondition: other" in wrong.json()["message"]
+    assert "the UID in the precondition (other) does not match the UID in record" in wrong.json()["message"]
     stale = await api.delete("ConfigMap", "settings", {"preconditions": {"resourceVersion": "1"}})
     assert stale.status_code == 409
     await api.delete("ConfigMap", "settings", {"dryRun": ["All"]})

@@ -120,7 +120,7 @@ INVALID: list[tuple[Object, str, str, str]] = [
         "FieldValueNotSupported",
         'supported values: "Always"',
     ),
-    (job(template={"spec": pod_spec()}), "spec.template.spec.restartPolicy", "FieldValueNotSupported", '"Never"'),
+    (job(template={"spec": pod_spec()}), "spec.template.spec.restartPolicy", "FieldValueRequired", '"Never"'),
     (job(LONG), "spec.template.labels", "FieldValueInvalid", "must be no more than 63"),
     (job(selector={"matchLabels": {"a": "b"}}), "spec.selector", "FieldValueInvalid", "`selector` not auto-generated"),
     (pod(containers=[]), "spec.containers", "FieldValueRequired", "Required value"),

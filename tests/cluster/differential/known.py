@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from tests.cluster.differential.compare import Known
 
+ODD = "no warnings about what is allowed but odd"
 FEWER = "the stand-in serves the kinds that are used"
 KNOWN: tuple[Known, ...] = (
+    Known("containers/port twice", "warnings.length", ODD),
+    Known("containers/env twice", "warnings.length", ODD),
+    Known("containers/memory in millis", "warnings.length", ODD),
+    Known("pods/pull secret without a name", "warnings.length", ODD),
+    Known("ingresses/old backend fields", "warnings.length", "warnings beside a refusal are not given"),
+    Known("pods/runtime class that is not there", "**", "the kind is not served: any name is taken for one that is"),
+    Known("pods/affinity without terms", "**", "affinity is neither used nor checked"),
     Known("*/discovery *", "body.resources.*", FEWER),
     Known("*/discovery *", "body.resources.*.storageVersionHash", "means something to one server only"),
     Known("*/discovery *", "body.resources.*.categories", "for people who type `kubectl get all`"),

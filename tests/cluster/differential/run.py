@@ -12,7 +12,7 @@ from tests.cluster.differential.normal import Normaliser
 from tests.cluster.differential.steps import Answer, Json, Scenario, Step, at
 from tests.cluster.differential.target import Target
 
-PATIENCE = float(__import__("os").environ.get("PAT", "20"))  # seconds for a controller to do its work
+PATIENCE = 20.0  # seconds for a controller to do its work
 PAUSE = 0.1
 AT_ONCE = 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import ssl
 import tempfile
@@ -43,7 +44,8 @@ class Target:
     ) -> Answer:
         """One request. A body that is text goes out as it is, anything else as JSON."""
         sent = {"Accept": JSON, **(headers or {})}
-        data = body if isinstance(body, str | None) else json.dumps(body)
+        text = body if isinstance(body, str | None) else json.dumps(body)
+        data = io.BytesIO(text.encode()) if text is not None else None
         if data is not None:
             sent.setdefault("Content-Type", JSON)
         if token:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.cluster.standin import pod_security, quota
 from tests.cluster.standin.quantities import amount
 from tests.cluster.standin.resources import BY_KIND, Resource
-from tests.cluster.standin.status import forbidden, not_found
+from tests.cluster.standin.status import Cause, forbidden, not_found
 from tests.cluster.standin.storage import Storage
 from tests.cluster.standin.values import Object, at, items, mapping
 
@@ -22,7 +22,8 @@ def namespace_of(storage: Storage, resource: Resource, obj: Object) -> Object:
         raise not_found("", "namespaces", name)
     if at(found, "status", "phase") == "Terminating":
         why = f"unable to create new content in namespace {name} because it is being terminated"
-        raise forbidden(resource.group, resource.plural, obj["metadata"].get("name", ""), why)
+        cause = Cause("NamespaceTerminating", f"namespace {name} is being terminated", "metadata.namespace")
+        raise forbidden(resource.group, resource.plural, obj["metadata"].get("name", ""), why, [cause])
     return found
 
 
@@ -72,17 +73,29 @@ NAMESPACE_FIELD = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
 
 
 def _limit_defaults(storage: Storage, obj: Object) -> None:
-    """What the namespace's LimitRanges give to containers that don't say their limits."""
+    """What the namespace's LimitRanges give to containers that don't say their limits; noted in an annotation."""
+    given: list[str] = []
     for limit_range in storage.scan(BY_KIND["LimitRange"], obj["metadata"].get("namespace", "")):
         for item in items(limit_range, "spec", "limits"):
-            if item.get("type") != "Container":
-                continue
-            for container in (*items(obj, "spec", "initContainers"), *items(obj, "spec", "containers")):
-                for ours, theirs in (("limits", "default"), ("requests", "defaultRequest")):
-                    given = mapping(item, theirs)
-                    if given:
-                        present = mapping(container, "resources", ours)
-                        container["resources"][ours] = {**given, **present}
+            if item.get("type") == "Container":
+                for group, word in (("initContainers", "init container"), ("containers", "container")):
+                    for container in items(obj, "spec", group):
+                        given += [f"{what} for {word} {container['name']}" for what in _fill(item, container)]
+    if given:
+        annotations = obj["metadata"].setdefault("annotations", {})
+        annotations["kubernetes.io/limit-ranger"] = f"LimitRanger plugin set: {'; '.join(given)}"
+
+
+def _fill(item: Object, container: Object) -> list[str]:
+    """Fills in what a container leaves out; says what that was: `cpu, memory request`."""
+    given = []
+    for ours, theirs in (("requests", "defaultRequest"), ("limits", "default")):
+        present = mapping(container, "resources", ours)
+        missing = {unit: value for unit, value in mapping(item, theirs).items() if unit not in present}
+        if missing:
+            container["resources"][ours] = {**present, **missing}
+            given.append(f"{', '.join(sorted(missing))} {ours.removesuffix('s')}")
+    return given
 
 
 def validate(storage: Storage, resource: Resource, obj: Object, old: Object | None) -> None:

@@ -189,17 +189,17 @@ def _resolve(shares: Shares, manager: Manager, difference: Difference, *, force:
         if force:
             _take(share, wanted | difference.removed)
         else:
-            conflicts += [(_told(other, share), path) for path in sorted(wanted)]
+            conflicts += [(_told(other), path) for path in sorted(wanted)]
     if conflicts:
         raise _refused(conflicts)
 
 
-def _told(manager: Manager, share: Share) -> str:
+def _told(manager: Manager) -> str:
     text = f'"{manager.name}"'
     if manager.subresource:
         text += f' with subresource "{manager.subresource}"'
     if manager.operation == "Update":
-        text += f" using {manager.api_version}" + (f" at {share.time}" if share.time else "")
+        text += f" using {manager.api_version}"
     return text
 
 

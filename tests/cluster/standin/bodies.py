@@ -73,6 +73,37 @@ def doubled(value: Any, path: str = "") -> Iterator[str]:
             yield from doubled(inner, f"{path}[{index}]")
 
 
+def applied(text: bytes) -> tuple[Object, list[str]]:
+    """An applied configuration, and what is said about names that stand twice in it; ApiError 400."""
+    try:
+        if text[:1] == b"{":
+            value = json.loads(text, object_pairs_hook=_pairs)
+            twice = [path.rpartition(".")[2] for path in doubled(value)]
+            told = [f'line 1: key "{name}" already set in map' for name in twice]
+        else:
+            value = yaml.safe_load(text)
+            told = list(_doubled_nodes(yaml.compose(text, yaml.SafeLoader)))
+    except (ValueError, yaml.YAMLError) as wrong:
+        raise bad_request(f"error decoding YAML: {wrong}") from None
+    if not isinstance(value, dict):
+        why = "json: cannot unmarshal into Go value of type map[string]interface {}"
+        raise bad_request(f"error decoding YAML: {why}")
+    return value, told
+
+
+def _doubled_nodes(node: yaml.Node | None) -> Iterator[str]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, inner in node.value:
+            if key.value in seen:
+                yield f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
+            seen.add(key.value)
+            yield from _doubled_nodes(inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            yield from _doubled_nodes(inner)
+
+
 def typed(resource: Resource, value: Any, validation: str) -> tuple[Object, list[str]]:
     """An object of the kind that the path names, and warnings about fields that nobody knows."""
     if not isinstance(value, dict):

@@ -133,7 +133,8 @@ class Api:
 
         stop = self.store.subscribe(changed)
         try:
-            if self.store.storage.get(BY_KIND[kind], (namespace, name)) is not None:
+            resource = BY_KIND[kind]
+            if self.store.storage.get(resource, (namespace if resource.namespaced else None, name)) is not None:
                 async with asyncio.timeout(5):
                     await done.wait()
         finally:

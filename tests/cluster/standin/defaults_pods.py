@@ -50,9 +50,7 @@ def _container(container: Object, *, host_network: bool) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("imagePullPolicy", _pull_policy(str(container.get("image", ""))))
-    for amounts in container.setdefault("resources", {}).values():
-        if isinstance(amounts, dict):
-            amounts |= {unit: quantities.in_millis(amount) for unit, amount in amounts.items()}
+    _resources(container.setdefault("resources", {}))
     for port in items(container, "ports"):
         port.setdefault("protocol", "TCP")
         if host_network and "containerPort" in port:
@@ -73,6 +71,12 @@ def _env(container: Object) -> None:
         amount = at(variable, "valueFrom", "resourceFieldRef")
         if isinstance(amount, dict):
             amount.setdefault("divisor", "0")
+
+
+def _resources(resources: Object) -> None:
+    for kind in ("limits", "requests"):
+        amounts = mapping(resources, kind)
+        amounts |= {unit: quantities.in_millis(amount) for unit, amount in amounts.items()}
 
 
 def _pull_policy(image: str) -> str:

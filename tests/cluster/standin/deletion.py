@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tests.cluster.standin.decode import timestamp
-from tests.cluster.standin.metadata import uid_conflict
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.status import conflict
 from tests.cluster.standin.values import Object, at, clone
@@ -70,12 +69,17 @@ def finished(obj: Object) -> bool:
 
 def _check(resource: Resource, old: Object, wanted: Deletion) -> None:
     meta = old["metadata"]
-    if wanted.uid and wanted.uid != meta["uid"]:
-        raise uid_conflict(resource, old, wanted.uid, resource.kind)
-    if wanted.version and wanted.version != meta["resourceVersion"]:
-        told = f"ResourceVersion in precondition: {wanted.version}, ResourceVersion in object meta"
-        why = f"Precondition failed: {told}: {meta['resourceVersion']}"
-        raise conflict(resource.group, resource.kind, meta["name"], why)
+    failed = [
+        (what, asked, meta[key], since)
+        for what, key, asked, since in (
+            ("UID", "uid", wanted.uid, "deleted and then recreated"),
+            ("ResourceVersion", "resourceVersion", wanted.version, "modified"),
+        )
+        if asked and asked != meta[key]
+    ]
+    for what, asked, found, since in failed:
+        why = f"the {what} in the precondition ({asked}) does not match the {what} in record ({found})"
+        raise conflict(resource.group, resource.kind, meta["name"], f"{why}. The object might have been {since}")
 
 
 def _finalizers(resource: Resource, present: list[str], wanted: Deletion) -> list[str]:

@@ -34,19 +34,20 @@ class GarbageCollector:
         for owner in items(change.before, "metadata", "ownerReferences"):
             self._dependents[owner["uid"]].discard(place)
         if change.event == "DELETED":
-            self._later(lambda: self._owner_gone(change.obj))
+            self.later(lambda: self._owner_gone(change.obj))
             return
         owners = items(change.obj, "metadata", "ownerReferences")
         for owner in owners:
             self._dependents[owner["uid"]].add(place)
         if owners != items(change.before, "metadata", "ownerReferences"):
-            self._later(lambda: self._collect(place))
+            self.later(lambda: self._collect(place))
         if "deletionTimestamp" in change.obj["metadata"]:
-            self._later(lambda: self._finalize(place))
+            self.later(lambda: self._finalize(place))
 
-    def _later(self, act: Callable[[], None]) -> None:
+    def later(self, act: Callable[[], None], delay: float = DELAY) -> None:
+        """Act after a moment, or at once where no event loop runs."""
         try:
-            asyncio.get_running_loop().call_later(DELAY, act)
+            asyncio.get_running_loop().call_later(delay, act)
         except RuntimeError:
             act()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.status import Cause, conflict, internal, invalid
-from tests.cluster.standin.values import Object
+from tests.cluster.standin.values import Object, items
 
 SERVER_SIDE = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 
@@ -29,13 +29,26 @@ def check_applied_uid(resource: Resource, old: Object, config: Object) -> None:
         raise invalid(resource.group, resource.kind, old["metadata"]["name"], [cause])
 
 
+def new_finalizers(old: Object, new: Object) -> list[Cause]:
+    """What is being deleted can't be held by anybody who did not hold it before."""
+    before = items(old, "metadata", "finalizers")
+    added = [name for name in items(new, "metadata", "finalizers") if name not in before]
+    if not added or "deletionTimestamp" not in old["metadata"]:
+        return []
+    told = ", ".join(f'"{name}"' for name in added)
+    why = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
+    return [Cause("FieldValueForbidden", f"{why} []string{{{told}}}", "metadata.finalizers")]
+
+
 RV = "metadata.resourceVersion"
 
 
-def uid_conflict(resource: Resource, old: Object, wanted: str, kind: str = "") -> Exception:
+def uid_conflict(resource: Resource, old: Object, wanted: str) -> Exception:
     meta = old["metadata"]
-    why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
-    return conflict(resource.group, kind or resource.plural, meta["name"], why)
+    key = "/".join(filter(None, ("/registry", resource.plural, meta.get("namespace"), meta["name"])))
+    told = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
+    why = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {told}"
+    return conflict(resource.group, resource.plural, meta["name"], why)
 
 
 def keep(old: Object, new: Object) -> None:

@@ -12,6 +12,7 @@ from tests.cluster.standin.values import Object, clone
 if TYPE_CHECKING:
     from tests.cluster.standin.store import Store
 
+DELAY = 0.3  # seconds that a deleted namespace is there at least: on a real cluster it is seconds
 MANAGER = "kube-controller-manager"
 
 
@@ -28,7 +29,7 @@ class Namespaces:
             if change.event == "ADDED":
                 self._furnish(str(meta["name"]))
             elif "deletionTimestamp" in meta and change.event != "DELETED":
-                self._empty(str(meta["name"]))
+                self._store.gc.later(lambda: self._empty(str(meta["name"])), DELAY)
         elif change.event == "DELETED" and meta.get("namespace"):
             self._finish(str(meta["namespace"]))
 
@@ -46,6 +47,8 @@ class Namespaces:
             self._store.create(made, manager=MANAGER)
 
     def _empty(self, namespace: str) -> None:
+        if self._store.storage.get(BY_KIND["Namespace"], (None, namespace)) is None:
+            return
         for resource in BY_KIND.values():
             if resource.namespaced:
                 for obj in self._store.storage.scan(resource, namespace):

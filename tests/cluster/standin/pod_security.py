@@ -25,6 +25,14 @@ RESTRICTED_VOLUMES = {
 }
 
 
+# Where the pod stands in each kind that makes some.
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "Pod": (),
+    **dict.fromkeys(("Deployment", "ReplicaSet", "StatefulSet", "Job"), ("spec", "template")),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+
+
 @dataclass(frozen=True)
 class Violation:
     """What is wrong, and where: `privileged (container "app" must not set …)`."""
@@ -48,8 +56,16 @@ def enforce(namespace: Object, pod: Object) -> None:
         raise forbidden("", "pods", name, f'violates PodSecurity "{_told(namespace, level)}": {_list(wrong)}')
 
 
-def _told(namespace: Object, level: str) -> str:
-    version = mapping(namespace, "metadata", "labels").get(f"{PREFIX}enforce-version", "latest")
+def warnings(namespace: Object, obj: Object) -> list[str]:
+    """What a namespace warns of: in pods, and in the templates of pods to come, which are enforced only later."""
+    place = TEMPLATES.get(obj["kind"])
+    level = mapping(namespace, "metadata", "labels").get(f"{PREFIX}warn", "privileged")
+    wrong = [] if place is None else violations(level, at(obj, *place) if place else obj)
+    return [f'would violate PodSecurity "{_told(namespace, level, "warn")}": {_list(wrong)}'] if wrong else []
+
+
+def _told(namespace: Object, level: str, mode: str = "enforce") -> str:
+    version = mapping(namespace, "metadata", "labels").get(f"{PREFIX}{mode}-version", "latest")
     return f"{level}:{version}"
 
 

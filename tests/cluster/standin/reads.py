@@ -7,7 +7,7 @@ import binascii
 import json
 from typing import Any
 
-from tests.cluster.standin.requests import Asked, number, partial_view
+from tests.cluster.standin.requests import Asked, number, one_of, partial_view
 from tests.cluster.standin.resources import Resource
 from tests.cluster.standin.selectors import Matcher, field_matcher, label_matcher
 from tests.cluster.standin.status import Cause, bad_request, expired, internal, invalid, too_large_version
@@ -40,7 +40,9 @@ def list_page(store: Store, resource: Resource, asked: Asked) -> Object:
         found = [obj for obj in storage.scan_at(resource, namespace, version) if _place(obj) >= start]
     else:
         check_version(storage, asked)
-        version, found = storage.version, storage.scan(resource, namespace)
+        exact = asked.query.get("resourceVersionMatch") == "Exact"
+        version = int(asked.query["resourceVersion"]) if exact else storage.version
+        found = storage.scan_at(resource, namespace, version)
     found = [obj for obj in found if matcher(obj)]
     metadata: Object = {"resourceVersion": str(version)}
     limit = number(asked.query, "limit")
@@ -81,11 +83,8 @@ def matcher_for(resource: Resource, asked: Asked) -> Matcher:
 def check_version(storage: Storage, asked: Asked) -> None:
     """ApiError for a resourceVersion that is no number, was never reached, or (match Exact) is forgotten."""
     text = asked.query.get("resourceVersion", "")
+    _check_match(asked, text)
     if not text:
-        if asked.query.get("resourceVersionMatch") and asked.verb == "list":
-            why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-            cause = Cause("FieldValueForbidden", why, "resourceVersionMatch")
-            raise invalid("meta.k8s.io", "ListOptions", "", [cause])
         return
     if not text.isdigit():
         told = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
@@ -95,10 +94,20 @@ def check_version(storage: Storage, asked: Asked) -> None:
             else bad_request(f"invalid resource version: {told}")
         )
     version = int(text)
-    if version > storage.version:
+    if version > storage.version and asked.verb != "watch":  # a watch just waits
         raise too_large_version(version, storage.version)
     if asked.query.get("resourceVersionMatch") == "Exact" and version < storage.floor:
         raise expired(f"The resourceVersion for the provided list is too old: {version} ({storage.floor})")
+
+
+def _check_match(asked: Asked, version: str) -> None:
+    match = asked.query.get("resourceVersionMatch", "")
+    wrong = one_of(match, ("Exact", "NotOlderThan", ""), "resourceVersionMatch")
+    if match and not version and asked.verb == "list":
+        why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        wrong.append(Cause("FieldValueForbidden", why, "resourceVersionMatch"))
+    if wrong:
+        raise invalid("meta.k8s.io", "ListOptions", "", wrong)
 
 
 def _place(obj: Object) -> str:

@@ -40,7 +40,11 @@ class ApiError(Exception):
 
 
 def _about(group: str, kind: str, name: str = "") -> dict[str, Any]:
-    return {**({"name": name} if name else {}), **({"group": group} if group else {}), "kind": kind}
+    return {
+        **({"name": name} if name else {}),
+        **({"group": group} if group else {}),
+        **({"kind": kind} if kind else {}),
+    }
 
 
 def qualified(group: str, plural: str) -> str:
@@ -85,9 +89,11 @@ def invalid(group: str, kind: str, name: str, causes: Iterable[Cause]) -> ApiErr
     return ApiError(422, "Invalid", message, {**_about(group, kind, name), "causes": listed})
 
 
-def forbidden(group: str, plural: str, name: str, why: str) -> ApiError:
+def forbidden(group: str, plural: str, name: str, why: str, causes: Iterable[Cause] = ()) -> ApiError:
     subject = f'{qualified(group, plural)} "{name}"' if name else qualified(group, plural)
-    return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", _about(group, plural, name))
+    listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
+    details = {**_about(group, plural, name), **({"causes": listed} if listed else {})}
+    return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
 def bad_request(message: str) -> ApiError:

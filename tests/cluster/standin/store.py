@@ -209,6 +209,7 @@ class Store:
         defaults.default(new)
         strategies.before_update(resource, old, new, subresource, self.allocator)
         wrong = validation.validate(resource, new) + validation.validate_update(resource, old, new, subresource)
+        wrong += metadata.new_finalizers(old, new)
         self._check(resource, new, wrong)
         admission.validate(self.storage, resource, new, old)
         if owner is not None:
@@ -219,7 +220,8 @@ class Store:
         if dry_run:
             return new
         if deletion.finished(new):
-            return self.storage.remove(resource, key)
+            self.storage.remove(resource, key)
+            return new
         return self.storage.put(resource, key, new)
 
     def _check(self, resource: Resource, obj: Object, wrong: Sequence[Cause]) -> None:

@@ -139,7 +139,7 @@ def _backend(path: str, backend: Object) -> list[Cause]:
     service = backend.get("service")
     if service is None:
         return [] if "resource" in backend else [invalid(path, "", "resource or service backend is required")]
-    wrong = must_name(names.dns_label_1035, f"{path}.service.name", service.get("name"))
+    wrong = must_name(names.dns_label, f"{path}.service.name", service.get("name"))
     wanted = mapping(service, "port")
     if wanted.get("name") and wanted.get("number"):
         wrong.append(invalid(path, "", "cannot set both port name & port number"))

@@ -33,12 +33,7 @@ def _source(path: str, volume: Object) -> list[Cause]:
         for kind, key in NEEDED.items()
         if kind in volume and not mapping(volume, kind).get(key)
     ]
-    if "emptyDir" in volume:
-        medium = mapping(volume, "emptyDir").get("medium")
-        if not str(medium or "").startswith("HugePages"):
-            wrong += one_of(f"{path}.emptyDir.medium", medium, ("", "Memory"))
-        if amount(mapping(volume, "emptyDir").get("sizeLimit", 0)) < 0:
-            wrong.append(forbidden(f"{path}.emptyDir.sizeLimit", "SizeLimit field must be a valid resource quantity"))
+    wrong += _empty_dir(f"{path}.emptyDir", mapping(volume, "emptyDir"))
     for kind in ("secret", "configMap", "downwardAPI", "projected"):
         source = mapping(volume, kind)
         mode = source.get("defaultMode")
@@ -46,6 +41,15 @@ def _source(path: str, volume: Object) -> list[Cause]:
             wrong.append(invalid(f"{path}.{kind}.defaultMode", mode, MODE))
         if kind in ("secret", "configMap"):
             wrong += _items(f"{path}.{kind}.items", items(source, "items"))
+    return wrong
+
+
+def _empty_dir(path: str, source: Object) -> list[Cause]:
+    wrong, medium = [], source.get("medium") or ""
+    if not medium.startswith("HugePages"):
+        wrong += one_of(f"{path}.medium", medium, ("", "Memory"))
+    if amount(source.get("sizeLimit", 0)) < 0:
+        wrong.append(forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
     return wrong
 
 

@@ -145,8 +145,10 @@ def _job_spec(path: str, spec: Object) -> list[Cause]:
     wrong += pod_template(f"{path}.template", mapping(spec, "template"))
     policy = at(spec, "template", "spec", "restartPolicy")
     place = f"{path}.template.spec.restartPolicy"
-    if policy == "Always":
-        wrong.append(unsupported(place, policy, ("Never", "OnFailure")))
+    if policy == "Always":  # which is the default: who says nothing is told what to say
+        wrong.append(required(place, 'valid values: "OnFailure", "Never"'))
+    if spec.get("completionMode") == "Indexed" and "completions" not in spec:
+        wrong.append(required(f"{path}.completions", "when completion mode is Indexed"))
     return wrong
 
 

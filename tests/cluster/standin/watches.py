@@ -38,6 +38,7 @@ class Watch:
         self._ended = False
         self._bookmarks = flag(asked.query, "allowWatchBookmarks")
         self._interval = bookmark_interval
+        self._since = 0
         self._stop: Callable[[], None] = lambda: None
         self._start()
 
@@ -51,7 +52,8 @@ class Watch:
             self.end(_too_old(int(version), self._storage.floor))
             return
         else:
-            for change in self._storage.changes(int(version)):
+            self._since = int(version)
+            for change in self._storage.changes(self._since):
                 self._told(change)
         self._stop = self._storage.listen(self._told)
 
@@ -63,7 +65,7 @@ class Watch:
             self._queue("BOOKMARK", self._bookmark(INITIAL_END))
 
     def _told(self, change: Change) -> None:
-        if change.resource is not self._resource or self._ended:
+        if change.resource is not self._resource or self._ended or change.version <= self._since:
             return
         namespace = self._asked.namespace
         if namespace and namespace != _namespace(change):

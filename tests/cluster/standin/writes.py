@@ -6,16 +6,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from aiohttp import web
 
-from tests.cluster.standin import bodies, patches, typed_patch
+from tests.cluster.standin import bodies, patches, pod_security, typed_patch
 from tests.cluster.standin.auth import Attributes, Authorizer, User
 from tests.cluster.standin.deletion import Deletion
 from tests.cluster.standin.metadata import RV
 from tests.cluster.standin.reads import matcher_for
 from tests.cluster.standin.requests import Asked, WriteOptions, number, one_of, partial_view, write_options
-from tests.cluster.standin.resources import Resource
+from tests.cluster.standin.resources import BY_KIND, Resource
 from tests.cluster.standin.schema import schema_for
 from tests.cluster.standin.status import ApiError, Cause, bad_request, invalid, unsupported_media_type
 from tests.cluster.standin.store import Apply, Store
@@ -54,7 +53,7 @@ class Writer:
         obj, warnings = self._typed(options)
         self._placed(obj)
         made = self.store.create(obj, manager=options.manager, dry_run=options.dry_run)
-        return Done(self._view(made), 201, warnings)
+        return Done(self._view(made), 201, warnings + self._warned(made))
 
     def update(self) -> Done:
         options = write_options("UpdateOptions", self.request)
@@ -66,7 +65,7 @@ class Writer:
             cause = Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", RV)
             raise invalid(self.resource.group, self.resource.plural, self.asked.name, [cause])
         done = self._update(obj, options)
-        return Done(self._view(done), 200 if there is not None else 201, warnings)
+        return Done(self._view(done), 200 if there is not None else 201, warnings + self._warned(done))
 
     def patch(self) -> Done:
         kind = self.request.content_type
@@ -80,7 +79,8 @@ class Writer:
         obj, warnings = self._typed_patched(patched, options)
         self._placed(obj)
         self._named(obj)
-        return Done(self._view(self._update(obj, options)), 200, warnings)
+        done = self._update(obj, options)
+        return Done(self._view(done), 200, warnings + self._warned(done))
 
     def _typed_patched(self, patched: Any, options: WriteOptions) -> tuple[Object, list[str]]:
         """The patched object; what it can't be decoded for is put down to the patch."""
@@ -107,23 +107,22 @@ class Writer:
 
     def _apply(self) -> Done:
         options = write_options("PatchOptions", self.request, applied=True)
-        try:
-            config = json.loads(self.body) if self.body[:1] == b"{" else yaml.safe_load(self.body)
-        except (ValueError, yaml.YAMLError) as wrong:
-            raise bad_request(f"error decoding YAML: {wrong}") from None
-        if not isinstance(config, dict):
-            raise bad_request(
-                "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}"
-            )
+        config, doubled = bodies.applied(self.body)
         config.setdefault("metadata", {}).setdefault("name", self.asked.name)
         typed_patch.check(self.resource, config)
         self._placed(config)
         self._named(config)
         if self.store.storage.get(self.resource, self._key) is None:
             self._may_create()
+        if doubled and options.validation == "Strict":
+            told = "\n  ".join(doubled)
+            raise bad_request(
+                f"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {told}"
+            )
         wanted = Apply(options.manager, options.force, options.dry_run, self.asked.subresource or None)
         done, created = self.store.apply(config, wanted)
-        return Done(self._view(done), 201 if created else 200)
+        warnings = doubled if options.validation == "Warn" else []
+        return Done(self._view(done), 201 if created else 200, warnings + self._warned(done))
 
     def _may_create(self) -> None:
         """An apply that makes the object needs the permission to create it."""
@@ -199,6 +198,11 @@ class Writer:
             raise bad_request(f"{told}: name must be provided")
         if name != self.asked.name:
             raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({self.asked.name})")
+
+    def _warned(self, obj: Object) -> list[str]:
+        """Warnings of the namespace's Pod Security level."""
+        namespace = self.store.storage.get(BY_KIND["Namespace"], (None, self.asked.namespace))
+        return pod_security.warnings(namespace, obj) if namespace and not self.asked.subresource else []
 
     def _view(self, obj: Object) -> Object:
         return partial_view(obj) if self.asked.partial else obj

@@ -87,6 +87,8 @@ def _roles() -> Iterator[Step]:
     yield create(201, "create", "configmaps", config_map("mine"), **me)
     yield patch(200, "patch", "configmaps", "mine", {"data": {"a": "2"}}, **me)
     yield apply(201, "apply makes: create and patch", "configmaps", config_map("applied"), **me)
+    yield apply(200, "apply changes: patch", "configmaps", config_map("applied", {"a": "2"}), **me)
+    yield apply(403, "apply elsewhere", "configmaps", config_map("applied"), space="${other}", **me)
     yield replace(403, "replace", "configmaps", config_map("mine"), **me)
     yield delete(403, "delete", "configmaps", "mine", **me)
     yield delete(403, "delete all", "configmaps", **me)
@@ -126,6 +128,9 @@ def _reviews() -> Iterator[Step]:
     yield _review(201, "get a secret by name", "worker", verb="get", resource="secrets", name="allowed")
     yield _review(201, "get any secret", "worker", verb="get", resource="secrets")
     yield _review(201, "get logs", "worker", verb="get", resource="pods", subresource="log")
+    yield _review(
+        201, "status of deployments", "worker", verb="get", resource="deployments", group="apps", subresource="status"
+    )
     yield _review(201, "get pods", "worker", verb="get", resource="pods")
     yield _review(201, "get deployments", "worker", verb="get", resource="deployments", group="apps")
     yield _review(201, "get deployments of no group", "worker", verb="get", resource="deployments")

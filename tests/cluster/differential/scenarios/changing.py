@@ -169,6 +169,19 @@ def _collected() -> Iterator[Step]:
     yield delete(200, "anchor deleted, orphaning", "configmaps", "anchor", propagation="Orphan")
     yield gone("anchor gone", "configmaps", "anchor")
     yield read(200, "orphaned", "configmaps", "orphan")
+    yield create(201, "deployment as owner", "deployments", deployment("big"), keep={"uid": "metadata.uid"})
+    under = [owner("big", "${uid}", "Deployment", "apps/v1", controller=True, blockOwnerDeletion=True)]
+    yield create(201, "under a deployment", "configmaps", config_map("under", ownerReferences=under))
+    yield create(
+        201,
+        "under a wrong kind",
+        "configmaps",
+        config_map("odd", ownerReferences=[owner("big", "${uid}", "ReplicaSet", "apps/v1")]),
+    )
+    yield gone("the wrong kind is collected", "configmaps", "odd")
+    yield delete(200, "deployment deleted", "deployments", "big", propagation="Foreground")
+    yield gone("deployment gone", "deployments", "big")
+    yield gone("what was under it too", "configmaps", "under")
     yield create(201, "third anchor", "configmaps", anchor, keep={"uid": "metadata.uid"})
     blocking = [owner("anchor", "${uid}", blockOwnerDeletion=True)]
     held = config_map("held", ownerReferences=blocking, finalizers=["x1agent.io/hold"])

@@ -55,19 +55,30 @@ def _workloads() -> Iterator[Step]:
 
 def _network() -> Iterator[Step]:
     yield from _life("services", service("web"), "spec.ports.0.targetPort", "http")
+    yield create(
+        201, "slice by controller", "endpointslices", _slice("by-label", {"kubernetes.io/service-name": "web"})
+    )
+    query = {"labelSelector": "kubernetes.io/service-name=web"}
+    yield listing(200, "slices of a service", "endpointslices", query=query)
     yield from _life("services", service("headless", clusterIP="None"), "spec.ports.0.port", 81)
     yield from _life("services", service("node", type="NodePort"), "metadata.labels.a", "b")
     yield from _life("ingresses", ingress("web"), "spec.rules.0.host", "other.preview.test")
     yield from _life("networkpolicies", network_policy("web"), "spec.policyTypes", ["Ingress"])
-    slices = {
+    slices = _slice("web-1", {"kubernetes.io/service-name": "absent"})
+    yield from _life("endpointslices", slices, "endpoints.0.conditions.ready", False)
+
+
+def _slice(name: str, labels: Json) -> Json:
+    return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": meta("web-1", labels={"kubernetes.io/service-name": "absent"}),
+        "metadata": meta(name, labels=labels),
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {"ready": True}}],
+        "endpoints": [
+            {"addresses": ["10.1.2.3"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "p"}}
+        ],
         "ports": [{"name": "http", "port": 3000}],
     }
-    yield from _life("endpointslices", slices, "endpoints.0.conditions.ready", False)
 
 
 def _rest() -> Iterator[Step]:

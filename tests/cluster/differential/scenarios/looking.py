@@ -11,6 +11,7 @@ from tests.cluster.differential.steps import (
     Json,
     Scenario,
     Step,
+    apply,
     at,
     create,
     delete,
@@ -62,7 +63,7 @@ def _selectors() -> Iterator[Step]:
 
 def _pages() -> Iterator[Step]:
     for name in "abcde":
-        yield create(201, f"{name} made", "secrets", secret(name, labels={"page": "1"}))
+        yield create(201, f"{name} made", "secrets", secret(name, labels={"page": "1"}), keep={"seen": VERSION})
     chosen = {"labelSelector": "page=1"}
     token = {"next": "metadata.continue"}
     yield listing(200, "first page", "secrets", query={"limit": "2"}, keep=token)
@@ -82,6 +83,21 @@ def _pages() -> Iterator[Step]:
     )
     yield listing(200, "version 0", "secrets", query={"resourceVersion": "0", **chosen})
     yield listing(400, "version that is no number", "secrets", query={"resourceVersion": "abc"})
+    yield listing(
+        200,
+        "at least a version",
+        "secrets",
+        query={"resourceVersion": "${seen}", "resourceVersionMatch": "NotOlderThan"},
+    )
+    yield listing(
+        200, "just at a version", "secrets", query={"resourceVersion": "${seen}", "resourceVersionMatch": "Exact"}
+    )
+    yield listing(
+        410, "just at a forgotten version", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "Exact"}
+    )
+    yield listing(
+        422, "a match that is none", "secrets", query={"resourceVersion": "1", "resourceVersionMatch": "About"}
+    )
     yield listing(504, "a version of the future", "secrets", query={"resourceVersion": "99999999999"})
     exact = {"resourceVersionMatch": "Exact"}
     yield listing(422, "exact without a version", "secrets", query=exact)
@@ -103,6 +119,9 @@ def _metadata() -> Iterator[Step]:
     yield read(406, "a list for one", "secrets", "a", headers={"Accept": METADATA_LIST})
     yield only(200, "or all of it", f"{METADATA_LIST}, application/json")
     yield replace(200, "changed", "secrets", secret("a", {"k": "w"}))
+    yield replace(200, "metadata of a replacement", "secrets", secret("b", {"k": "w"}), headers={"Accept": METADATA})
+    yield apply(201, "metadata of an apply", "secrets", secret("c"), headers={"Accept": METADATA})
+    yield delete(200, "metadata of a deletion", "secrets", "c", headers={"Accept": METADATA})
     asked = {"watch": "true", "resourceVersion": "${since}", "timeoutSeconds": "1"}
     yield only(200, "metadata in a watch", METADATA, **asked)
     yield only(200, "metadata in a watch, as a list", METADATA_LIST, **asked)
@@ -124,6 +143,7 @@ def _watches() -> Iterator[Step]:
     yield watch("from 0: what is there", "configmaps", "0", fieldSelector="metadata.name=b")
     yield watch("without a version", "configmaps", "", fieldSelector="metadata.name=b")
     yield watch("a version that is too old", "configmaps", "1")
+    yield watch("a version of the future", "configmaps", "99999999999")
     yield watch("a version that is no number", "configmaps", "abc", code=500)
     yield watch("a bad selector", "configmaps", "${since}", code=400, labelSelector="x in")
     yield watch("a bad field", "configmaps", "${since}", code=400, fieldSelector="data.a=1")

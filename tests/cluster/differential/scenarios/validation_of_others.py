@@ -71,6 +71,7 @@ def _ingresses() -> Iterator[Step]:
         "backend with two ports": (422, path + "backend.service.port", {"number": 80, "name": "http"}),
         "backend port 0": (422, path + "backend.service.port", {"number": 0}),
         "backend with a bad name": (422, path + "backend.service.name", "A"),
+        "backend starting with a digit": (201, path + "backend.service.name", "1a"),
         "no backend": (422, path + "backend", DROP),
         "old backend fields": (422, path + "backend", {"serviceName": "a", "servicePort": 80}),
         "class with a bad name": (422, "spec.ingressClassName", "A b"),
