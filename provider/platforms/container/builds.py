@@ -78,14 +78,18 @@ class Builds:
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
             result = {"state": "died"}  # it was written by an older builder
         tail = build_process.tail(folder / "log")
+        self._spare.renew()
+        if result["state"] != "pushed":
+            await self._remove(folder)
+            raise build_causes.failure(result, tail, plan)
+        log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
+        await asyncio.gather(self._remove(folder), self._keep(plan, result))
+        return str(result["digest"])
+
+    async def _remove(self, folder: Path) -> None:
+        """Remove a build that is over; not while the same is being started again."""
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             await asyncio.to_thread(_clean_up_after, folder)
-        self._spare.renew()
-        if result["state"] == "pushed":
-            log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
-            await self._keep(plan, result)
-            return str(result["digest"])
-        raise build_causes.failure(result, tail, plan)
 
     @contextlib.asynccontextmanager
     async def _slot(self, folder: Path, sink: LogSink) -> AsyncIterator[None]:
