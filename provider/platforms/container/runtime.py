@@ -44,6 +44,15 @@ class _Exits:
             self.code = int(state["ExitCode"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a new container stands on: what it runs, by the image's local name; its network, and its address there."""
+
+    work: Workload
+    network: str
+    address: str
+
+
 class Runtime:
     """The containers and networks of previews on one engine."""
 
@@ -52,6 +61,7 @@ class Runtime:
         self._engine = engine
         self._secrets = secrets
         self._retiring: set[str] = set()
+        self._addresses: dict[str, str] = {}
 
     def work(self, revision: Revision) -> Workload:
         """What the revision runs, with its bundle's values.
@@ -72,20 +82,37 @@ class Runtime:
 
     async def run(self, slug: str, revision: Revision) -> Revision:
         """A container for the revision runs; an unchanged one that runs already stands for it."""
+        # All that has to be known is asked at once; the way to the engine is longer than its answers.
+        unchanged, existing, ground = await asyncio.gather(
+            self._unchanged(slug, revision),
+            self._engine.container(names.container(slug, revision.generation)),
+            self._ground(slug, revision),
+        )
+        if unchanged is not None:
+            return revision.model_copy(update={"generation": unchanged})
+        await self._make(slug, revision, existing, ground)
+        return revision
+
+    async def ensure(self, slug: str, revision: Revision) -> None:
+        """The revision's own container exists and is started; one left half-made is replaced."""
+        existing = await self._engine.container(names.container(slug, revision.generation))
+        await self._make(slug, revision, existing, None)
+
+    async def _unchanged(self, slug: str, revision: Revision) -> int | None:
+        """The generation of a container that runs just what the revision says, if there is one."""
         checksum = render.checksum(revision.manifests)
         for container in await self._containers(slug):
             labels = container["Labels"]
             leaving = _name(container) in self._retiring
             if labels.get(workload.CHECKSUM_LABEL) == checksum and container["State"] == "running" and not leaving:
-                return revision.model_copy(update={"generation": int(labels[workload.GENERATION_LABEL])})
-        await self.ensure(slug, revision)
-        return revision
+                return int(labels[workload.GENERATION_LABEL])
+        return None
 
-    async def ensure(self, slug: str, revision: Revision) -> None:
-        """The revision's own container exists and is started; one left half-made is replaced."""
+    async def _make(
+        self, slug: str, revision: Revision, existing: dict[str, Any] | None, ground: _Ground | None
+    ) -> None:
         name = names.container(slug, revision.generation)
         checksum = render.checksum(revision.manifests)
-        existing = await self._engine.container(name)
         labels = (existing or {}).get("Config", {}).get("Labels") or {}
         if existing is not None and labels.get(workload.PLATFORM_LABEL) != self._settings.platform_id:
             raise Permanent(
@@ -96,15 +123,30 @@ class Runtime:
                 whose=Whose.PLATFORM,
             )
         if existing is not None and labels.get(workload.CHECKSUM_LABEL) != checksum:
-            await self._engine.remove(name)
+            await self._remove(name)
             existing = None
         if existing is None:
-            await self._create(slug, name, revision, checksum)
+            ground = ground or await self._ground(slug, revision)
+            # Nothing of it runs before it is kept apart from the others.
+            await asyncio.gather(self._create(slug, name, revision, ground, checksum), _keep_apart())
         if existing is None or not existing["State"]["Running"]:
             await self._engine.start(name)
 
-    async def _create(self, slug: str, name: str, revision: Revision, checksum: str) -> None:
+    async def _ground(self, slug: str, revision: Revision) -> _Ground:
+        """What a container of the revision stands on: network and image, made or pulled if need be."""
         work = self.work(revision)
+        network = names.network(slug)
+        made, image = await asyncio.gather(
+            self._engine.create_network(
+                network,
+                names.bridge(slug, str(self._settings.state_dir)),
+                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+            ),
+            self._local_image(work.image),
+        )
+        return _Ground(replace(work, image=image), network, _address(made["subnets"][0]["subnet"], revision.generation))
+
+    async def _create(self, slug: str, name: str, revision: Revision, ground: _Ground, checksum: str) -> None:
         labels = {
             "app": slug,
             "x1-preview": "true",
@@ -113,24 +155,15 @@ class Runtime:
             workload.GENERATION_LABEL: str(revision.generation),
             workload.CHECKSUM_LABEL: checksum,
         }
-        network = names.network(slug)
-        made, image, _ = await asyncio.gather(
-            self._engine.create_network(
-                network,
-                names.bridge(slug, str(self._settings.state_dir)),
-                {"x1-preview": "true", workload.SLUG_LABEL: slug},
-            ),
-            self._local_image(work.image),
-            _keep_apart(),
-        )
         config = workload.engine_config(
-            replace(work, image=image),
+            ground.work,
             labels=labels,
-            network=network,
-            address=_address(made["subnets"][0]["subnet"], revision.generation),
+            network=ground.network,
+            address=ground.address,
             pids=self._settings.preview_pids,
         )
         await self._engine.create(name, config)
+        self._addresses[name] = ground.address
 
     async def _local_image(self, reference: str) -> str:
         """The name under which the engine has the image of that digest: as it was built here, or pulled.
@@ -215,17 +248,20 @@ class Runtime:
         )
 
     async def address(self, slug: str, revision: Revision) -> str:
-        """The container's address in the preview's network."""
-        container = await self._engine.container(names.container(slug, revision.generation))
-        networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
-        address = networks.get(names.network(slug), {}).get("IPAddress")
-        if not address:
-            raise Temporary(
-                Code.PLATFORM_UNREACHABLE,
-                f"The container {names.container(slug, revision.generation)} has no address; it does not run.",
-                reason="ContainerGone",
-            )
-        return str(address)
+        """The container's address in the preview's network, fixed when it was made."""
+        name = names.container(slug, revision.generation)
+        if name not in self._addresses:
+            container = await self._engine.container(name)
+            networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
+            address = networks.get(names.network(slug), {}).get("IPAddress")
+            if not address:
+                raise Temporary(
+                    Code.PLATFORM_UNREACHABLE,
+                    f"The container {name} has no address; it does not run.",
+                    reason="ContainerGone",
+                )
+            self._addresses[name] = str(address)
+        return self._addresses[name]
 
     async def restart(self, name: str) -> None:
         """Restart a container that stopped answering."""
@@ -249,12 +285,12 @@ class Runtime:
     async def remove(self, name: str) -> None:
         """Stop a container gently and remove it."""
         await self._engine.stop(name, STOP_GRACE)
-        await self._engine.remove(name)
+        await self._remove(name)
         self._retiring.discard(name)
 
     async def remove_generation(self, slug: str, generation: int) -> None:
         """Remove one generation's container at once."""
-        await self._engine.remove(names.container(slug, generation))
+        await self._remove(names.container(slug, generation))
 
     async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
         """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
@@ -263,11 +299,15 @@ class Runtime:
         """
         present = {_name(one): _generation(one) for one in await self._containers(slug)}
         leaving = sorted(name for name, generation in present.items() if up_to is None or generation <= up_to)
-        await asyncio.gather(*(self._engine.remove(name) for name in leaving))
+        await asyncio.gather(*(self._remove(name) for name in leaving))
         self._retiring.difference_update(leaving)
         if len(leaving) < len(present):
             return leaving, False
         return leaving, await self._engine.remove_network(names.network(slug))
+
+    async def _remove(self, name: str) -> None:
+        self._addresses.pop(name, None)
+        await self._engine.remove(name)
 
     async def slugs(self) -> frozenset[str]:
         """Every preview that has a container of this installation."""
