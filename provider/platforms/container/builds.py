@@ -62,6 +62,10 @@ class Builds:
         """Keep nothing ready any more; builds that run go on."""
         await self._spare.close()
 
+    def make_ready(self) -> None:
+        """Make ready for the next build, after a moment in which what ends now can end."""
+        self._spare.renew()
+
     def folder_of(self, slug: str, build_inputs: str) -> Path:
         """Where the build of these inputs is, or would be."""
         return self._folder / hashlib.sha256(f"{slug}\n{build_inputs}".encode()).hexdigest()[:20]
@@ -78,7 +82,6 @@ class Builds:
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
             result = {"state": "died"}  # it was written by an older builder
         tail = build_process.tail(folder / "log")
-        self._spare.renew()
         if result["state"] != "pushed":
             await self._remove(folder)
             raise build_causes.failure(result, tail, plan)

@@ -166,6 +166,7 @@ class ContainerPlatform:
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Older containers go after a while in which their last requests can end."""
+        self._builds.make_ready()
         bundles = frozenset(revision.bundle.name for revision in keep if revision.bundle is not None)
         self._secrets.remove_bundles(slug, keep=bundles, up_to=up_to)
         others = await self._runtime.retire_others(slug, keep, up_to)
