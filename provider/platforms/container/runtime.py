@@ -8,40 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provider import names, render
-from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
-from provider.models import LOG_TAIL_LINES, Revision
-from provider.platforms.container import firewall, probes, workload
+from provider.errors import Code, Permanent, Temporary, Whose
+from provider.models import Revision
+from provider.platforms.container import firewall, workload
 from provider.platforms.container.engine import Engine
+from provider.platforms.container.readiness import Readiness
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.workload import Workload
 from provider.settings import Settings
 
-CRASHES = 3
-CRASH_LOOK_SECONDS = 0.1
-MOST_IDLE_LOOKS = 8
 STOP_GRACE = 5
-
-
-@dataclass(slots=True)
-class _Exits:
-    """How often a container has exited since it was first looked at, and the code of its last exit."""
-
-    count: int = 0
-    code: int = 0
-    idle_looks: int = 0
-    _first: int | None = None
-
-    def look(self, container: dict[str, Any]) -> None:
-        """Take in what the engine says of the container now."""
-        state = container["State"]
-        down = state["Status"] in {"stopped", "exited"}
-        restarts = int(container.get("RestartCount") or 0)
-        if self._first is None:  # one that serves already may have been restarted long ago
-            self._first = 0 if down else restarts
-        self.count = max(self.count, restarts - self._first + down)
-        self.idle_looks = self.idle_looks + 1 if down else 0
-        if down:
-            self.code = int(state["ExitCode"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,70 +158,9 @@ class Runtime:
         Raises:
             Permanent: `deployment_not_ready` when it crashes again and again or never gets ready.
         """
-        name = names.container(slug, revision.generation)
-        work = self.work(revision)
-        prober = probes.Prober(await self.address(slug, revision), work)
-        budget = min(probes.startup_budget(work), self._settings.rollout_timeout)
-        exits = _Exits()
-        ready = asyncio.create_task(prober.until_ready())
-        crashed = asyncio.create_task(self._until_crash_loop(name, exits))
-        try:
-            done, _ = await asyncio.wait({ready, crashed}, timeout=budget, return_when=asyncio.FIRST_COMPLETED)
-            if ready in done:
-                ready.result()
-                return
-            if crashed in done:
-                crashed.result()
-            if exits.count:
-                raise await self._crash_error(name, exits)
-            raise await self._never_ready(name, work, prober.last, budget)
-        finally:
-            for task in (ready, crashed):
-                task.cancel()
-            await asyncio.gather(ready, crashed, return_exceptions=True)
-
-    async def _until_crash_loop(self, name: str, exits: _Exits) -> None:
-        """Count the container's exits; return at the third.
-
-        The engine starts it again within milliseconds, so its `wait` never sees it stopped: the number of restarts
-        is looked at instead.
-        """
-        while exits.count < CRASHES:
-            container = await self._engine.container(name)
-            if container is not None:
-                exits.look(container)
-                if exits.idle_looks > MOST_IDLE_LOOKS:  # restarting it is the engine's work, but it did not
-                    await self._engine.start(name)
-            await asyncio.sleep(CRASH_LOOK_SECONDS)
-
-    async def _crash_error(self, name: str, exits: _Exits) -> PreviewError:
-        container = await self._engine.container(name) or {"State": {}}
-        tail = await self._engine.log(name, LOG_TAIL_LINES)
-        oom = bool(container["State"].get("OOMKilled")) or exits.code == 137
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app exited {exits.count} times with code {exits.code} before it was ready.",
-            reason="OutOfMemory" if oom else "CrashLoop",
-            hint="Raise spec.resources.limits.memory or use less memory."
-            if oom
-            else "Read the log's tail: it ends with what the app said before it exited.",
-            evidence=(f"exit code {exits.code}", *tail[-1:]),
-            log_tail=tail,
-        )
-
-    async def _never_ready(self, name: str, work: Workload, last: str, waited: float) -> PreviewError:
-        container = await self._engine.container(name) or {"State": {}}
-        tail = await self._engine.log(name, LOG_TAIL_LINES)
-        known = probes.explain_listening(int(container["State"].get("Pid") or 0), work.port)
-        reason, hint = known or ("Unhealthy", "Make spec.runtime.healthcheck.path answer with a status below 400.")
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app was not ready within {waited:.0f} s: {last}.",
-            reason=reason,
-            hint=hint,
-            evidence=(f"port {work.port}", last),
-            log_tail=tail,
-        )
+        name, address = names.container(slug, revision.generation), await self.address(slug, revision)
+        most = self._settings.rollout_timeout
+        await Readiness(self._engine, name, self.work(revision), address=address, most=most).wait()
 
     async def address(self, slug: str, revision: Revision) -> str:
         """The container's address in the preview's network, fixed when it was made."""
