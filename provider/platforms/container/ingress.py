@@ -98,20 +98,6 @@ class Ingress:
         """Take the preview out of traffic; whether it was there. Its hosts answer 404 from now on."""
         return await asyncio.to_thread(self._table.remove, slug)
 
-    async def sync(self, routes: list[Route]) -> None:
-        """Make sure of these routes and of Caddy's configuration for them, in one load.
-
-        A newer generation in the table stays. Routes that are not in the list stay too.
-        """
-        await asyncio.to_thread(self._table.prepare)
-        await self._configure([*await self.routes(), *routes])
-        for route in routes:
-            try:
-                await asyncio.to_thread(self._table.put, route)
-            except Permanent as error:
-                if error.code is not Code.SUPERSEDED:
-                    raise
-
     async def root_ca(self) -> str:
         """PEM of the authority that signs the previews' certificates."""
         answer = await self._call("GET", "/pki/ca/local")
