@@ -38,9 +38,25 @@ class Ending:
         self._lock = lock
 
     async def save(self, running: Running, record: DeployRecord) -> None:
-        """Make this the deploy's record."""
+        """Make this the deploy's record, and return when it is written."""
+        await self.save_beside(running, record)
+        await self.written(running)
+
+    async def save_beside(self, running: Running, record: DeployRecord) -> None:
+        """Make this the deploy's record, and write it while the next phase begins.
+
+        One write at most is under way, so what is stored is at most one phase behind: a process that goes on from
+        there does a phase again, which each phase allows, and nothing is changed that the record does not lead to.
+        """
+        await self.written(running)
         running.record = record
-        await repeat(lambda: self._ctx.store.save_deploy(running.record))
+        running.writing = asyncio.create_task(repeat(lambda: self._ctx.store.save_deploy(record)))
+
+    async def written(self, running: Running) -> None:
+        """Return when nothing is being written of the deploy any more. Raises what the write raised."""
+        if running.writing is not None:
+            writing, running.writing = running.writing, None
+            await writing
 
     async def settle(self, running: Running) -> None:
         """Put the last good back if this failed, then fix the outcome in both records."""

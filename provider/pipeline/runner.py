@@ -135,6 +135,9 @@ class Runner:
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
+            if running.writing is not None:
+                running.writing.cancel()
+                await asyncio.gather(running.writing, return_exceptions=True)
 
     async def _decide_whatever_happens(self, running: Running) -> None:
         """A bug of ours must not leave the asker without an answer, or the preview under way for ever."""
@@ -216,7 +219,9 @@ class Runner:
         if isinstance(failure, Failure):
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)
-        await self._ending.save(running, record.model_copy(update=update))
+        await self._ending.save_beside(running, record.model_copy(update=update))
+        if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
+            await self._ending.written(running)
         self._overtake(running)
 
     async def _undo(self, running: Running, phase: Phase) -> None:
