@@ -83,11 +83,11 @@ async def parts(settings: Settings) -> list[PartStatus]:
 
 
 def http_client(settings: Settings) -> httpx.AsyncClient:
-    """The client for the platform's API, the registry and Caddy's admin API.
+    """The client for the platform's API, git's host, the registry and Caddy's admin API.
 
     Reading the world's certificate authorities takes 40 ms, so that is done only where one of them speaks TLS.
     """
-    urls = (settings.api_url, settings.caddy_admin_url)
+    urls = (settings.api_url, settings.git_base_url, settings.caddy_admin_url)
     plain = settings.registry_insecure and not any(url.startswith("https") for url in urls)
     return httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
 
@@ -159,7 +159,7 @@ class Provider:
             settings=settings,
             nc=nc,
             platform=await open_platform(settings, http, owner.epoch),
-            source=Source(settings=settings, credentials=Credentials(settings=settings, http=http)),
+            source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
             store=store,
             jetstream=jetstream,
             owner=owner,

@@ -65,7 +65,7 @@ def plan(path: str, acceptance: tuple[AcceptanceCheck, ...]) -> tuple[Acceptance
 
 @asynccontextmanager
 async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
-    """A client for one target; connections are not kept, so that every attempt is one of its own."""
+    """A client for one target. A connection that worked is used again: a check is about answers, not handshakes."""
     asked = target.connect or target.origin
     trust = ssl.create_default_context(cadata=target.ca_pem) if asked.startswith("https") else False
     async with httpx.AsyncClient(
@@ -74,7 +74,7 @@ async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
         http2=target.http2,
         http1=not target.http2,
         timeout=ATTEMPT_SECONDS,
-        limits=httpx.Limits(max_keepalive_connections=0),
+        limits=httpx.Limits(max_keepalive_connections=1),
     ) as http:
         yield http
 

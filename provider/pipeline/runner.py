@@ -1,4 +1,4 @@
-"""The runner: takes a deploy through its phases, and is the only one that writes its record.
+"""The runner: takes a deploy through its phases, and (by `ending`) is the only one that writes its record.
 
 It decides on retries, deadlines and interruptions; phases only do their step and return a record. A
 process that starts again hands it the unfinished records, and it goes on from each one's phase.
@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
-from provider.errors import Code, PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Failure, Phase, PhaseTiming, PreviewRecord, now
+from provider.errors import Code, PreviewError
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord
 from provider.pipeline import report
 from provider.pipeline.admit import admit
 from provider.pipeline.build import build
 from provider.pipeline.causes import bug, superseded_by
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
-from provider.pipeline.publish import settle, tell
+from provider.pipeline.ending import Ending, entered, tolerate, with_time
+from provider.pipeline.publish import tell
 from provider.pipeline.resolve import resolve
-from provider.pipeline.restore import restore
 from provider.pipeline.rollout import rollout
-from provider.pipeline.steps import DEADLINE_SLACK, FIRST_PAUSE, LONGEST_PAUSE, PhaseStep, Running, Steps
+from provider.pipeline.steps import DEADLINE_SLACK, PhaseStep, Running, Steps
 from provider.pipeline.verify import verify
 from provider.store import Lost
 
@@ -38,8 +37,6 @@ CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, 
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
 NOT_SHARED = {Code.CANCELLED, Code.BUDGET_EXCEEDED}
-CLEAN_UP_SECONDS = 15.0
-RESTORE_SECONDS = 60.0
 
 
 class Runner:
@@ -50,6 +47,7 @@ class Runner:
         self._running: dict[str, Running] = {}
         self._slugs = WeakValueDictionary[str, asyncio.Lock]()
         self._steps = Steps(ctx)
+        self._ending = Ending(ctx, self.lock)
 
     # ------------------------------------------------------------------ from outside
 
@@ -108,6 +106,10 @@ class Runner:
         """Whoever changes what a preview runs holds this."""
         return self._slugs.setdefault(slug, asyncio.Lock())
 
+    async def tidy(self, slug: str, up_to: int) -> None:
+        """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
+        await self._ending.tidy(slug, up_to)
+
     async def close(self) -> None:
         """Stop; every record stays where it is, for the process that goes on with it."""
         self._steps.closing = True
@@ -124,8 +126,8 @@ class Runner:
             if running.record.report is None:
                 await self._decide_whatever_happens(running)
             running.decided.set()
-            told, _ = await asyncio.gather(tell(self._ctx, running.record), self._clean_up(running.record))
-            await self._save(running, told)
+            told, _ = await asyncio.gather(tell(self._ctx, running.record), self._ending.clean_up(running.record))
+            await self._ending.save(running, told)
         except Lost:
             log.warning("deploy.lost")
         except PreviewError as error:
@@ -133,6 +135,9 @@ class Runner:
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
+            if running.writing is not None:
+                running.writing.cancel()
+                await asyncio.gather(running.writing, return_exceptions=True)
 
     async def _decide_whatever_happens(self, running: Running) -> None:
         """A bug of ours must not leave the asker without an answer, or the preview under way for ever."""
@@ -145,7 +150,7 @@ class Runner:
             # Without what may have made it too large to store.
             running.record = running.record.model_copy(update={"failure": cause, "checks": (), "warnings": ()})
             try:
-                await self._settle(running)
+                await self._ending.settle(running)
             except PreviewError as again:
                 log.error("deploy.not_settled", error=str(again), evidence=again.evidence)
                 final = report.failure(running.record, cause, None)
@@ -159,12 +164,12 @@ class Runner:
                 return
             await self._phases(running, PREPARE)
         if running.record.failure is not None and running.record.phase in PREPARE:
-            await self._settle(running)  # nothing runs of it yet, so it need not wait for its turn
+            await self._ending.settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
         await self._take_turn(running)
         try:
             await self._phases(running, CHANGE)
-            await self._settle(running)
+            await self._ending.settle(running)
         finally:
             if running.turn is not None:
                 running.turn.release()
@@ -197,7 +202,7 @@ class Runner:
     async def _phase(self, running: Running, phase: Phase, step: PhaseStep) -> None:
         """One phase: events, time, retries; its end is one write of the record."""
         began = time.monotonic()
-        running.record = _entered(running.record, phase)
+        running.record = entered(running.record, phase)
         self._ctx.emit(running.record, EventType.PHASE_STARTED, {})
         update: dict[str, object] = {}
         try:
@@ -208,13 +213,15 @@ class Runner:
             record = running.record
             update["failure"] = Failure.of(error, phase)
             await self._undo(running, phase)
-        update["timings"] = _with_time(record, phase, time.monotonic() - began)
+        update["timings"] = with_time(record, time.monotonic() - began)
         failure = update.get("failure")
         data: dict[str, object] = {"ok": failure is None, "seconds": round(time.monotonic() - began, 4)}
         if isinstance(failure, Failure):
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)
-        await self._save(running, record.model_copy(update=update))
+        await self._ending.save_beside(running, record.model_copy(update=update))
+        if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
+            await self._ending.written(running)
         self._overtake(running)
 
     async def _undo(self, running: Running, phase: Phase) -> None:
@@ -222,7 +229,7 @@ class Runner:
         record = running.record
         if phase is not Phase.BUILD or not record.slug or self._is_shared(running):
             return
-        await self._tolerate(self._ctx.platform.stop_build(record.slug, record.build_inputs))
+        await tolerate(self._ctx.platform.stop_build(record.slug, record.build_inputs))
 
     def _is_shared(self, running: Running) -> bool:
         """Whether another deploy waits for the same build."""
@@ -233,51 +240,6 @@ class Runner:
             and (other.record.slug, other.record.build_inputs) == (mine.slug, mine.build_inputs)
             for other in self._running.values()
         )
-
-    async def _settle(self, running: Running) -> None:
-        """Put the last good back if this failed, then fix the outcome in both records."""
-        while running.record.report is None:
-            if running.record.failure is not None and running.record.phase not in PREPARE:
-                await self._restore(running)
-            began = time.monotonic()
-            publishing = running.record.model_copy(update={"phase": Phase.PUBLISH})
-            self._ctx.emit(publishing, EventType.PHASE_STARTED, {})
-            await self._save(running, await self._repeat(lambda: settle(self._ctx, running.record)))
-            data = {"ok": running.record.report is not None, "seconds": round(time.monotonic() - began, 4)}
-            self._ctx.emit(publishing, EventType.PHASE_FINISHED, data)
-
-    async def _clean_up(self, record: DeployRecord) -> None:
-        """Remove what neither serves nor is the last good, when nobody is changing the preview."""
-        await self._tolerate(self._ctx.platform.drop_staged(record.staged))
-        if record.slug and record.generation:
-            await self.tidy(record.slug, record.generation)
-
-    async def tidy(self, slug: str, up_to: int) -> None:
-        """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
-        async with self.lock(slug):
-            preview = await self._repeat(lambda: self._ctx.store.get_preview(slug))
-            revisions = (preview.current, preview.last_good) if preview is not None else ()
-            keep = tuple(one for one in revisions if one is not None)
-            await self._tolerate(self._ctx.platform.retire(slug, keep, up_to))
-
-    async def _restore(self, running: Running) -> None:
-        """Restoring must not be given up by an interruption, and not lose the first cause by its own failure."""
-        began = time.monotonic()
-        await self._save(running, _entered(running.record, Phase.RESTORE))
-        self._ctx.emit(running.record, EventType.PHASE_STARTED, {})
-        update: dict[str, object] = {}
-        try:
-            async with asyncio.timeout(RESTORE_SECONDS):
-                await self._repeat(lambda: restore(self._ctx, running.record))
-        except (PreviewError, TimeoutError) as error:
-            log.error("restore.failed", error=str(error))
-            warning = "the last good revision could not be put back; it is when the provider starts again"
-            update["warnings"] = (*running.record.warnings, warning)
-        seconds = time.monotonic() - began
-        update["timings"] = _with_time(running.record, Phase.RESTORE, seconds)
-        data = {"ok": "warnings" not in update, "seconds": round(seconds, 4)}
-        self._ctx.emit(running.record, EventType.PHASE_FINISHED, data)
-        running.record = running.record.model_copy(update=update)
 
     async def _follow(self, running: Running) -> bool:
         """Answer from the outcome of the deploy that this one joined; False: go on alone.
@@ -297,7 +259,7 @@ class Runner:
             )
         except PreviewError as error:
             running.record = record.model_copy(update={"failure": Failure.of(error, None), "phase": Phase.ADMIT})
-            await self._settle(running)
+            await self._ending.settle(running)
             return True
         assert leader.report is not None, "the predicate asked for it"
         alone = record.answer_id == record.deploy_id
@@ -309,42 +271,5 @@ class Runner:
         )
         answer = leader.report.model_copy(update={"deploy_id": record.answer_id, "warnings": warnings})
         update = {"report": answer, "failure": leader.failure, "slug": leader.slug}
-        await self._save(running, record.model_copy(update=update))
+        await self._ending.save(running, record.model_copy(update=update))
         return True
-
-    # ------------------------------------------------------------------ records
-
-    async def _save(self, running: Running, record: DeployRecord) -> None:
-        running.record = record
-        await self._repeat(lambda: self._ctx.store.save_deploy(running.record))
-
-    async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Do something that must happen, through outages of what it needs."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                return await call()
-            except Temporary as error:
-                log.warning("repeat", error=str(error), evidence=error.evidence)
-                await asyncio.sleep(error.delay if error.delay is not None else pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-
-    async def _tolerate(self, call: Awaitable[None]) -> None:
-        """Clean-up whose failure must not change an outcome; what it leaves is removed by the next one."""
-        try:
-            async with asyncio.timeout(CLEAN_UP_SECONDS):
-                await call
-        except (PreviewError, TimeoutError) as error:
-            log.warning("clean_up.failed", error=str(error))
-        except Exception:
-            log.exception("clean_up.failed")
-
-
-def _entered(record: DeployRecord, phase: Phase) -> DeployRecord:
-    timing = PhaseTiming(phase=phase, started_at=now())
-    return record.model_copy(update={"phase": phase, "timings": (*record.timings, timing)})
-
-
-def _with_time(record: DeployRecord, phase: Phase, seconds: float) -> tuple[PhaseTiming, ...]:
-    *earlier, last = record.timings
-    return (*earlier, last.model_copy(update={"seconds": round(seconds, 4)}))

@@ -34,7 +34,7 @@ class Running:
     """A deploy in this process.
 
     `stop` is why it has to end; `seen` the preview's record as the watch last showed it; `turn` the preview's lock
-    while it is held; `decided` set when its outcome is fixed.
+    while it is held; `writing` the write of its record that is under way; `decided` set when its outcome is fixed.
     """
 
     record: DeployRecord
@@ -43,6 +43,7 @@ class Running:
     stop: PreviewError | None = None
     seen: PreviewRecord | None = None
     turn: asyncio.Lock | None = None
+    writing: asyncio.Task[None] | None = None
     decided: asyncio.Event = field(default_factory=asyncio.Event)
 
     def interrupt(self, cause: PreviewError) -> None:

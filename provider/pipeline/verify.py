@@ -39,16 +39,17 @@ async def _verified(
     url = ctx.url(slug)
     candidate = await ctx.platform.candidate(slug, revision)
     if candidate is not None:
-        await _until_passed(ctx, checks.candidate_target(url, candidate), wanted, "candidate")
+        await _until_passed(ctx, checks.candidate_target(url, candidate), wanted, "candidate", successes=1)
     await ctx.platform.expose(slug, revision)
     address = await ctx.platform.public_address()
-    return await _until_passed(ctx, checks.public_target(url, address, revision.commit_sha), wanted, "public URL")
+    target = checks.public_target(url, address, revision.commit_sha)
+    return await _until_passed(ctx, target, wanted, "public URL", successes=ctx.settings.verify_successes)
 
 
 async def _until_passed(
-    ctx: Context, target: Target, wanted: tuple[AcceptanceCheck, ...], where: str
+    ctx: Context, target: Target, wanted: tuple[AcceptanceCheck, ...], where: str, *, successes: int
 ) -> tuple[Check, ...]:
-    """All checks succeed some times in a row, or the error that says which did not.
+    """All checks succeed `successes` times in a row, or the error that says which did not.
 
     A round ends at its first failed check. A failed round waits for the interval, a good one is followed by
     the next at once.
@@ -62,7 +63,7 @@ async def _until_passed(
             results = await _round(http, target, wanted, log)
             failed = next((result for result in results if not result.ok), None)
             in_a_row = in_a_row + 1 if failed is None else 0
-            if failed is None and in_a_row >= settings.verify_successes:
+            if failed is None and in_a_row >= successes:
                 return tuple(_with_history(ctx, result, log) for result in results)
             if failed is None:
                 continue

@@ -1,11 +1,14 @@
 """Git: a branch's commit, files at a commit, a commit's tree; and the credentials for it.
 
     source.py        Source: resolve, look, read, export; the caches below `state_dir/git`
+    fetch.py         Fetcher: brings commits into the caches
+    wire.py          the quick way to do that, by git's own protocol
     cache.py         one bare repository on disk that can be thrown away at any time
     remote.py        one repository on its host: its URL, its authorization, what its failures mean
     tree.py          what stands at a path of a commit
     credentials.py   Credentials: clone credentials minted by the platform
     git.py           git's command line, run safely
+    failures.py      what goes wrong on our side
 
 Only this package runs git; its failures leave as `Permanent` or `Temporary`.
 """

@@ -11,6 +11,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from provider.source.tree import Entry
+
 # Every fetch adds a pack, and each slows look-ups a little; a fresh start is one fetch without history.
 _MAX_PACKS = 64
 _COMMITS = "refs/heads/commits"
@@ -23,12 +25,16 @@ class Cache:
     Args:
         path: its folder, which need not exist.
         max_bytes: the size of all packs together from which it is not kept for another fetch.
+
+    Attributes:
+        listing: a commit that was just fetched, and all that is in it, while that may be asked for.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
         self.lock = asyncio.Lock()
+        self.listing: tuple[str, dict[str, Entry]] | None = None
 
     @staticmethod
     def commit_ref(sha: str) -> str:
@@ -41,13 +47,40 @@ class Cache:
 
     def mark(self, *shas: str) -> None:
         """Note that the trees of these commits are here."""
-        (self.path / _COMMITS).mkdir(parents=True, exist_ok=True)
         for sha in shas:
-            (self.path / self.commit_ref(sha)).write_text(f"{sha}\n")
+            self.point(self.commit_ref(sha), sha)
 
     def head(self, ref: str) -> str:
         """The sha that a ref of a fetch that just succeeded holds."""
         return (self.path / ref).read_text().strip()
+
+    def head_if_whole(self, ref: str) -> str | None:
+        """The sha that a ref holds, if there is one and its whole tree is here."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.has(sha := self.head(ref)):
+                return sha
+        return None
+
+    def point(self, ref: str, sha: str) -> None:
+        """Let a ref hold that commit."""
+        path = self.path / ref
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{sha}\n")
+
+    def boundary(self) -> set[str]:
+        """The commits here that lack their parents."""
+        with contextlib.suppress(FileNotFoundError):
+            return set((self.path / "shallow").read_text().split())
+        return set()
+
+    def move_boundary(self, more: set[str], fewer: set[str]) -> None:
+        """Note which commits lack their parents now, and which do no more."""
+        before = self.boundary()
+        after = (before | more) - fewer
+        if after != before:
+            draft = self.path / "shallow.new"
+            draft.write_text("".join(f"{sha}\n" for sha in sorted(after)))
+            draft.rename(self.path / "shallow")
 
     @property
     def shallow(self) -> bool:

@@ -15,7 +15,7 @@ import os
 import re
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,8 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 # What the machine decides and no setting of ours does: where programs are, how the network is reached.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", *_PROXIES, *(name.upper() for name in _PROXIES))
+_AUTHORITIES = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
+_PASSED_ON = ("PATH", *_AUTHORITIES, *_PROXIES, *(name.upper() for name in _PROXIES))
 
 _CONFIG = {
     "protocol.allow": "never",
@@ -54,6 +55,10 @@ _CONFIG = {
     "core.fsync": "none",
     "advice.detachedHead": "false",
 }
+
+
+Input = bytes | AsyncGenerator[bytes, None]
+"""What a process reads: whole, or as it comes."""
 
 
 class GitTimeout(Exception):
@@ -107,6 +112,14 @@ def clean_environment(home: Path, config: Mapping[str, str] = _CONFIG) -> dict[s
     return environment
 
 
+def special_network(url: str) -> bool:
+    """Whether this machine says how `url` is reached: by a proxy, or trusting authorities of its own."""
+    scheme = url.partition(":")[0]
+    proxies = (f"{scheme}_proxy", "all_proxy")
+    names = (*proxies, *(name.upper() for name in proxies), *(_AUTHORITIES if scheme == "https" else ()))
+    return any(name in os.environ for name in names)
+
+
 def basic_authorization(username: str, token: Secret) -> str:
     """The value of an Authorization header."""
     pair = f"{username}:{token.get_secret_value()}".encode()
@@ -130,7 +143,7 @@ class Git:
     async def run(
         self,
         *arguments: str,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         env: Mapping[str, str] | None = None,
         config: Mapping[str, str] | None = None,
         max_out: int = 1 << 20,
@@ -139,7 +152,7 @@ class Git:
 
         Args:
             *arguments: what follows `git`.
-            stdin: what it reads.
+            stdin: what it reads, whole or as it comes.
             env: variables besides the clean ones.
             config: git settings besides the standard ones.
             max_out: bytes of output after which the process is stopped and the result is `truncated`.
@@ -176,7 +189,7 @@ class Git:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
-async def _talk(process: asyncio.subprocess.Process, stdin: bytes, max_out: int) -> Result:
+async def _talk(process: asyncio.subprocess.Process, stdin: Input, max_out: int) -> Result:
     assert process.stdout
     assert process.stderr
     _, (out, truncated), err = await asyncio.gather(
@@ -185,12 +198,19 @@ async def _talk(process: asyncio.subprocess.Process, stdin: bytes, max_out: int)
     return Result(await process.wait(), out, err, truncated)
 
 
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+async def _feed(process: asyncio.subprocess.Process, data: Input) -> None:
     assert process.stdin
+    parts = _once(data) if isinstance(data, bytes) else data
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                process.stdin.write(part)
+                await process.stdin.drain()
     process.stdin.close()
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 async def _read(process: asyncio.subprocess.Process, stream: asyncio.StreamReader, limit: int) -> tuple[bytes, bool]:

@@ -89,12 +89,15 @@ class Remote:
         """Brings `branch_ref` to where the branch is, also after a force push."""
         return f"+refs/heads/{self.branch}:{self.branch_ref}"
 
-    def config(self) -> dict[str, str]:
-        """Git settings that authorize every request below the base URL, sparing the round trip of a 401."""
+    def authorization(self) -> dict[str, str]:
+        """The header that authorizes a request, sparing the round trip of a 401."""
         if self.credential is None:
             return {}
-        header = basic_authorization(self.credential.username, self.credential.token)
-        return {f"http.{self.base_url}/.extraHeader": f"Authorization: {header}"}
+        return {"Authorization": basic_authorization(self.credential.username, self.credential.token)}
+
+    def config(self) -> dict[str, str]:
+        """Git settings that send that header with every request below the base URL."""
+        return {f"http.{self.base_url}/.extraHeader": f"{key}: {value}" for key, value in self.authorization().items()}
 
     def masked(self, lines: tuple[str, ...]) -> tuple[str, ...]:
         """`lines` without the credential, should a server ever repeat it."""

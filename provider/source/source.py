@@ -19,19 +19,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from provider.errors import Code, InvalidRequest, Permanent, Temporary, Whose
+import httpx
+
+from provider.errors import Code, InvalidRequest, Permanent
 from provider.settings import Settings
 from provider.source.cache import Cache
 from provider.source.credentials import Credential, Credentials
+from provider.source.failures import lost, machine, unusable
+from provider.source.fetch import Fetcher
 from provider.source.git import Git, GitTimeout, Result, valid_branch
-from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable, valid_repo
+from provider.source.remote import Cause, Remote, cause_of, valid_repo
 from provider.source.tree import Entry, Kind, entries, relative
 
 FULL_SHA = 40
-_MAX_LISTING = 64 << 20
-_ALL_HISTORY = "--depth=2147483647"
 _SHA = re.compile(r"[0-9a-f]{7,40}")
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
 
 
 class Source:
@@ -41,12 +42,15 @@ class Source:
     resolve a full sha that is cached costs nothing, so it is done again before each use.
     """
 
-    def __init__(self, *, settings: Settings, credentials: Credentials) -> None:
+    def __init__(self, *, settings: Settings, credentials: Credentials, http: httpx.AsyncClient) -> None:
         self._base_url = settings.git_base_url
         self._folder = settings.state_dir.absolute() / "git"
         self._max_bytes = settings.git_max_bytes
         self._timeout = settings.git_timeout
         self._git = Git(home=self._folder, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes)
+        self._fetcher = Fetcher(
+            git=self._git, http=http, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes
+        )
         self._credentials = credentials
         self._caches: dict[str, Cache] = {}
 
@@ -94,16 +98,23 @@ class Source:
         return None if installation_id is None else await self._credentials.mint(installation_id)
 
     async def look(self, repo: str, sha: str, paths: Sequence[str]) -> dict[str, Entry]:
-        """What stands at each of `paths` (one git process for all); those with nothing are left out.
+        """What stands at each of `paths` (at most one git process for all); those with nothing are left out.
 
         Symlinks are never followed, and a submodule is nothing: its files are not in the repository.
         """
         wanted = {path: clean for path in paths if (clean := relative(path)) is not None}
         found = {".": Entry("dir", sha, 0)}
-        if names := sorted(set(wanted.values()) - {"."}):
+        commit, listing = self._cache(repo).listing or (None, {})
+        if commit == sha:
+            found |= listing
+        elif names := sorted(set(wanted.values()) - {"."}):
             arguments = ("ls-tree", "-z", "-l", "-t", "--full-tree", sha, "--", *names)
             result = await self._local(repo, sha, *arguments)
-            found |= entries(result.out.decode(errors="surrogateescape"))
+            try:
+                found |= entries(result.out.decode(errors="surrogateescape"))
+            except ValueError:  # git calls the size of what is missing BAD
+                await self._cache(repo).discard()
+                raise lost(repo, sha, "is damaged in the cache") from None
         return {path: found[clean] for path, clean in wanted.items() if clean in found}
 
     async def kind(self, repo: str, sha: str, path: str) -> Kind | None:
@@ -132,11 +143,11 @@ class Source:
         Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
         """
         tree = await asyncio.to_thread(_made_empty, into)
-        await self._check_size(repo, sha)
         # An index of its own lets several exports run at once; the cache itself has none.
         with tempfile.TemporaryDirectory(prefix="index-", dir=self._folder) as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             await self._local(repo, sha, f"--work-tree={tree}", "read-tree", "--reset", "-u", sha, env=index)
+        self._cache(repo).listing = None
 
     async def tidy(self, idle_seconds: float) -> None:
         """Delete the caches into which nothing was fetched for that long; to be called now and then."""
@@ -147,106 +158,16 @@ class Source:
                 if cache.idle_since(moment):
                     await cache.discard()
 
-    async def _check_size(self, repo: str, sha: str) -> None:
-        """Refuse a tree that is many times larger than the pack it came in."""
-        sizes = await self._local(
-            repo, sha, "ls-tree", "-r", "--full-tree", "--format=%(objectsize)", sha, max_out=_MAX_LISTING
-        )
-        total = sum(int(size) for size in sizes.out.split() if size != b"-")
-        if sizes.truncated or total > self._max_bytes:
-            raise _unusable(
-                "TooLarge",
-                f"the files of {repo} at {sha[:12]} are larger than GIT_MAX_BYTES ({self._max_bytes}) allows",
-            )
-
     async def _resolve(self, remote: Remote, sha: str | None) -> str:
         if sha is not None and len(sha) < FULL_SHA:
-            sha = await self._lengthen(remote, sha)
+            history = self._cache(remote.repo, ".history")
+            async with history.lock:
+                sha = await self._fetcher.lengthen(remote, history, sha)
         cache = self._cache(remote.repo)
         async with cache.lock:
             if sha is not None and cache.has(sha):
                 return sha
-            return await self._fetch_commit(remote, cache, sha)
-
-    async def _lengthen(self, remote: Remote, short: str) -> str:
-        """The one commit on the branch whose sha begins with `short`."""
-        history = self._cache(remote.repo, ".history")
-        async with history.lock:
-            await self._fetch(remote, history, [remote.branch_refspec], "--filter=tree:0")
-            listed = await self._ask(remote, history, "rev-parse", f"--disambiguate={short}")
-            answers = {sha: await self._on_branch(remote, history, sha) for sha in listed.out.decode().split()}
-            if listed.code != 0 or None in answers.values():
-                await history.discard()
-                raise _lost(remote.repo, short, "could not be looked up in the cache", listed.complaints)
-        found = [sha for sha, on_branch in answers.items() if on_branch]
-        if len(found) != 1:
-            raise commit_not_found(remote, short, ambiguous=len(found) > 1)
-        return found[0]
-
-    async def _fetch_commit(self, remote: Remote, cache: Cache, sha: str | None) -> str:
-        branch = remote.branch_refspec
-        wanted = [branch] if sha is None else [branch, f"{sha}:{cache.commit_ref(sha)}"]
-        try:
-            await self._fetch(remote, cache, wanted, "--depth=1", sha=sha)
-        except _NeedsHistory:
-            # An old server gives a commit only as part of its branch, a dumb one nothing without history.
-            await self._fetch(remote, cache, [branch], *([_ALL_HISTORY] if cache.shallow else []), sha=sha)
-            if sha is not None and not await self._on_branch(remote, cache, sha):
-                raise commit_not_found(remote, sha) from None
-        head = cache.head(remote.branch_ref)
-        cache.mark(head, sha or head)
-        return sha or head
-
-    async def _on_branch(self, remote: Remote, cache: Cache, sha: str) -> bool | None:
-        """Whether the commit is part of the branch; None when git cannot tell."""
-        ancestry = await self._ask(remote, cache, "merge-base", "--is-ancestor", sha, remote.branch_ref)
-        if ancestry.code > 1 and "not a commit" not in ancestry.err:
-            return None
-        return ancestry.code == 0
-
-    async def _fetch(
-        self, remote: Remote, cache: Cache, refspecs: list[str], *options: str, sha: str | None = None
-    ) -> None:
-        """One `git fetch`, again in a fresh cache if the old one is what failed.
-
-        The refspecs go over stdin: no name can be taken for an option, and git fetches nothing before
-        its limits are in place.
-        """
-        try:
-            fresh = await cache.prepare()
-        except OSError as error:
-            raise _machine(error) from None
-        try:
-            result = await self._ask(
-                remote, cache, *_FETCH, *options, "--stdin", "--", remote.url, stdin=refspecs, config=remote.config()
-            )
-        finally:
-            cache.sweep()
-        if result.code == 0:
-            return
-        cause = cause_of(result)
-        if cause in (Cause.UNADVERTISED, Cause.NO_SHALLOW) and "--depth=1" in options:
-            raise _NeedsHistory
-        if cause is not None or fresh:
-            raise failure(remote, cause, result, sha)
-        await cache.discard()
-        await self._fetch(remote, cache, refspecs, *options, sha=sha)
-
-    async def _ask(
-        self,
-        remote: Remote,
-        cache: Cache,
-        *arguments: str,
-        stdin: Sequence[str] = (),
-        config: Mapping[str, str] | None = None,
-    ) -> Result:
-        lines = "".join(f"{line}\n" for line in stdin).encode()
-        try:
-            return await self._git.run(f"--git-dir={cache.path}", *arguments, stdin=lines, config=config)
-        except GitTimeout:
-            raise unreachable(remote, f"could not be fetched within {self._timeout:g} s") from None
-        except OSError as error:
-            raise _machine(error) from None
+            return await self._fetcher.commit(remote, cache, sha)
 
     async def _local(
         self, repo: str, sha: str, *arguments: str, env: Mapping[str, str] | None = None, max_out: int = 1 << 20
@@ -254,21 +175,21 @@ class Source:
         """A git process that only reads the cache; a cache that cannot be read is deleted."""
         cache = self._cache(repo)
         if not cache.has(sha):
-            raise _lost(repo, sha, "is not in the cache")
+            raise lost(repo, sha, "is not in the cache")
         try:
             result = await self._git.run(f"--git-dir={cache.path}", *arguments, env=env, max_out=max_out)
         except GitTimeout:
-            raise _lost(repo, sha, f"could not be read within {self._timeout:g} s") from None
+            raise lost(repo, sha, f"could not be read within {self._timeout:g} s") from None
         except OSError as error:
-            raise _machine(error) from None
+            raise machine(error) from None
         if result.code == 0 or result.truncated:
             return result
         if "invalid path" in result.err:
-            raise _unusable("UnusableTree", f"{repo} at {sha[:12]} holds paths that git refuses", result.complaints)
+            raise unusable("UnusableTree", f"{repo} at {sha[:12]} holds paths that git refuses", result.complaints)
         if cause_of(result) is not Cause.DISK_FULL:
             async with cache.lock:
                 await cache.discard()
-        raise _lost(repo, sha, "could not be read from the cache", result.complaints)
+        raise lost(repo, sha, "could not be read from the cache", result.complaints)
 
     def _cache(self, repo: str, suffix: str = "") -> Cache:
         """Named by a hash: no name can lead out of the folder, whatever the file system thinks of case."""
@@ -279,10 +200,6 @@ class Source:
             # Twice the largest pack: one full fetch, and room for what changes later.
             self._caches[name] = Cache(self._folder / name, 2 * self._max_bytes)
         return self._caches[name]
-
-
-class _NeedsHistory(Exception):
-    """The server cannot give single commits."""
 
 
 def _checked(repo: str, branch: str, commit_sha: str | None) -> str | None:
@@ -311,24 +228,3 @@ def _invalid(field: str, value: str, allowed: str) -> InvalidRequest:
 
 def _unreadable(reason: str, message: str) -> Permanent:
     return Permanent(Code.INVALID_PREVIEW_SPEC, message, reason=reason)
-
-
-def _unusable(reason: str, message: str, evidence: tuple[str, ...] = ()) -> Permanent:
-    return Permanent(
-        Code.REPO_UNREACHABLE, message, reason=reason, evidence=evidence, whose=Whose.USER, retryable=False
-    )
-
-
-def _machine(error: OSError) -> Temporary:
-    """Git is not installed, no process can be started, the state folder cannot be written."""
-    return Temporary(Code.REPO_UNREACHABLE, f"git could not be used on this machine: {error}", reason="GitUnusable")
-
-
-def _lost(repo: str, sha: str, what: str, evidence: tuple[str, ...] = ()) -> Temporary:
-    return Temporary(
-        Code.REPO_UNREACHABLE,
-        f"{repo} at {sha[:12]} {what}",
-        reason="CacheLost",
-        hint="resolve the commit again",
-        evidence=evidence,
-    )

@@ -29,7 +29,11 @@ def relative(path: str) -> str | None:
 
 
 def entries(listed: str) -> dict[str, Entry]:
-    """Entries by path, from lines `<mode> <type> <oid> <size>\\t<path>` that end with NUL."""
+    """Entries by path, from lines `<mode> <type> <oid> <size>\\t<path>` that end with NUL.
+
+    Raises:
+        ValueError: something listed is not there.
+    """
     found: dict[str, Entry] = {}
     for line in listed.split("\0")[:-1]:
         meta, _, path = line.partition("\t")

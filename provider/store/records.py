@@ -7,17 +7,15 @@ are compare-and-set on the bucket's revisions, so that they hold between process
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
-from typing import TypeVar
+from datetime import timedelta
 
 import structlog
-from pydantic import ValidationError
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
-from provider.models import RECORD_VERSION, DeployRecord, Frozen, PreviewRecord, now
+from provider.models import DeployRecord, PreviewRecord, now
+from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
 
 log = structlog.get_logger(__name__)
@@ -26,7 +24,6 @@ DEPLOY_TTL = timedelta(hours=48)
 _ATTEMPTS = 30
 _LONGEST_PAUSE = 0.25
 
-Record = TypeVar("Record", PreviewRecord, DeployRecord)
 Reducer = Callable[[PreviewRecord | None], PreviewRecord]
 
 
@@ -40,14 +37,6 @@ class DeployExists(Exception):
 
 class Lost(Exception):
     """Another instance owns the deploy now; whoever gets this stops working on it."""
-
-
-class Lease(Frozen):
-    """A provider instance as its heartbeat shows it. `seen_at` is by the store's clock."""
-
-    instance: str
-    epoch: int
-    seen_at: datetime
 
 
 class Store:
@@ -73,7 +62,7 @@ class Store:
 
         Repeated with the very same record after a lost answer, it succeeds.
         """
-        key, value = f"deploy.{record.deploy_id}", _encode(record)
+        key, value = f"deploy.{record.deploy_id}", encode(record)
         try:
             revision = await self._deploys.create(key, value)
         except KeyExists:
@@ -98,7 +87,7 @@ class Store:
         The first save of a deploy that `unfinished_deploys` returned takes it over when nobody wrote it
         since. Raises `Lost` when another owner did.
         """
-        key, value = f"deploy.{record.deploy_id}", _encode(record)
+        key, value = f"deploy.{record.deploy_id}", encode(record)
         revision = self._owned.get(record.deploy_id) or self._listed.pop(record.deploy_id, None)
         for _ in range(_ATTEMPTS):
             try:
@@ -168,7 +157,7 @@ class Store:
 
     async def next_order(self, tag: str) -> int:
         """A fresh number in the order of deploys, for a change that is no deploy (a teardown of `tag`)."""
-        return await self._deploys.put(f"order.{tag}", _stamp(self._platform_id))
+        return await self._deploys.put(f"order.{tag}", stamp(self._platform_id))
 
     # ------------------------------------------------------------------------ previews
 
@@ -197,9 +186,9 @@ class Store:
             after = after.model_copy(update={"updated_at": now()})
             try:
                 if entry is None:
-                    await self._previews.create(key, _encode(after))
+                    await self._previews.create(key, encode(after))
                 else:
-                    await self._previews.update(key, _encode(after), entry.revision)
+                    await self._previews.update(key, encode(after), entry.revision)
             except (KeyExists, WrongRevision):
                 await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.005 * 2**attempt)))  # noqa: S311
             else:
@@ -233,24 +222,14 @@ class Store:
 
     async def register(self, instance: str) -> int:
         """Begin an epoch of this instance; returns it."""
-        epoch = await self._deploys.put(f"instance.{instance}", _stamp(self._platform_id))
+        epoch = await self._deploys.put(f"instance.{instance}", stamp(self._platform_id))
         self._epochs[instance] = epoch
         await self.heartbeat(instance)
         return epoch
 
     async def heartbeat(self, instance: str) -> None:
         """Say that this registered instance lives."""
-        await self._deploys.put(f"instance.{instance}", _stamp(self._platform_id, self._epochs[instance]))
-
-    async def instances(self) -> list[Lease]:
-        """Every instance of this installation that showed itself within the bucket's time to live."""
-        leases = []
-        for entry in await self._deploys.entries("instance."):
-            stamp = json.loads(entry.value)
-            if stamp["platform_id"] == self._platform_id:
-                epoch = stamp["epoch"] or entry.revision
-                leases.append(Lease(instance=entry.key.removeprefix("instance."), epoch=epoch, seen_at=entry.created))
-        return leases
+        await self._deploys.put(f"instance.{instance}", stamp(self._platform_id, self._epochs[instance]))
 
     # ------------------------------------------------------------------------ reading
 
@@ -262,7 +241,7 @@ class Store:
         """The record, or None when there is none or it is another installation's."""
         if entry is None:
             return None
-        record = _decode(entry, model)
+        record = decode(entry, model)
         return record if record.platform_id == self._platform_id else None
 
     def _own(self, entry: Entry, model: type[Record]) -> Record:
@@ -292,35 +271,6 @@ def memory_store(platform_id: str) -> Store:
 
 def _unfinished(record: DeployRecord) -> bool:
     return record.finished_at is None or any(not waiter.answered for waiter in record.waiters)
-
-
-def _encode(record: PreviewRecord | DeployRecord) -> bytes:
-    return record.model_dump_json(by_alias=True).encode()
-
-
-def _stamp(platform_id: str, epoch: int | None = None) -> bytes:
-    return json.dumps({"platform_id": platform_id, "epoch": epoch}).encode()
-
-
-def _decode(entry: Entry, model: type[Record]) -> Record:
-    try:
-        version = json.loads(entry.value)["version"]
-        if version > RECORD_VERSION:
-            log.error("store.newer_record", key=entry.key, version=version, known=RECORD_VERSION)
-            raise Permanent(
-                Code.INTERNAL_ERROR,
-                f"{entry.key} was written by a newer provider (version {version}); it is left alone.",
-                reason="NewerRecord",
-                hint="Run one version of the provider.",
-            )
-        return model.model_validate_json(entry.value)
-    except (ValidationError, ValueError, LookupError, TypeError) as error:
-        # Which fields, but not what stands in them.
-        fields = [detail["loc"] for detail in error.errors()] if isinstance(error, ValidationError) else []
-        log.error("store.unreadable_record", key=entry.key, error=type(error).__name__, fields=fields)
-        raise Permanent(
-            Code.INTERNAL_ERROR, f"{entry.key} is not a readable record.", reason="UnreadableRecord"
-        ) from None
 
 
 def _contended(key: str) -> Temporary:

@@ -13,12 +13,14 @@ push → verified / bare engine
     comes from a cache, on either side. The median of the pairs' ratios.
 
 the provider's own share
-    The same deploys' time without the engine's: minus the builder's `podman build`, `push` and `pull` (each from
-    its start to its end, as the builder wrote it down), minus the container's way from `Created` to `StartedAt` as
-    the engine reports them, minus the median time that the bare app takes from `StartedAt` to its first 200. All
-    else counts as the provider's: NATS and the records in it, the git host and git's processes, the builder's own
-    start and clean-up, the build's network and control group, the registry's and Caddy's answers, all calls of the
-    engine's API beside creating and starting, the probes' and checks' requests, and every pause.
+    The same deploys' time without the engine's, each by timestamps of that very deploy: minus the builder's `podman
+    build`, `push` and `pull` (each from the program's exec to its end, as the builder wrote it down), minus the
+    container's way from `Created` to `StartedAt` as the engine reports them, minus the median time that the bare app
+    takes from `StartedAt` to its first 200. All else counts as the provider's: NATS and the records in it, the git
+    host and git's processes, the builder's own start, walls and clean-up, the build's network and control group, the
+    registry's and Caddy's answers, all calls of the engine's API beside creating and starting (and of creating what
+    comes before the engine says `Created`, some 8 ms), the probes' and checks' requests with the app's time to answer
+    them, and every pause.
 
 the same commit again
     `deploy` of the sha that serves already: nothing is built and nothing restarted, but it is checked again.

@@ -8,10 +8,17 @@ import pytest
 
 from provider.demo.stack import Stack
 from provider.demo.world import World, local_world
-from tests.e2e.helpers import Visitor, visitor
+from tests.e2e.helpers import Visitor, end_watched, visitor
 
 SHORT_DEADLINES = {"VERIFY_TIMEOUT": "5"}
 """What fails, fails soon: the check of the candidate and of the URL get half of it each."""
+
+
+@pytest.fixture(autouse=True)
+async def no_deploy_is_forgotten() -> AsyncIterator[None]:
+    """Whatever a test watched ends with it."""
+    yield
+    await end_watched()
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,20 @@ def watched(world: World, name: str, sha: str | None, client: PreviewClient | No
         f"acme/{name}", "main", commit_sha=sha, deploy_id=watch.deploy_id, on_event=watch.take, **fields
     )
     watch.task = asyncio.create_task(call)
+    _under_way.add(watch.task)
     return watch
+
+
+_under_way: set[asyncio.Task[Deployed]] = set()
+
+
+async def end_watched() -> None:
+    """Wait for no deploy any more: a test that failed in the middle leaves a task whose error nobody would hear."""
+    tasks = list(_under_way)
+    _under_way.clear()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # ---------------------------------------------------------------------------- looking behind

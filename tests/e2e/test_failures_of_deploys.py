@@ -71,6 +71,7 @@ async def test_failed_first_deploy_serves_nothing(world: World, guest: Visitor) 
 
 NOT_READY: dict[str, tuple[dict[str, Any], str, str]] = {
     "crash": ({"command": "echo out of luck; exit 3"}, "CrashLoop", "out of luck"),
+    "crash-at-once": ({"command": "exit 3"}, "CrashLoop", "with code 3"),
     "never-healthy": ({"spec": {"runtime": {"healthcheck": {"path": "/absent"}}}}, "Unhealthy", "404"),
     "wrong-port": ({"command": "exec httpd -f -p 9999 -h /www"}, "ListensOnAnotherPort", "9999"),
     "loopback": ({"command": "exec httpd -f -p 127.0.0.1:8080 -h /www"}, "ListensOnLoopback", "0.0.0.0"),
@@ -79,6 +80,15 @@ NOT_READY: dict[str, tuple[dict[str, Any], str, str]] = {
         {"command": "x=$(cat /dev/zero | tr '\\0' x)", "spec": {"resources": {"limits": {"memory": "16Mi"}}}},
         "OutOfMemory",
         "memory",
+    ),
+    # The engine says nothing of this: what it started ends by itself, with a code of its own.
+    "memory-of-a-child": (
+        {
+            "command": "sh -c 'cat /dev/zero | tr \"\\0\" x | sort'; echo gave up; exit 1",
+            "spec": {"resources": {"limits": {"memory": "16Mi"}}},
+        },
+        "OutOfMemory",
+        "gave up",
     ),
 }
 

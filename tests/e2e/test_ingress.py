@@ -246,7 +246,7 @@ async def test_a_killed_caddy_is_restored(world: World, arguments: tuple[str, ..
     assert not (await world.ingress.part()).ok
     await world.caddy.start(*arguments)
     assert await world.ingress.ensure() is remade
-    await world.ingress.sync([wanted, route(world.two, "b")])
+    await world.ingress.switch(route(world.two, "b"))
     after = await world.config()
     assert after["apps"] == before["apps"]
     visitor = await world.visitor()
@@ -264,12 +264,6 @@ async def test_a_deploy_after_a_crash_restores_the_others(world: World) -> None:
     visitor = await world.visitor()
     answer = await visitor.ask(HOST)
     assert answer.headers["X-Mine"] == "kept"
-
-
-async def test_routes_that_the_folder_lost_are_synced(world: World) -> None:
-    await world.ingress.switch(route(world.two, "newer", generation=9))
-    await world.ingress.sync([route(world.one), route(world.one, "newer", generation=3)])
-    assert [(found.slug, found.generation) for found in await world.ingress.routes()] == [("a", 1), ("newer", 9)]
 
 
 async def test_an_entry_cut_by_a_power_failure_is_replaced(world: World) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-from provider.platforms.container import build_network, machine
-from provider.platforms.container.builder import PRIVATE
+from provider.platforms.container import build_network, build_walls, machine
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
 
@@ -127,14 +127,29 @@ def test_the_engine_of_a_build_sees_neither_secrets_nor_other_builds(tmp_path: P
     """The second wall, should the engine be led out of the tree after all."""
     for name in ("secrets/bundles", "git/acme", "builds/mine/tree", "builds/another"):
         (tmp_path / name).mkdir(parents=True)
-    look = f"pwd; cd {tmp_path}; ls secrets git builds builds/mine; touch builds/mine/image-id; echo $TMPDIR"
-    namespace = ("unshare", "--mount", "--propagation=slave", "sh", "-c", PRIVATE, "sh")
-    mine = str(tmp_path / "builds" / "mine")
-    seen = subprocess.run([*namespace, mine, "", "sh", "-c", look], check=True, capture_output=True, text=True)
-    expected = [mine, "builds:", "mine", "", "builds/mine:", "tmp", "tree", "", "git:", "", "secrets:", f"{mine}/tmp"]
-    assert seen.stdout.splitlines() == expected
-    assert (tmp_path / "builds" / "mine" / "image-id").exists()
+    mine, resolver = tmp_path / "builds" / "mine", tmp_path / "resolv.conf"
+    resolver.write_text("nameserver 192.0.2.1\n")
+    look = f"pwd; cd {tmp_path}; ls secrets git builds builds/mine; touch builds/mine/image-id"
+    look += "; cat /etc/resolv.conf; echo $TMPDIR"
+    walls = partial(build_walls.enter, Path("/proc/self/ns/net"), mine, str(resolver))
+    seen = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, preexec_fn=walls)
+    expected = [
+        "builds:",
+        "mine",
+        "",
+        "builds/mine:",
+        "tmp",
+        "tree",
+        "",
+        "git:",
+        "",
+        "secrets:",
+        "nameserver 192.0.2.1",
+    ]
+    assert seen.stdout.splitlines() == [str(mine), *expected, str(mine / "tmp")]
+    assert (mine / "image-id").exists()
     assert (tmp_path / "secrets" / "bundles").exists()
+    assert Path("/etc/resolv.conf").read_text() != resolver.read_text()
 
 
 def test_networks_of_killed_builders_are_swept() -> None:

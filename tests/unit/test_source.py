@@ -62,7 +62,7 @@ async def make(host: GitServer, api: PlatformApi, tmp_path: Path) -> AsyncIterat
                 "git_timeout": 20,
             }
             chosen = Settings.model_validate(values | changed)
-            return Source(settings=chosen, credentials=Credentials(settings=chosen, http=http))
+            return Source(settings=chosen, credentials=Credentials(settings=chosen, http=http), http=http)
 
         yield source
 
@@ -144,6 +144,39 @@ async def test_a_cached_full_sha_needs_no_network(
     for again in (source, make(git_timeout=1)):
         assert await again.resolve(REPO, "main", sha.upper(), INSTALLATION) == sha
     assert (host.requests, api.requests) == (0, 0)
+
+
+async def test_a_commit_takes_two_requests_and_only_what_changed_comes(
+    host: GitServer, source: Source, tmp_path: Path
+) -> None:
+    large = os.urandom(300_000)
+    await host.commit(REPO, "main", {"a": "1", "large": large})
+    await source.resolve(REPO, "main", None, INSTALLATION)
+    assert host.requests == 2
+    changed = await host.commit(REPO, "main", {"a": "2"})
+    assert await source.resolve(REPO, "main", changed, INSTALLATION) == changed
+    assert host.requests == 4
+    (cache,) = caches(tmp_path)
+    packs = sorted(path.stat().st_size for path in cache.glob("objects/pack/*.pack"))
+    assert len(packs) == 2, "no git fetch was needed"
+    assert git(cache, "fsck", "--connectivity-only", "--no-dangling") == ""
+    await source.export(REPO, changed, tmp_path / "tree")
+    assert ((tmp_path / "tree" / "a").read_text(), (tmp_path / "tree" / "large").read_bytes()) == ("2", large)
+
+
+@pytest.mark.parametrize("said", ["../../../outside", "", "1" * 39])
+async def test_a_host_whose_sha_is_none_is_left_to_git(make: MakeSource, tmp_path: Path, said: str) -> None:
+    class Liar(LoopbackServer):
+        async def respond(self, request: web.Request) -> web.StreamResponse:
+            line = f"{said} refs/heads/main\n".encode()
+            body = f"{len(line) + 4:04x}".encode() + line + b"0000"
+            return web.Response(body=body, content_type="application/x-git-upload-pack-result")
+
+    async with Liar() as liar:
+        error = await failing(make(git_base_url=liar.url))
+    assert error.code is Code.REPO_UNREACHABLE
+    assert not (tmp_path.parent / "outside").exists()
+    assert not await asyncio.to_thread(lambda: list(tmp_path.rglob("outside")))
 
 
 @pytest.mark.parametrize("protocol_v2", [True, False])
@@ -410,13 +443,18 @@ def test_names_that_cannot_be_encoded_or_are_endless() -> None:
 # ------------------------------------------------------------------ time, size, secrets, damage
 
 
-async def test_a_hang_ends_in_time_and_shows_no_token(host: GitServer, make: MakeSource, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quick", [True, False])
+async def test_a_hang_ends_in_time_and_shows_no_token(
+    host: GitServer, make: MakeSource, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not quick:  # where a proxy is set, even to none, git itself asks
+        monkeypatch.setenv("all_proxy", "")
     host.hang = True
     began = time.monotonic()
     resolving = asyncio.create_task(failing(make(git_timeout=1)))
     await host.hanging.wait()
     running = processes(host.url)
-    assert running
+    assert bool(running) is not quick
     assert not processes(TOKEN)
     assert not processes(ENCODED)
     error = await resolving
@@ -477,14 +515,12 @@ async def test_too_large_a_repository(host: GitServer, make: MakeSource, tmp_pat
     assert await source.resolve(REPO, "small", None, INSTALLATION) == small
 
 
-async def test_a_small_pack_with_a_large_tree(host: GitServer, make: MakeSource, tmp_path: Path) -> None:
+async def test_a_small_pack_with_a_large_tree(host: GitServer, make: MakeSource) -> None:
     source = make(git_max_bytes=1_000_000)
     await host.commit(REPO, "main", {f"zeros{number}": bytes(400_000) for number in range(3)})
-    sha = await source.resolve(REPO, "main", None, INSTALLATION)
-    with pytest.raises(Permanent) as caught:
-        await source.export(REPO, sha, tmp_path / "tree")
-    assert caught.value.reason == "TooLarge"
-    assert not list((tmp_path / "tree").iterdir())
+    error = await failing(source)
+    assert isinstance(error, Permanent)
+    assert error.reason == "TooLarge"
 
 
 def _cut_packs(cache: Path) -> None:

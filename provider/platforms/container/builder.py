@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from provider.platforms.container import base_images, dockerfile
+from provider.platforms.container import base_images, build_walls, dockerfile
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.build_log import BoundedLog
 from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
@@ -43,24 +43,6 @@ LOCAL_ONLY = {
     "transports": {"containers-storage": {"": [{"type": "insecureAcceptAnything"}]}},
 }
 """What `podman build` may take images from: the engine's own storage, whatever transport is named."""
-PRIVATE = """
-set -e
-folder=$1 resolver=$2
-shift 2
-cd "$folder"
-for hidden in ../../secrets ../../git; do
-  if [ -d "$hidden" ]; then mount -t tmpfs -o size=4k,mode=0 hidden "$hidden"; fi
-done
-mount -t tmpfs -o size=64k,mode=0700 builds ..
-mkdir "$folder"
-mount --no-canonicalize --bind . "$folder"
-if [ -n "$resolver" ]; then mount --bind "$resolver" /etc/resolv.conf; fi
-cd "$folder"
-mkdir -p tmp
-export TMPDIR="$folder/tmp"  # Podman keeps folders there from build to build, by names that a Dockerfile gives
-exec "$@"
-"""
-"""What a build's mount namespace lacks, as a shell script: the folder, the resolver, the command."""
 
 
 class BuildStopped(Exception):
@@ -115,6 +97,7 @@ class Builder:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if result["state"] != "pushed":  # else all processes have ended, and the rest can wait for the result
             self._clean_up()
         return {**result, "timings": self.timings}
 
@@ -126,7 +109,7 @@ class Builder:
         for image in plan["missing_images"]:
             self._pull(image)
         (self._folder / "policy.json").write_text(json.dumps(LOCAL_ONLY))
-        self._step("build", self._apart(self._build_command()), "build_failed")
+        self._step("build", self._build_command(), "build_failed", apart=True)
         self._push()
         digest = (self._folder / "digest").read_text().strip()
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
@@ -137,7 +120,7 @@ class Builder:
         """Have a base image, and see that it brings nothing that is not allowed."""
         ours = image.startswith(self._plan["registry"] + "/")
         command = [*self._podman(), "pull", "--quiet", *(self._tls() if ours else []), image]
-        self._step("base", command if ours else self._apart(command), "base_failed")
+        self._step("base", command, "base_failed", apart=not ours)
         inspect = [*self._podman(), "image", "inspect", "--format={{.Id}}", image]
         found = subprocess.run(inspect, check=False, capture_output=True, text=True, timeout=INSPECT_SECONDS)
         if found.returncode:
@@ -145,10 +128,10 @@ class Builder:
         owner = base_images.Owner(self._plan["slug_label"], self._plan["slug"])
         base_images.check(image, found.stdout.strip(), Path(self._plan["image_folder"]), owner)
 
-    def _apart(self, command: list[str]) -> list[str]:
-        """The command in the build's own network, and without what it must not see."""
-        spaces = ["nsenter", f"--net={self.network.namespace}", "unshare", "--mount", "--propagation=slave"]
-        return [*spaces, "sh", "-c", PRIVATE, "sh", str(self._folder), resolver(), *command]
+    def _apart(self) -> None:
+        """Go into the build's own network, and where it must not see is nothing to be seen."""
+        build_walls.die_with_parent()
+        build_walls.enter(self.network.namespace, self._folder, resolver())
 
     def _podman(self) -> list[str]:
         runtime: str = self._plan["runtime"]
@@ -181,15 +164,18 @@ class Builder:
                 self._say(f"push failed, trying again in {pause} s")
                 time.sleep(pause)
 
-    def _step(self, name: str, command: list[str], failure: str) -> None:
-        """Run one command; a stop that was asked for while it ran ends the build."""
-        began = time.time()
+    def _step(self, name: str, command: list[str], failure: str, *, apart: bool = False) -> None:
+        """Run one command, `apart` behind the build's walls; a stop that was asked for while it ran ends the build."""
         self._failure = failure
-        # The engine's process must not outlive the builder, even if that is killed.
-        command = ["setpriv", "--pdeathsig=KILL", *command]
         self._child = child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # There are no threads here, with which this would not be safe.
+            preexec_fn=self._apart if apart else build_walls.die_with_parent,
         )
+        began = time.time()
         assert child.stdout is not None, "it was asked for"
         with child.stdout as output:
             self._log.copy(output.fileno(), lambda: child.poll() is not None)
@@ -215,10 +201,14 @@ class Builder:
             self._child.wait()
         self._cgroup.kill()
         self._cgroup.remove()
-        for name in ("tree", "tmp"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self.remove_files()
         if not (self._folder / "digest").exists():
             self._remove_working_containers()
+
+    def remove_files(self) -> None:
+        """Remove what nobody needs beside the result."""
+        for name in ("tree", "tmp"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _remove_working_containers(self) -> None:
         """Remove what an interrupted build left in the engine's storage, if no other build is running.
@@ -294,10 +284,12 @@ def build(folder: Path, alive: TextIO, network: Network | None) -> None:
     draft = folder / "result.json.new"
     draft.write_text(json.dumps(result))
     draft.rename(folder / "result.json")
-    # Nobody has to wait for the network's end: our own end tells that there is a result.
+    # Nobody has to wait for the rest: our own end tells that there is a result. A provider that hears it removes all.
     if os.fork():
         os._exit(0)
     alive.close()
+    if (folder / "result.json").exists():
+        builder.remove_files()
     builder.network.remove()
 
 

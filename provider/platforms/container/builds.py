@@ -62,6 +62,10 @@ class Builds:
         """Keep nothing ready any more; builds that run go on."""
         await self._spare.close()
 
+    def make_ready(self) -> None:
+        """Make ready for the next build, after a moment in which what ends now can end."""
+        self._spare.renew()
+
     def folder_of(self, slug: str, build_inputs: str) -> Path:
         """Where the build of these inputs is, or would be."""
         return self._folder / hashlib.sha256(f"{slug}\n{build_inputs}".encode()).hexdigest()[:20]
@@ -78,14 +82,17 @@ class Builds:
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
             result = {"state": "died"}  # it was written by an older builder
         tail = build_process.tail(folder / "log")
+        if result["state"] != "pushed":
+            await self._remove(folder)
+            raise build_causes.failure(result, tail, plan)
+        log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
+        await asyncio.gather(self._remove(folder), self._keep(plan, result))
+        return str(result["digest"])
+
+    async def _remove(self, folder: Path) -> None:
+        """Remove a build that is over; not while the same is being started again."""
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             await asyncio.to_thread(_clean_up_after, folder)
-        self._spare.renew()
-        if result["state"] == "pushed":
-            log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
-            await self._keep(plan, result)
-            return str(result["digest"])
-        raise build_causes.failure(result, tail, plan)
 
     @contextlib.asynccontextmanager
     async def _slot(self, folder: Path, sink: LogSink) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ listen on each preview's gateway), and asking what the engine is.
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -115,6 +116,17 @@ class Engine:
                     return ()
                 raise
         return tuple("".join(chunks).splitlines()[-lines:])
+
+    async def exit_codes(self, name: str) -> list[int]:
+        """The codes of all exits of a container, in order, by the engine's events; none where it keeps no events."""
+        filters = json.dumps({"container": [name], "event": ["died"]})
+        with _translated(f"list exits of {name}"):
+            params = {"stream": "false", "filters": filters}
+            answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
+        if answer.is_error:
+            return []
+        died = [json.loads(line)["Actor"]["Attributes"] for line in answer.text.splitlines()]
+        return [int(attributes["containerExitCode"]) for attributes in died if attributes["name"] == name]
 
     async def has_image(self, reference: str) -> bool:
         """Whether the engine holds that image."""

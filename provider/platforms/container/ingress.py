@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -50,6 +52,8 @@ class Ingress:
         self._http = http
         self._table = RouteTable(settings.state_dir / "routes")
         self._config_lock = asyncio.Lock()
+        self._seen: dict[str, Any] | None = None
+        self._seen_at = -math.inf
 
     async def ensure(self) -> bool:
         """Give Caddy whatever is missing of our configuration, in one load; True if something was.
@@ -57,7 +61,9 @@ class Ingress:
         Routes need not be pushed afterwards: they stand in the table, and their shapes come with this load.
         """
         await asyncio.to_thread(self._table.prepare)
-        return await self._configure(await self.routes())
+        changed = await self._configure(await self.routes())
+        self._seen_at = time.monotonic()
+        return changed
 
     async def routes(self) -> list[Route]:
         """Every route, ordered by slug."""
@@ -67,7 +73,7 @@ class Ingress:
         """What the preview's next request will meet, or None."""
         return await asyncio.to_thread(self._table.get, slug)
 
-    async def switch(self, route: Route, *, expected_generation: int | None = None) -> None:
+    async def switch(self, route: Route, *, expected_generation: int | None = None, watched: float = 0.0) -> None:
         """Send the preview's traffic to `route`, atomically; makes the route when there is none.
 
         When this returns, every new request goes to the new upstream; requests in flight end where they are.
@@ -76,6 +82,7 @@ class Ingress:
             route: what is wanted. The same route as now changes nothing.
             expected_generation: replace only this generation, by an older one too (that is what putting the last
                 good revision back needs). None: replace any that is not newer.
+            watched: for how many seconds what `ensure` saw of Caddy is believed, because it looks again and again.
 
         Raises:
             Permanent: SUPERSEDED if another generation serves; INVALID_REQUEST if a host is another preview's.
@@ -83,26 +90,13 @@ class Ingress:
         self.check_hosts(route.slug, route.hosts)
         # First, since an entry whose shape Caddy does not know would be answered empty. For most routes this only
         # reads that all is there (3 ms), and so finds out that Caddy is down, or restarted without its configuration.
-        await self._configure([route])
+        if time.monotonic() - self._seen_at > watched or self._merged(self._seen, [route]) != self._seen:
+            await self._configure([route])
         await asyncio.to_thread(self._table.put, route, expected_generation)
 
     async def remove(self, slug: str) -> bool:
         """Take the preview out of traffic; whether it was there. Its hosts answer 404 from now on."""
         return await asyncio.to_thread(self._table.remove, slug)
-
-    async def sync(self, routes: list[Route]) -> None:
-        """Make sure of these routes and of Caddy's configuration for them, in one load.
-
-        A newer generation in the table stays. Routes that are not in the list stay too.
-        """
-        await asyncio.to_thread(self._table.prepare)
-        await self._configure([*await self.routes(), *routes])
-        for route in routes:
-            try:
-                await asyncio.to_thread(self._table.put, route)
-            except Permanent as error:
-                if error.code is not Code.SUPERSEDED:
-                    raise
 
     async def root_ca(self) -> str:
         """PEM of the authority that signs the previews' certificates."""
@@ -154,6 +148,7 @@ class Ingress:
         async with self._config_lock:
             for _ in range(_ATTEMPTS):
                 config, etag = await self._read_config()
+                self._seen = config
                 lost = not caddy_config.has_server(config)
                 wanted = self._merged(config, [*routes, *(await self.routes() if lost else ())])
                 if wanted == config:

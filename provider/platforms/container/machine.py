@@ -16,7 +16,7 @@ from provider.platforms.container import firewall
 
 CGROUPS = Path("/sys/fs/cgroup")
 NETAVARK_FOLDERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
-PROGRAMS = {"podman": "podman", "nsenter": "util-linux", "unshare": "util-linux", "iptables": "iptables", "git": "git"}
+PROGRAMS = {"podman": "podman", "unshare": "util-linux", "iptables": "iptables", "git": "git"}
 
 
 def unified_cgroups() -> bool:

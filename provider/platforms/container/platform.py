@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 LOCKS = Path("/run/x1-preview")
 DRAIN_SECONDS = 5.0
 WATCH_SECONDS = 1.0
+WATCHED_SECONDS = 1.5
 
 
 class ContainerPlatform:
@@ -180,6 +181,7 @@ class ContainerPlatform:
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Older containers go after a while in which their last requests can end."""
+        self._builds.make_ready()
         bundles = frozenset(revision.bundle.name for revision in keep if revision.bundle is not None)
         self._secrets.remove_bundles(slug, keep=bundles, up_to=up_to)
         others = await self._runtime.retire_others(slug, keep, up_to)
@@ -252,7 +254,8 @@ class ContainerPlatform:
         """Replace whatever the route says now; the caller holds the preview's turn, so nobody else writes it."""
         route = await self._route(slug, revision)
         present = await self._ingress.route(slug)
-        await self._ingress.switch(route, expected_generation=present.generation if present else None)
+        expected = present.generation if present else None
+        await self._ingress.switch(route, expected_generation=expected, watched=WATCHED_SECONDS)
         address = route.upstream.rpartition(":")[0]
         prober = probes.Prober(address, self._runtime.work(revision))
         self._liveness.watch(slug, names.container(slug, revision.generation), prober)

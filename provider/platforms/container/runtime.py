@@ -8,40 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provider import names, render
-from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
-from provider.models import LOG_TAIL_LINES, Revision
-from provider.platforms.container import firewall, probes, workload
+from provider.errors import Code, Permanent, Temporary, Whose
+from provider.models import Revision
+from provider.platforms.container import firewall, workload
 from provider.platforms.container.engine import Engine
+from provider.platforms.container.readiness import Readiness
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.workload import Workload
 from provider.settings import Settings
 
-CRASHES = 3
-CRASH_LOOK_SECONDS = 0.1
-MOST_IDLE_LOOKS = 8
 STOP_GRACE = 5
 
 
-@dataclass(slots=True)
-class _Exits:
-    """How often a container has exited since it was first looked at, and the code of its last exit."""
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a new container stands on: what it runs, by the image's local name; its network, and its address there."""
 
-    count: int = 0
-    code: int = 0
-    idle_looks: int = 0
-    _first: int | None = None
-
-    def look(self, container: dict[str, Any]) -> None:
-        """Take in what the engine says of the container now."""
-        state = container["State"]
-        down = state["Status"] in {"stopped", "exited"}
-        restarts = int(container.get("RestartCount") or 0)
-        if self._first is None:  # one that serves already may have been restarted long ago
-            self._first = 0 if down else restarts
-        self.count = max(self.count, restarts - self._first + down)
-        self.idle_looks = self.idle_looks + 1 if down else 0
-        if down:
-            self.code = int(state["ExitCode"])
+    work: Workload
+    network: str
+    address: str
 
 
 class Runtime:
@@ -52,6 +37,7 @@ class Runtime:
         self._engine = engine
         self._secrets = secrets
         self._retiring: set[str] = set()
+        self._addresses: dict[str, str] = {}
 
     def work(self, revision: Revision) -> Workload:
         """What the revision runs, with its bundle's values.
@@ -72,20 +58,37 @@ class Runtime:
 
     async def run(self, slug: str, revision: Revision) -> Revision:
         """A container for the revision runs; an unchanged one that runs already stands for it."""
+        # All that has to be known is asked at once; the way to the engine is longer than its answers.
+        unchanged, existing, ground = await asyncio.gather(
+            self._unchanged(slug, revision),
+            self._engine.container(names.container(slug, revision.generation)),
+            self._ground(slug, revision),
+        )
+        if unchanged is not None:
+            return revision.model_copy(update={"generation": unchanged})
+        await self._make(slug, revision, existing, ground)
+        return revision
+
+    async def ensure(self, slug: str, revision: Revision) -> None:
+        """The revision's own container exists and is started; one left half-made is replaced."""
+        existing = await self._engine.container(names.container(slug, revision.generation))
+        await self._make(slug, revision, existing, None)
+
+    async def _unchanged(self, slug: str, revision: Revision) -> int | None:
+        """The generation of a container that runs just what the revision says, if there is one."""
         checksum = render.checksum(revision.manifests)
         for container in await self._containers(slug):
             labels = container["Labels"]
             leaving = _name(container) in self._retiring
             if labels.get(workload.CHECKSUM_LABEL) == checksum and container["State"] == "running" and not leaving:
-                return revision.model_copy(update={"generation": int(labels[workload.GENERATION_LABEL])})
-        await self.ensure(slug, revision)
-        return revision
+                return int(labels[workload.GENERATION_LABEL])
+        return None
 
-    async def ensure(self, slug: str, revision: Revision) -> None:
-        """The revision's own container exists and is started; one left half-made is replaced."""
+    async def _make(
+        self, slug: str, revision: Revision, existing: dict[str, Any] | None, ground: _Ground | None
+    ) -> None:
         name = names.container(slug, revision.generation)
         checksum = render.checksum(revision.manifests)
-        existing = await self._engine.container(name)
         labels = (existing or {}).get("Config", {}).get("Labels") or {}
         if existing is not None and labels.get(workload.PLATFORM_LABEL) != self._settings.platform_id:
             raise Permanent(
@@ -96,15 +99,30 @@ class Runtime:
                 whose=Whose.PLATFORM,
             )
         if existing is not None and labels.get(workload.CHECKSUM_LABEL) != checksum:
-            await self._engine.remove(name)
+            await self._remove(name)
             existing = None
         if existing is None:
-            await self._create(slug, name, revision, checksum)
+            ground = ground or await self._ground(slug, revision)
+            # Nothing of it runs before it is kept apart from the others.
+            await asyncio.gather(self._create(slug, name, revision, ground, checksum), _keep_apart())
         if existing is None or not existing["State"]["Running"]:
             await self._engine.start(name)
 
-    async def _create(self, slug: str, name: str, revision: Revision, checksum: str) -> None:
+    async def _ground(self, slug: str, revision: Revision) -> _Ground:
+        """What a container of the revision stands on: network and image, made or pulled if need be."""
         work = self.work(revision)
+        network = names.network(slug)
+        made, image = await asyncio.gather(
+            self._engine.create_network(
+                network,
+                names.bridge(slug, str(self._settings.state_dir)),
+                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+            ),
+            self._local_image(work.image),
+        )
+        return _Ground(replace(work, image=image), network, _address(made["subnets"][0]["subnet"], revision.generation))
+
+    async def _create(self, slug: str, name: str, revision: Revision, ground: _Ground, checksum: str) -> None:
         labels = {
             "app": slug,
             "x1-preview": "true",
@@ -113,24 +131,15 @@ class Runtime:
             workload.GENERATION_LABEL: str(revision.generation),
             workload.CHECKSUM_LABEL: checksum,
         }
-        network = names.network(slug)
-        made, image, _ = await asyncio.gather(
-            self._engine.create_network(
-                network,
-                names.bridge(slug, str(self._settings.state_dir)),
-                {"x1-preview": "true", workload.SLUG_LABEL: slug},
-            ),
-            self._local_image(work.image),
-            _keep_apart(),
-        )
         config = workload.engine_config(
-            replace(work, image=image),
+            ground.work,
             labels=labels,
-            network=network,
-            address=_address(made["subnets"][0]["subnet"], revision.generation),
+            network=ground.network,
+            address=ground.address,
             pids=self._settings.preview_pids,
         )
         await self._engine.create(name, config)
+        self._addresses[name] = ground.address
 
     async def _local_image(self, reference: str) -> str:
         """The name under which the engine has the image of that digest: as it was built here, or pulled.
@@ -149,83 +158,25 @@ class Runtime:
         Raises:
             Permanent: `deployment_not_ready` when it crashes again and again or never gets ready.
         """
-        name = names.container(slug, revision.generation)
-        work = self.work(revision)
-        prober = probes.Prober(await self.address(slug, revision), work)
-        budget = min(probes.startup_budget(work), self._settings.rollout_timeout)
-        exits = _Exits()
-        ready = asyncio.create_task(prober.until_ready())
-        crashed = asyncio.create_task(self._until_crash_loop(name, exits))
-        try:
-            done, _ = await asyncio.wait({ready, crashed}, timeout=budget, return_when=asyncio.FIRST_COMPLETED)
-            if ready in done:
-                ready.result()
-                return
-            if crashed in done:
-                crashed.result()
-            if exits.count:
-                raise await self._crash_error(name, exits)
-            raise await self._never_ready(name, work, prober.last, budget)
-        finally:
-            for task in (ready, crashed):
-                task.cancel()
-            await asyncio.gather(ready, crashed, return_exceptions=True)
-
-    async def _until_crash_loop(self, name: str, exits: _Exits) -> None:
-        """Count the container's exits; return at the third.
-
-        The engine starts it again within milliseconds, so its `wait` never sees it stopped: the number of restarts
-        is looked at instead.
-        """
-        while exits.count < CRASHES:
-            container = await self._engine.container(name)
-            if container is not None:
-                exits.look(container)
-                if exits.idle_looks > MOST_IDLE_LOOKS:  # restarting it is the engine's work, but it did not
-                    await self._engine.start(name)
-            await asyncio.sleep(CRASH_LOOK_SECONDS)
-
-    async def _crash_error(self, name: str, exits: _Exits) -> PreviewError:
-        container = await self._engine.container(name) or {"State": {}}
-        tail = await self._engine.log(name, LOG_TAIL_LINES)
-        oom = bool(container["State"].get("OOMKilled")) or exits.code == 137
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app exited {exits.count} times with code {exits.code} before it was ready.",
-            reason="OutOfMemory" if oom else "CrashLoop",
-            hint="Raise spec.resources.limits.memory or use less memory."
-            if oom
-            else "Read the log's tail: it ends with what the app said before it exited.",
-            evidence=(f"exit code {exits.code}", *tail[-1:]),
-            log_tail=tail,
-        )
-
-    async def _never_ready(self, name: str, work: Workload, last: str, waited: float) -> PreviewError:
-        container = await self._engine.container(name) or {"State": {}}
-        tail = await self._engine.log(name, LOG_TAIL_LINES)
-        known = probes.explain_listening(int(container["State"].get("Pid") or 0), work.port)
-        reason, hint = known or ("Unhealthy", "Make spec.runtime.healthcheck.path answer with a status below 400.")
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app was not ready within {waited:.0f} s: {last}.",
-            reason=reason,
-            hint=hint,
-            evidence=(f"port {work.port}", last),
-            log_tail=tail,
-        )
+        name, address = names.container(slug, revision.generation), await self.address(slug, revision)
+        most = self._settings.rollout_timeout
+        await Readiness(self._engine, name, self.work(revision), address=address, most=most).wait()
 
     async def address(self, slug: str, revision: Revision) -> str:
-        """The container's address in the preview's network."""
-        container = await self._engine.container(names.container(slug, revision.generation))
-        networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
-        address = networks.get(names.network(slug), {}).get("IPAddress")
-        if not address:
-            raise Temporary(
-                Code.PLATFORM_UNREACHABLE,
-                f"The container {names.container(slug, revision.generation)} has no address; it does not run.",
-                reason="ContainerGone",
-            )
-        return str(address)
+        """The container's address in the preview's network, fixed when it was made."""
+        name = names.container(slug, revision.generation)
+        if name not in self._addresses:
+            container = await self._engine.container(name)
+            networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
+            address = networks.get(names.network(slug), {}).get("IPAddress")
+            if not address:
+                raise Temporary(
+                    Code.PLATFORM_UNREACHABLE,
+                    f"The container {name} has no address; it does not run.",
+                    reason="ContainerGone",
+                )
+            self._addresses[name] = str(address)
+        return self._addresses[name]
 
     async def restart(self, name: str) -> None:
         """Restart a container that stopped answering."""
@@ -249,12 +200,12 @@ class Runtime:
     async def remove(self, name: str) -> None:
         """Stop a container gently and remove it."""
         await self._engine.stop(name, STOP_GRACE)
-        await self._engine.remove(name)
+        await self._remove(name)
         self._retiring.discard(name)
 
     async def remove_generation(self, slug: str, generation: int) -> None:
         """Remove one generation's container at once."""
-        await self._engine.remove(names.container(slug, generation))
+        await self._remove(names.container(slug, generation))
 
     async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
         """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
@@ -263,11 +214,15 @@ class Runtime:
         """
         present = {_name(one): _generation(one) for one in await self._containers(slug)}
         leaving = sorted(name for name, generation in present.items() if up_to is None or generation <= up_to)
-        await asyncio.gather(*(self._engine.remove(name) for name in leaving))
+        await asyncio.gather(*(self._remove(name) for name in leaving))
         self._retiring.difference_update(leaving)
         if len(leaving) < len(present):
             return leaving, False
         return leaving, await self._engine.remove_network(names.network(slug))
+
+    async def _remove(self, name: str) -> None:
+        self._addresses.pop(name, None)
+        await self._engine.remove(name)
 
     async def slugs(self) -> frozenset[str]:
         """Every preview that has a container of this installation."""

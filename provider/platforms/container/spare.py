@@ -1,7 +1,7 @@
 """A builder that waits: Python is up and its network made before the next build is asked for.
 
-Half of what a build costs beside Podman's own work is done ahead that way. One is made a moment after a build,
-never at the provider's start: who builds nothing keeps nothing. It ends by itself when it is not wanted within
+Half of what a build costs beside Podman's own work is done ahead that way. One is made a moment after a deploy,
+never at the provider's start: who deploys nothing keeps nothing. It ends by itself when it is not wanted within
 ten minutes, or when the provider ends, however that does; the build that it was given outlives the provider.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from provider.platforms.container import builder, machine
 
-RENEW_SECONDS = 1.0
+RENEW_SECONDS = 0.1
 CLOSE_SECONDS = 2.0
 TAKE_SECONDS = 2.0
 
@@ -64,7 +64,7 @@ class Spare:
         return False
 
     def renew(self) -> None:
-        """Have a builder wait again, after a moment in which the deploy that is under way can end."""
+        """Have a builder wait again, after a moment in which the answer to the deploy that ends now can leave."""
         if self._renewal is not None:
             self._renewal.cancel()
         self._renewal = asyncio.create_task(self._renew())

@@ -1,0 +1,169 @@
+"""One commit by git's own protocol, version 2 over HTTP: two requests on a kept connection, and one process.
+
+`git fetch` takes a request more for the same, a connection of its own and six processes: a fifth of a whole deploy.
+Only the plain good case is done here. Whatever is not just as expected ends with None, and then `git fetch` is
+asked instead: it speaks every server's dialect, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from provider.source.cache import Cache
+from provider.source.git import Git, GitTimeout, special_network
+from provider.source.remote import Remote
+
+_CONTENT = "application/x-git-upload-pack-{}"
+_FLUSH, _DELIMITER = b"0000", b"0001"
+_PACK_DATA = 1
+_SHA = re.compile(r"[0-9a-f]{40}")
+_ODD = (httpx.HTTPError, httpx.InvalidURL, ValueError)
+
+
+@dataclass(slots=True)
+class _Boundary:
+    """What the server says of commits whose parents it did not send."""
+
+    shallow: set[str] = field(default_factory=set)
+    unshallow: set[str] = field(default_factory=set)
+
+
+class Wire:
+    """Fetches single commits.
+
+    Args:
+        http: the client to ask with; stays its owner's to close.
+        git: runs `git index-pack`, within its limits.
+        timeout: seconds for each of the two requests.
+    """
+
+    def __init__(self, *, http: httpx.AsyncClient, git: Git, timeout: float) -> None:
+        self._http = http
+        self._git = git
+        self._timeout = timeout
+
+    async def fetch(self, remote: Remote, cache: Cache, sha: str | None) -> str | None:
+        """Bring a commit (None: the branch's head) into the cache; returns the branch's head, or None: ask git.
+
+        Nothing is marked in the cache: the caller looks first whether the whole tree is there.
+
+        Raises:
+            GitTimeout: the server let the time pass.
+            OSError: the cache cannot be written.
+        """
+        if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                head = await self._head(remote)
+        except TimeoutError:
+            raise GitTimeout from None
+        except _ODD:
+            return None
+        if head is None:
+            return None
+        await cache.prepare()
+        boundary = _Boundary()
+        pack = self._pack(remote, _wanted(cache, remote, sha or head), boundary)
+        # Git is started first and reads what comes as it comes; a pack that ends early is an error to it.
+        indexed = await self._git.run(f"--git-dir={cache.path}", "index-pack", "--stdin", "--fix-thin", stdin=pack)
+        if indexed.code:
+            cache.sweep()
+            return None
+        cache.move_boundary(boundary.shallow, boundary.unshallow)
+        return head
+
+    async def _head(self, remote: Remote) -> str | None:
+        """The commit at the branch's head; None when there is no such branch."""
+        ref = f"refs/heads/{remote.branch}"
+        body = _command("ls-refs", f"ref-prefix {ref}")
+        head: str | None = None
+        async with self._answer(remote, body) as packets:
+            async for packet in packets:  # to the end, else the connection cannot be used again
+                sha, _, name = packet.decode().rstrip("\n").partition(" ")
+                head = _sha(sha) if name == ref else head
+        return head
+
+    async def _pack(self, remote: Remote, wanted: list[str], boundary: _Boundary) -> AsyncGenerator[bytes, None]:
+        """The pack with what is wanted, as it comes; it ends early when anything is odd."""
+        body = _command("fetch", "thin-pack", "ofs-delta", "no-progress", "deepen 1", *wanted, "done")
+        with suppress(*_ODD):
+            async with self._answer(remote, body) as packets:
+                in_pack = False
+                async for packet in packets:
+                    if in_pack and packet[:1] == bytes([_PACK_DATA]):
+                        yield packet[1:]
+                    elif not in_pack:
+                        in_pack = _read_header(packet.decode().rstrip("\n"), boundary)
+
+    @asynccontextmanager
+    async def _answer(self, remote: Remote, body: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The packets of the answer to one command."""
+        headers = {
+            "Content-Type": _CONTENT.format("request"),
+            "Accept": _CONTENT.format("result"),
+            "Git-Protocol": "version=2",
+            "User-Agent": "git/2 (x1-preview-provider)",  # some hosts know clients by their first word
+            **remote.authorization(),
+        }
+        url = f"{remote.url}/git-upload-pack"
+        async with self._http.stream("POST", url, content=body, headers=headers, timeout=self._timeout) as answer:
+            if answer.status_code != httpx.codes.OK or answer.headers.get("content-type") != _CONTENT.format("result"):
+                raise ValueError(f"status {answer.status_code}")
+            async with aclosing(_packets(answer.aiter_bytes())) as packets:
+                yield packets
+
+
+def _wanted(cache: Cache, remote: Remote, commit: str) -> list[str]:
+    """What is asked for, and what is here already, so that only the difference comes."""
+    here = [f"shallow {sha}" for sha in sorted(cache.boundary())]
+    before = cache.head_if_whole(remote.branch_ref)
+    return [*here, f"want {commit}", *([f"have {before}"] if before else [])]
+
+
+def _command(name: str, *arguments: str) -> bytes:
+    return b"".join((_packet(f"command={name}"), _DELIMITER, *map(_packet, arguments), _FLUSH))
+
+
+def _packet(text: str) -> bytes:
+    data = f"{text}\n".encode()
+    return f"{len(data) + 4:04x}".encode() + data
+
+
+def _read_header(line: str, boundary: _Boundary) -> bool:
+    """Take in one line before the pack; whether the pack follows."""
+    match line.split(" "):
+        case ["shallow", sha]:
+            boundary.shallow.add(_sha(sha))
+        case ["unshallow", sha]:
+            boundary.unshallow.add(_sha(sha))
+        case ["packfile"]:
+            return True
+        case ["shallow-info"] | [""]:
+            pass
+        case _:
+            raise ValueError(f"unknown line: {line[:100]}")
+    return False
+
+
+def _sha(text: str) -> str:
+    """A sha of the server's, which becomes a file's name here."""
+    if not _SHA.fullmatch(text):
+        raise ValueError("not a sha")
+    return text
+
+
+async def _packets(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What each packet holds; empty ones are flushes and delimiters."""
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        while len(held) >= len(_FLUSH) and len(held) >= (size := max(len(_FLUSH), int(held[:4], 16))):
+            yield bytes(held[4:size])
+            del held[:size]

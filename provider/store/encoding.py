@@ -1,0 +1,49 @@
+"""Records as bytes: JSON with a version; what a newer provider wrote is left alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from provider.errors import Code, Permanent
+from provider.models import RECORD_VERSION, DeployRecord, PreviewRecord
+from provider.store.kv import Entry
+
+log = structlog.get_logger(__name__)
+
+Record = TypeVar("Record", PreviewRecord, DeployRecord)
+
+
+def encode(record: PreviewRecord | DeployRecord) -> bytes:
+    """A record as it is stored."""
+    return record.model_dump_json(by_alias=True).encode()
+
+
+def stamp(platform_id: str, epoch: int | None = None) -> bytes:
+    """What stands in a key that is no record: whose it is, and for an instance its epoch."""
+    return json.dumps({"platform_id": platform_id, "epoch": epoch}).encode()
+
+
+def decode(entry: Entry, model: type[Record]) -> Record:
+    """A stored record. Raises `Permanent` for one that cannot be read, or that a newer provider wrote."""
+    try:
+        version = json.loads(entry.value)["version"]
+        if version > RECORD_VERSION:
+            log.error("store.newer_record", key=entry.key, version=version, known=RECORD_VERSION)
+            raise Permanent(
+                Code.INTERNAL_ERROR,
+                f"{entry.key} was written by a newer provider (version {version}); it is left alone.",
+                reason="NewerRecord",
+                hint="Run one version of the provider.",
+            )
+        return model.model_validate_json(entry.value)
+    except (ValidationError, ValueError, LookupError, TypeError) as error:
+        # Which fields, but not what stands in them.
+        fields = [detail["loc"] for detail in error.errors()] if isinstance(error, ValidationError) else []
+        log.error("store.unreadable_record", key=entry.key, error=type(error).__name__, fields=fields)
+        raise Permanent(
+            Code.INTERNAL_ERROR, f"{entry.key} is not a readable record.", reason="UnreadableRecord"
+        ) from None
