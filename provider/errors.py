@@ -42,6 +42,8 @@ class Code(StrEnum):
     COMMIT_NOT_FOUND = "commit_not_found"
     REPO_UNREACHABLE = "repo_unreachable"
     SLUG_TAKEN = "slug_taken"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    POLICY_DENIED = "policy_denied"
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
     BUDGET_EXCEEDED = "budget_exceeded"
@@ -99,6 +101,8 @@ CODES: dict[Code, CodeInfo] = {
     Code.PLATFORM_UNREACHABLE: _platform("The container engine, its ingress or the cluster did not answer."),
     Code.DEPLOYMENT_NOT_READY: _user("The new revision did not become ready; reason and log tail say why."),
     Code.VERIFY_FAILED: _user("The new revision runs, but a check of its answers failed; expected and got are named."),
+    Code.QUOTA_EXCEEDED: _user("The namespace's quota leaves no room for the preview."),
+    Code.POLICY_DENIED: _user("A policy of the cluster refuses what would run; its words are the evidence."),
     Code.SUPERSEDED: _user("A deploy that was accepted later took this one's place."),
     Code.CANCELLED: _user("The deploy was stopped by `cancel` or by a teardown."),
     Code.BUDGET_EXCEEDED: CodeInfo(Whose.PLATFORM, True, "The deploy's whole time budget passed; the phase is named."),

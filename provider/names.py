@@ -78,6 +78,36 @@ def secret_bundle(slug: str, generation: int) -> str:
     return fit(f"preview-secrets-{slug}-g{generation}")
 
 
+def staged_secret(staged: str) -> str:
+    """The Secret that holds a deploy's values until its bundle is made."""
+    return f"preview-staged-{staged}"
+
+
+def anchor(slug: str) -> str:
+    """The ConfigMap that owns everything of a preview. No slug has a dot, so no other name can be this one."""
+    return f"{slug}.anchor"
+
+
+def alias_ingress(slug: str) -> str:
+    """The Ingress of a preview's alias hosts, where these have an issuer of their own."""
+    return f"{slug}.aliases"
+
+
+def header_config(slug: str) -> str:
+    """The ConfigMap that tells ingress-nginx a preview's response headers."""
+    return f"{slug}.response-headers"
+
+
+def clone_secret(job: str) -> str:
+    """The Secret with a build Job's clone credentials."""
+    return fit(f"{job}-git")
+
+
+def layer_cache(registry: str, repo_full_name: str) -> str:
+    """The repository of cached layers, one per source repository: nobody's builds can feed another's."""
+    return f"{registry}/cache/{hashlib.sha256(repo_full_name.casefold().encode()).hexdigest()[:32]}"
+
+
 def alias_tls_secret(slug: str, alias_host: str) -> str:
     """The TLS secret of an alias host."""
     return fit(f"alias-{slug}-{hashlib.sha256(alias_host.encode()).hexdigest()[:16]}")

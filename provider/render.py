@@ -1,12 +1,8 @@
-"""(spec, image, secrets) → the Deployment, Service and Ingress of a preview. The only reader of `templates/`.
+"""(spec, image, secrets) → the Deployment, Service and Ingress of a preview.
 
 Both platforms run what these objects say, and a record keeps them as the last good revision. Equal inputs
 give equal objects: neither deploy id nor generation stands in them, so that a repeated deploy changes nothing
 and rolls nothing.
-
-Nothing that a spec or a request says can become YAML or a template: the environment is sandboxed, an unset name
-is an error, and every interpolation is written as JSON, which is YAML. The environment does that itself
-(`finalize`), so that no template can forget to.
 """
 
 from __future__ import annotations
@@ -17,28 +13,19 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import yaml
-from jinja2 import FileSystemLoader, StrictUndefined, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from provider import names
+from provider import names, templates
 from provider.models import Bundle, digest_of
 from provider.settings import Settings
 from provider.spec import SELF_URL, SHARE_BASE_URL, EnvVar, Healthcheck, Runtime, Spec, check_supported
+from provider.templates import Manifest
 
 PREFIX = "preview.x1agent.io/"
 MANAGED_BY = "x1-preview-provider"
 EXTRA_ENV_KEY = "env."
-_TEMPLATES = ("deployment.yaml.j2", "service.yaml.j2", "ingress.yaml.j2")
+_TEMPLATES = ("deployment", "service", "ingress")
 _MAX_STARTUP_SECONDS = 600
-_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The same safe loader in C, where PyYAML has it: a tenth of the time."""
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +58,7 @@ def render(spec: Spec, release: Release, settings: Settings) -> tuple[Manifest, 
         **_workload(spec, release, settings),
         **_traffic(spec, release, settings),
     }
-    environment = _environment()
-    deployment, service, ingress = (
-        yaml.load(environment.get_template(name).render(context), Loader=_LOADER)  # noqa: S506
-        for name in _TEMPLATES
-    )
+    deployment, service, ingress = (templates.manifest(name, context) for name in _TEMPLATES)
     return deployment, service, ingress
 
 
@@ -270,34 +253,3 @@ def _probe_handler(runtime: Runtime, path: str) -> dict[str, Any]:
 
 def _strips(spec: Spec) -> bool:
     return bool(spec.body.runtime.prefix) and spec.body.ingress.strip_path
-
-
-# --------------------------------------------------------------------------------- templates
-
-
-@cache
-def _environment() -> ImmutableSandboxedEnvironment:
-    """The compiled templates; they never change while a process lives."""
-    packaged = Path(__file__).parent / "_templates"
-    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
-    return ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(folder),
-        undefined=StrictUndefined,
-        finalize=_json,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-        autoescape=False,  # that is for HTML; `finalize` escapes for YAML
-    )
-
-
-def _json(value: object) -> str:
-    """`value` as JSON that every YAML parser reads as the same value.
-
-    JSON may hold characters that YAML forbids or folds (DEL, NEL, line separators), and JSON's escapes for what
-    lies beyond 16 bits are pairs that YAML reads as two characters: so the former are escaped, the latter not.
-    """
-    if isinstance(value, Undefined):
-        return str(value)  # raises, and names what is missing
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return re.sub("[\x7f-\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -30,7 +30,7 @@ from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import teardown
 from provider.platforms.base import PartStatus, Platform
-from provider.platforms.container.platform import ContainerPlatform
+from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Lost, Store, memory_store, open_store, payload_limit
@@ -75,9 +75,9 @@ async def serve(settings: Settings) -> int:
 async def parts(settings: Settings) -> list[PartStatus]:
     """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
     async with http_client(settings) as http:
-        platform = ContainerPlatform(settings=settings, http=http)
+        platform = await open_platform(settings, http, epoch=0)
         try:
-            return await platform.parts()
+            return [*await platform.parts(), *await platform.permissions()]
         finally:
             await platform.close()
 
@@ -154,14 +154,15 @@ class Provider:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
         instance = uuid.uuid4().hex[:12]
+        owner = Owner(instance=instance, epoch=await store.register(instance))
         return cls(
             settings=settings,
             nc=nc,
-            platform=ContainerPlatform(settings=settings, http=http),
+            platform=await open_platform(settings, http, owner.epoch),
             source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
             store=store,
             jetstream=jetstream,
-            owner=Owner(instance=instance, epoch=await store.register(instance)),
+            owner=owner,
         )
 
     async def start(self) -> None:

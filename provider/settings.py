@@ -12,6 +12,9 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+"""What a quantity may be here: Kubernetes's grammar without its rarer forms."""
+
 
 class Settings(BaseSettings):
     """The provider's configuration; seconds and bytes unless a name says otherwise."""
@@ -35,8 +38,13 @@ class Settings(BaseSettings):
     git_max_bytes: PositiveInt = Field(1 << 30, description="Largest pack that is fetched, in bytes.")
 
     # What is built and run where.
-    platform: Literal["container"] = Field("container", description="What runs previews.")
+    platform: Literal["auto", "container", "kubernetes"] = Field(
+        "auto", description="What runs previews; `auto`: `kubernetes` inside a cluster, else `container`."
+    )
     registry_address: str = Field("x1-registry:5000", description="host:port of the image registry.")
+    registry_pull_address: str = Field(
+        "", description="host:port by which nodes pull from the registry; default: REGISTRY_ADDRESS."
+    )
     registry_insecure: bool = Field(True, description="The registry speaks plain HTTP.")
     preview_domain: str = Field("preview.local.x1agent.dev", description="Wildcard domain of the previews.")
     public_port: int = Field(443, ge=1, le=65535, description="Port of the public URLs.")
@@ -63,13 +71,34 @@ class Settings(BaseSettings):
     caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
     caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
 
+    # The cluster, where PLATFORM is `kubernetes`.
+    kubernetes_service_host: str = Field("", description="Set by Kubernetes inside a cluster.")
+    kubeconfig: Path | None = Field(None, description="The cluster's client configuration, outside of one.")
+    ingress_controller: Literal["auto", "nginx", "traefik", "plain"] = Field(
+        "auto", description="Whose annotations are written; `auto`: by INGRESS_CLASS. `plain`: nobody's."
+    )
+    ingress_namespace: str = Field("ingress-nginx", description="Namespace of the ingress: it alone reaches previews.")
+    unschedulable_grace: PositiveFloat = Field(60.0, description="How long a pod may wait for a node.")
+    build_namespace: str = Field("x1agent", description="Namespace of build Jobs.")
+    build_service_account: str = Field("", description="Service account of build pods; its token is not mounted.")
+    kaniko_image: str = Field("ghcr.io/osscontainertools/kaniko:v1.28.5", description="The image that builds.")
+    kaniko_flags: tuple[str, ...] = Field((), description="Further flags for Kaniko, as a JSON list.")
+    build_cpu: str = Field("2", pattern=QUANTITY, description="CPU limit of a build pod, a Kubernetes quantity.")
+    build_disk: str = Field("10Gi", pattern=QUANTITY, description="Disk of a build pod, a Kubernetes quantity.")
+    build_node_selector: dict[str, str] = Field({}, description="Labels of nodes for builds, as JSON.")
+    build_tolerations: tuple[dict[str, str], ...] = Field((), description="Tolerations of build pods, as JSON.")
+    build_runtime_class: str = Field("", description="RuntimeClass of build pods.")
+    build_keep_seconds: PositiveInt = Field(600, description="How long a finished build Job is kept.")
+    registry_maps: tuple[str, ...] = Field((), description="Kaniko's `--registry-map` values, as a JSON list.")
+    registry_mirrors: tuple[str, ...] = Field((), description="Kaniko's `--registry-mirror` values, as a JSON list.")
+
     # What is allowed.
     strict_spec: bool = Field(False, description="Unknown fields of a spec are errors.")
     missing_secrets: Literal["warn", "fail"] = Field("warn", description="What a secret that nobody sent does.")
     read_only_root: bool = Field(False, description="Previews run with a read-only root file system.")
     pod_security: Literal["baseline", "restricted"] = Field("baseline", description="`restricted` adds runAsNonRoot.")
     preview_pids: PositiveInt = Field(256, description="Most processes in one preview.")
-    build_memory: str = Field("2g", description="Memory of one RUN step of a build.")
+    build_memory: str = Field("2Gi", pattern=QUANTITY, description="Memory of a build; on an engine, of a RUN step.")
     build_pids: PositiveInt = Field(1024, description="Most processes in one build.")
     builds_at_once: NonNegativeInt = Field(0, description="Most builds at once; 0: one more than there are CPUs.")
 
@@ -105,7 +134,13 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _default_platform_id(self) -> Self:
-        if not self.platform_id:
-            object.__setattr__(self, "platform_id", self.preview_domain)
+    def _defaults_from_others(self) -> Self:
+        own_cluster = "kubernetes" if self.kubernetes_service_host else "container"
+        derived = {
+            "platform_id": self.platform_id or self.preview_domain,
+            "registry_pull_address": self.registry_pull_address or self.registry_address,
+            "platform": own_cluster if self.platform == "auto" else self.platform,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
         return self

@@ -34,7 +34,7 @@ async def own_stack() -> AsyncIterator[Stack]:
 @pytest.fixture(scope="session")
 async def base_image(stack: Stack) -> str:
     """Reference of the sample's base image in the shared stack's registry."""
-    return await push_base_image(stack)
+    return await push_base_image(stack.registry.address, stack.folder)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 
 from provider.demo.processes import SEARCH_PATH, StackError, clean_environment, run
-from provider.demo.stack import Stack
 
 REPOSITORY, TAG = "base/busybox", "1"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -34,13 +33,17 @@ FILES = {
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-async def push_base_image(stack: Stack) -> str:
-    """Make the base image and push it to the stack's registry; its reference, `<registry>/base/busybox:1`.
+async def push_base_image(registry: str, home: Path) -> str:
+    """Make the base image and push it; its reference, `<registry>/base/busybox:1`.
+
+    Args:
+        registry: host:port of a registry without TLS.
+        home: a folder for what is started to make it.
 
     Raises:
         StackError: busybox is missing or not static, or the registry refused.
     """
-    layer = await _layer(stack.folder)
+    layer = await _layer(home)
     compressed = gzip.compress(layer, compresslevel=1, mtime=0)
     config = _json(_config(layer))
     manifest = _json(
@@ -51,7 +54,7 @@ async def push_base_image(stack: Stack) -> str:
             "layers": [_descriptor(LAYER_TYPE, compressed)],
         }
     )
-    base = f"http://{stack.registry.address}/v2/{REPOSITORY}"
+    base = f"http://{registry}/v2/{REPOSITORY}"
     # trust_env: a proxy of the user's is not asked for our own loopback registry.
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         try:
@@ -60,10 +63,8 @@ async def push_base_image(stack: Stack) -> str:
             headers = {"Content-Type": MANIFEST_TYPE}
             (await client.put(f"{base}/manifests/{TAG}", content=manifest, headers=headers)).raise_for_status()
         except httpx.HTTPError as error:
-            raise StackError(
-                f"The registry did not take the base image: {error}\n{stack.registry.log_tail()}"
-            ) from error
-    return f"{stack.registry.address}/{REPOSITORY}:{TAG}"
+            raise StackError(f"The registry at {registry} did not take the base image: {error}") from error
+    return f"{registry}/{REPOSITORY}:{TAG}"
 
 
 async def _push_blob(client: httpx.AsyncClient, base: str, blob: bytes) -> None:

@@ -17,12 +17,14 @@ class LoopbackServer:
     """An HTTP server on 127.0.0.1.
 
     Attributes:
+        host: the address to listen at, to be changed before it starts (a cluster's pods do not see our loopback).
         requests: how many requests came, whatever their answer.
         fail_with: answer every request with this status.
         hang: answer nothing; `hanging` is set as soon as a request hangs.
     """
 
     def __init__(self) -> None:
+        self.host = "127.0.0.1"
         self.requests = 0
         self.fail_with: int | None = None
         self.hang = False
@@ -41,8 +43,8 @@ class LoopbackServer:
         # Git's bodies stay gzipped: http-backend unpacks them itself.
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, self.host, 0).start()
+        self.url = f"http://{self.host}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(

@@ -141,7 +141,7 @@ def _subnet_ticket() -> Iterator[int]:
 def _lay_out(folder: Path, subnet_index: int, public_port: int) -> Stack:
     """Write every server's configuration; nothing runs yet."""
     limits = detect_limits()
-    registry = _registry(folder)
+    registry = registry_server(folder)
     write_engine_configuration(folder, limits, registry.address, subnet_index)
     (folder / "state").mkdir(mode=0o700)
     return Stack(
@@ -169,7 +169,8 @@ def nats_server(folder: Path, *, jetstream: bool = True) -> Server:
     )
 
 
-def _registry(folder: Path) -> Server:
+def registry_server(folder: Path) -> Server:
+    """An image registry on a free port, without TLS, its store below `folder`. Not started."""
     address = f"127.0.0.1:{free_port()}"
     config = {
         "version": "0.1",

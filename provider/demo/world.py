@@ -106,7 +106,9 @@ async def local_world(
                 repeat_seconds=5.0,
             )
         )
-        yield World(stack, git, api, provider, client, await push_base_image(stack), token)
+        yield World(
+            stack, git, api, provider, client, await push_base_image(stack.registry.address, stack.folder), token
+        )
 
 
 def _source() -> Path:

@@ -16,7 +16,8 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     warned = check_request(ctx, record, parsed)
     inputs = _inputs(record)
     slug = str(record.slug)
-    preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now()))
+    lost = ctx.platform.generation(slug)
+    preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now(), lost))
     leader = reducers.joins(preview, record)
     if leader is not None:
         return record.model_copy(update={"joins": leader, "inputs": inputs})

@@ -46,6 +46,7 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
     return BuildPlan(
         deploy_id=record.deploy_id,
         slug=slug,
+        generation=record.generation,
         repo_full_name=request.repo_full_name,
         branch=request.branch,
         commit_sha=sha,
@@ -57,4 +58,5 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         args=dict(entrypoint.args or {}),
         timeout_seconds=ctx.settings.build_timeout,
         export=partial(_export, ctx, record),
+        credential=partial(ctx.source.credential, request.installation_id),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provider.errors import Permanent
 from provider.models import DeployRecord
 from provider.pipeline.context import Context
 from provider.pipeline.revision import revision_of
@@ -11,11 +12,17 @@ from provider.store import reducers
 async def deploy(ctx: Context, record: DeployRecord) -> DeployRecord:
     """Ends with the revision in the record, applied.
 
-    The preview record names the revision before the platform does anything, so that whatever a crash
-    leaves can be found from there.
+    The preview record names revision and anchor before anything is applied, so that whatever a crash leaves can be
+    found from there; an anchor that was made after a teardown is refused by the record, and goes.
     """
     slug = str(record.slug)
     wanted = revision_of(ctx, record, str(record.digest))
-    await ctx.store.change_preview(slug, reducers.deploying(record, wanted))
-    applied = await ctx.platform.deploy(slug, wanted)
+    anchor = await ctx.platform.anchor(slug, record.generation)
+    try:
+        await ctx.store.change_preview(slug, reducers.deploying(record, wanted, anchor))
+    except Permanent:
+        if anchor is not None:
+            await ctx.platform.drop_anchor(slug, anchor)
+        raise
+    applied = await ctx.platform.deploy(slug, wanted, ctx.log_sink(record))
     return record.model_copy(update={"revision": applied})

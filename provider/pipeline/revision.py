@@ -17,7 +17,7 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
         repo_full_name=request.repo_full_name,
         branch=request.branch,
         commit_sha=sha,
-        image=names.image_by_digest(ctx.settings.registry_address, slug, digest),
+        image=names.image_by_digest(ctx.settings.registry_pull_address, slug, digest),
         bundle=record.bundle,
         alias_hosts=request.alias_hosts,
     )

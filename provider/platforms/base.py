@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from provider.models import Bundle, Revision, SecretValues
+from provider.models import Bundle, Revision, Secret, SecretValues
 
 LogSink = Callable[[list[str]], None]
 """Takes lines of a log as they appear; never blocks."""
@@ -21,12 +21,29 @@ TreeExporter = Callable[[Path], Awaitable[None]]
 """Writes the commit's tree into an empty folder (see `source.Source.export`)."""
 
 
+class CloneCredential(Protocol):
+    """What a clone of a private repository needs."""
+
+    @property
+    def username(self) -> str:
+        """Sent as the user of Basic authorization."""
+
+    @property
+    def token(self) -> Secret:
+        """Sent as its password; lives an hour (contract.md, "Clone credentials")."""
+
+
+CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
+"""Mints a credential for the plan's repository; None where none is needed."""
+
+
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
     """Everything that decides what a build makes, and where its image goes."""
 
     deploy_id: str
     slug: str
+    generation: int
     repo_full_name: str
     branch: str
     commit_sha: str
@@ -38,6 +55,7 @@ class BuildPlan:
     args: dict[str, str]
     timeout_seconds: float
     export: TreeExporter
+    credential: CredentialSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,9 @@ class Platform(Protocol):
     async def parts(self) -> list[PartStatus]:
         """The state of every part that this platform needs."""
 
+    async def permissions(self) -> list[PartStatus]:
+        """What the platform lets the provider do, line by line, for `doctor`."""
+
     # Secrets: staged under the deploy before its record exists, then a bundle of the generation.
     async def stage_secrets(self, staged: str, values: SecretValues) -> str:
         """Keep `values` as `staged` until a bundle is made; returns their keyed checksum ("" for none)."""
@@ -130,7 +151,23 @@ class Platform(Protocol):
     async def admit(self, revision: Revision) -> list[str]:
         """Check that the platform would take these manifests; returns warnings."""
 
-    async def deploy(self, slug: str, revision: Revision) -> Revision:
+    def generation(self, slug: str) -> int:
+        """The newest generation that the platform still knows of a preview whose record was lost; 0: none."""
+
+    async def anchor(self, slug: str, generation: int) -> str | None:
+        """From now on only this generation, by this provider, changes the preview (design.md, "Fencing").
+
+        Returns the id of what owns the preview's objects, to be put into its record; None where the platform needs
+        none.
+
+        Raises:
+            Permanent: `superseded` when a newer generation, or a provider that took over, has it already.
+        """
+
+    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+        """Give up an anchor that the preview's record did not take; what it owns goes with it."""
+
+    async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """Make the revision run beside what serves now. An unchanged one that runs already is returned as it is."""
 
     async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:

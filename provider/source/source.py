@@ -24,7 +24,7 @@ import httpx
 from provider.errors import Code, InvalidRequest, Permanent
 from provider.settings import Settings
 from provider.source.cache import Cache
-from provider.source.credentials import Credentials
+from provider.source.credentials import Credential, Credentials
 from provider.source.failures import lost, machine, unusable
 from provider.source.fetch import Fetcher
 from provider.source.git import Git, GitTimeout, Result, valid_branch
@@ -92,6 +92,10 @@ class Source:
         # A kept credential may have been revoked, or be older than our access to the repository.
         credential = await self._credentials.mint(installation_id)
         return await self._resolve(replace(remote, credential=credential), sha)
+
+    async def credential(self, installation_id: int | None) -> Credential | None:
+        """A credential for somebody else's clone, as a build in the cluster makes it; None where none is needed."""
+        return None if installation_id is None else await self._credentials.mint(installation_id)
 
     async def look(self, repo: str, sha: str, paths: Sequence[str]) -> dict[str, Entry]:
         """What stands at each of `paths` (at most one git process for all); those with nothing are left out.

@@ -38,8 +38,10 @@ def joins(preview: PreviewRecord, deploy: DeployRecord) -> str | None:
     return None if still_newest(preview, deploy) else preview.newest.deploy_id
 
 
-def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> Reducer:
+def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: int = 0) -> Reducer:
     """Make the deploy the preview's newest, or join the one under way that does the same (see `joins`).
+
+    A preview without a record begins after generation `lost`, the newest that the platform still knows of it.
 
     A joining deploy leaves its order behind: it was accepted, so an older one must not pass it.
     Raises `slug_taken`, `superseded`, or `cancelled` when a later teardown was accepted.
@@ -48,7 +50,7 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> Redu
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
         if record is None:
-            return _fresh(deploy, url, inputs, now, generation=1)
+            return _fresh(deploy, url, inputs, now, generation=lost + 1)
         _same_owner(record, deploy)
         if record.newest.order == order or still_newest(record, deploy):
             return record
@@ -66,9 +68,9 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> Redu
     return reduce
 
 
-def deploying(deploy: DeployRecord, revision: Revision) -> Reducer:
-    """The revision is being applied. Raises `superseded` or `cancelled`."""
-    return lambda record: _with(_newest(record, deploy), current=revision)
+def deploying(deploy: DeployRecord, revision: Revision, anchor_id: str | None = None) -> Reducer:
+    """The revision is being applied, below that anchor. Raises `superseded` or `cancelled`."""
+    return lambda record: _with(_newest(record, deploy), current=revision, anchor_id=anchor_id)
 
 
 def image_built(deploy: DeployRecord, image: BuiltImage) -> Reducer:

@@ -106,10 +106,17 @@ async def visitor(stack: Stack) -> AsyncIterator[Visitor]:
     """A visitor of this stack's previews."""
     async with httpx.AsyncClient(trust_env=False) as plain:
         ca = (await plain.get(f"{stack.caddy.address}/pki/ca/local")).json()["root_certificate"]
+    async with trusted_client(ca) as http:
+        yield Visitor(stack.ingress, http)
+
+
+@asynccontextmanager
+async def trusted_client(ca: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that trusts just this authority, and makes a new connection for every request."""
     trust = ssl.create_default_context(cadata=ca)
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(verify=trust, trust_env=False, limits=limits, timeout=10) as http:
-        yield Visitor(stack.ingress, http)
+        yield http
 
 
 @dataclass

@@ -125,7 +125,7 @@ from tests.e2e.test_stack import container_in, subnet_of
 
 async def main():
     async with cancelled_by_signals(), local_stack(parent=pathlib.Path(sys.argv[1])) as stack:
-        await container_in(stack, await push_base_image(stack))
+        await container_in(stack, await push_base_image(stack.registry.address, stack.folder))
         print(json.dumps([str(stack.folder), subnet_of(stack)]), flush=True)
         await stack.first_death()
 
@@ -209,7 +209,7 @@ async def test_caddy_comes_back_with_what_was_pushed(own_stack: Stack) -> None:
 
 
 async def test_containers_outlive_a_killed_engine(own_stack: Stack) -> None:
-    await container_in(own_stack, await push_base_image(own_stack))
+    await container_in(own_stack, await push_base_image(own_stack.registry.address, own_stack.folder))
     await own_stack.engine.kill()
     await own_stack.engine.start()
     assert (await podman(own_stack, "ps", "--format", "{{.Status}}")).startswith("Up ")
@@ -225,7 +225,9 @@ async def test_a_death_is_noticed(own_stack: Stack) -> None:
 
 async def test_two_stacks_side_by_side_and_nothing_left() -> None:
     async with local_stack() as one, local_stack() as two:
-        base_one, base_two = await asyncio.gather(push_base_image(one), push_base_image(two))
+        base_one, base_two = await asyncio.gather(
+            push_base_image(one.registry.address, one.folder), push_base_image(two.registry.address, two.folder)
+        )
         await container_in(one, base_one, "first")
         await container_in(two, base_two, "second")
         subnets = subnet_of(one), subnet_of(two)

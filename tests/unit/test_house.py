@@ -20,8 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "provider"
 TOP = (
+    ("manifests/", "kustomize: base/"),
     ("templates/", "Jinja2 for what is applied per preview"),
-    ("tests/", "unit/ (mirrors provider/) bus/ (a real NATS) e2e/ (the whole stack) bench/ (make bench)"),
+    (
+        "tests/",
+        "unit/ (mirrors provider/) bus/ (a real NATS) cluster/ (a Kubernetes API) e2e/ (the local stack) bench/",
+    ),
 )
 
 

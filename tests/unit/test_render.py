@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from provider import render, spec
+from provider import render, spec, templates
 from provider.errors import Code, Permanent
 from provider.models import Bundle
 from provider.settings import Settings
@@ -414,19 +414,19 @@ def test_hostile_paths_appear_unchanged(path: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60) | st.lists(st.text(max_size=20)) | st.dictionaries(st.text(max_size=20), st.text()))
 def test_every_interpolation_reads_back_as_what_it_was(value: Any) -> None:
-    written = render._environment().from_string("a:\n  b: {{ value }}\n  c: 1\n").render(value=value)
+    written = templates._environment().from_string("a:\n  b: {{ value }}\n  c: 1\n").render(value=value)
     assert yaml.safe_load(written) == {"a": {"b": value, "c": 1}}
 
 
 def test_a_name_that_a_template_lacks_is_an_error() -> None:
-    environment = render._environment()
+    environment = templates._environment()
     with pytest.raises(UndefinedError, match="slug"):
         environment.get_template("service.yaml.j2").render({})
 
 
 def test_templates_leave_escaping_to_the_environment() -> None:
-    loader = render._environment().loader
+    loader = templates._environment().loader
     assert loader is not None
     for name in loader.list_templates():
-        source = loader.get_source(render._environment(), name)[0]
+        source = loader.get_source(templates._environment(), name)[0]
         assert not re.search(r"[\"']\s*\{\{|\|\s*safe|\|\s*tojson", source), name

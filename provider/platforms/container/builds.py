@@ -202,7 +202,7 @@ class Builds:
             "labels": _labels(plan, self._settings),
             "deadline": time.time() + plan.timeout_seconds,
             "insecure": self._settings.registry_insecure,
-            "memory": self._settings.build_memory,
+            "memory": f"{int(workload.quantity(self._settings.build_memory))}b",
             "pids": self._settings.build_pids,
             "ulimits": machine.ulimits(),
             "runtime": machine.oci_runtime(),

@@ -78,6 +78,10 @@ class ContainerPlatform:
         state = machine.state_part(self._settings.state_dir)
         return [engine, machine.builder_part(), walls, registry, ingress, state]
 
+    async def permissions(self) -> list[PartStatus]:
+        """Nothing beyond `parts`: the engine's socket allows everything, or nothing."""
+        return []
+
     # ------------------------------------------------------------------ secrets
 
     async def stage_secrets(self, staged: str, values: SecretValues) -> str:
@@ -126,7 +130,18 @@ class ContainerPlatform:
         ]
         return [f"volume {name}: this engine does not enforce sizeLimit on emptyDir; use tmpfs" for name in limited]
 
-    async def deploy(self, slug: str, revision: Revision) -> Revision:
+    def generation(self, slug: str) -> int:
+        """0: what has no record is swept when the provider starts."""
+        return 0
+
+    async def anchor(self, slug: str, generation: int) -> str | None:
+        """None: one provider has the engine (`start` takes its lock), and containers carry their generation."""
+        return None
+
+    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+        """There is none."""
+
+    async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """See `Platform`."""
         return await self._runtime.run(slug, revision)
 

@@ -1,0 +1,1 @@
+"""Previews on a Kubernetes cluster: Kaniko Jobs, server-side apply, watches."""

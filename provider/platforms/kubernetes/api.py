@@ -1,0 +1,354 @@
+"""The one place that speaks to the API server: `kubernetes.aio` below, plain dicts above.
+
+The client's configuration, authentication, TLS and connections are used; its typed models are not: what goes over
+the wire is what was rendered, and what a watch brings is not made into thousands of model objects. The client
+retries nothing here: errors become `Temporary` and the runner decides, within the phase's deadline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTResponse
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.platforms.kubernetes.resources import Resource, Where
+from provider.settings import Settings
+
+MANAGER = "x1-preview-provider"
+TIMEOUT = 15.0
+PAGE = 500
+WATCH_SECONDS = 240
+SILENCE_SECONDS = 90.0
+"""A watch that is quiet for longer is dead: the server sends a bookmark about once a minute."""
+CONNECTIONS = 100
+
+Object = dict[str, Any]
+METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+
+class Refused(Exception):
+    """The API server's own answer, as it stands in a Status object; never leaves this package."""
+
+    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Expired(Exception):
+    """The version to watch from is too old: list again."""
+
+
+class Api:
+    """Calls, each bounded in time.
+
+    Raises of every call: `Refused` for what the caller has to judge (400 to 422 but 429), else
+    Temporary: `platform_unreachable`.
+    """
+
+    def __init__(self, *, client: ApiClient, namespaces: Mapping[Where, str]) -> None:
+        self._client = client
+        self._namespaces = namespaces
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Api:
+        """By the in-cluster configuration where there is one, else by KUBECONFIG.
+
+        Raises:
+            Permanent: `platform_unreachable`, reason NotConfigured.
+        """
+        configuration = Configuration()
+        try:
+            if settings.kubernetes_service_host:
+                load_incluster_config(client_configuration=configuration)
+            else:
+                kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
+                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        except (ConfigException, OSError) as error:
+            raise Permanent(
+                Code.PLATFORM_UNREACHABLE,
+                "There is no configuration for a Kubernetes cluster.",
+                reason="NotConfigured",
+                hint="Run inside a cluster, set KUBECONFIG, or set PLATFORM=container.",
+                evidence=(str(error),),
+                whose=Whose.PLATFORM,
+            ) from error
+        configuration.retries = 0
+        configuration.connection_pool_maxsize = CONNECTIONS
+        client = ApiClient(configuration)
+        client.user_agent = MANAGER
+        namespaces = {Where.PREVIEWS: settings.preview_namespace, Where.BUILDS: settings.build_namespace}
+        return cls(client=client, namespaces=namespaces)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    def namespace(self, resource: Resource) -> str:
+        """The namespace that the resource is in."""
+        return self._namespaces[resource.where]
+
+    # ------------------------------------------------------------------ objects
+
+    async def get(self, resource: Resource, name: str) -> Object | None:
+        """The object, or None if there is none."""
+        try:
+            return await self._ask("get", "GET", resource, name)
+        except Refused as refused:
+            if refused.code == 404:
+                return None
+            raise
+
+    async def list_all(self, resource: Resource, *, metadata_only: bool = False) -> tuple[list[Object], str]:
+        """Every object that is ours, and the version to watch from."""
+        items: list[Object] = []
+        query = {"labelSelector": resource.selector, "limit": str(PAGE)}
+        accept = METADATA_ONLY.format("List") if metadata_only else None
+        while True:
+            page = await self._ask("list", "GET", resource, query=query, accept=accept)
+            items += page["items"] or []  # null where there is no metadata to list
+            if not page["metadata"].get("continue"):
+                return items, str(page["metadata"]["resourceVersion"])
+            query["continue"] = page["metadata"]["continue"]
+
+    async def create(self, resource: Resource, body: Object) -> Object:
+        """Make an object that must not exist yet."""
+        return await self._ask("create", "POST", resource, body=body, query={"fieldManager": MANAGER})
+
+    async def update(self, resource: Resource, body: Object) -> Object:
+        """Replace an object, which must still have the body's resourceVersion."""
+        name = body["metadata"]["name"]
+        return await self._ask("update", "PUT", resource, name, body=body, query={"fieldManager": MANAGER})
+
+    async def apply(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply as our field manager; ours win over others'. Unknown fields are refused."""
+        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        name = body["metadata"]["name"]
+        content = "application/apply-patch+yaml"
+        return await self._ask("patch", "PATCH", resource, name, body=body, query=query, content=content)
+
+    async def edit(self, resource: Resource, name: str, operations: list[Object]) -> Object:
+        """JSON patch."""
+        return await self._ask(
+            "patch", "PATCH", resource, name, body=operations, content="application/json-patch+json",
+            query={"fieldManager": MANAGER},
+        )  # fmt: skip
+
+    async def delete(
+        self, resource: Resource, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> bool:
+        """Delete an object, and in the background what it owns. False if there was none, or not the one meant.
+
+        With `uid` or `version` only that very object is deleted, at that very version.
+        """
+        conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        try:
+            await self._ask("delete", "DELETE", resource, name, body={**body, "preconditions": conditions})
+        except Refused as refused:
+            if refused.code == 404 or (refused.code == 409 and conditions):
+                return False
+            raise
+        return True
+
+    async def may(self, resource: Resource, verb: str) -> bool:
+        """Whether the API server would let us."""
+        plural, _, subresource = resource.plural.partition("/")
+        attributes = {
+            "namespace": self.namespace(resource), "verb": verb, "group": resource.group, "resource": plural,
+            "subresource": subresource,
+        }  # fmt: skip
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = await self._json("POST", path, {}, body={**kind, "spec": {"resourceAttributes": attributes}})
+        return bool(answer["status"]["allowed"])
+
+    async def version(self) -> str:
+        """The API server's version."""
+        return str((await self._json("GET", "/version", {}))["gitVersion"])
+
+    # ------------------------------------------------------------------ streams
+
+    async def watch(
+        self, resource: Resource, version: str, *, metadata_only: bool = False
+    ) -> AsyncGenerator[tuple[str, Object], None]:
+        """Changes since `version` as (type, object), until the server ends the watch.
+
+        Raises:
+            Expired: the version is too old.
+        """
+        query = {
+            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS), "labelSelector": resource.selector,
+        }  # fmt: skip
+        accept = METADATA_ONLY.format("") if metadata_only else None
+        path = self._path("watch", resource, "")
+        async with self._stream(path, query, accept) as content:
+            async for line in content:
+                change = _change(line)
+                yield change["type"], change["object"]
+
+    @asynccontextmanager
+    async def log(
+        self, resource: Resource, pod: str, *, follow: bool = False, previous: bool = False, tail: int | None = None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """The log of a pod's only container, as a stream of lines."""
+        query = {"follow": json.dumps(follow), "previous": json.dumps(previous)}
+        if tail is not None:
+            query["tailLines"] = str(tail)
+        path = self._path("get", resource, "").removesuffix("/log") + f"/{quote(pod)}/log"
+        async with self._stream(path, query, "*/*", silence=None if follow else TIMEOUT) as content:
+            yield content
+
+    # ----------------------------------------------------------------- internal
+
+    async def _ask(
+        self,
+        verb: str,
+        method: str,
+        resource: Resource,
+        name: str = "",
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "application/json",
+        accept: str | None = None,
+    ) -> Object:
+        path = self._path(verb, resource, name)
+        return await self._json(method, path, query or {}, body=body, content=content, accept=accept)
+
+    def _path(self, verb: str, resource: Resource, name: str) -> str:
+        assert verb in resource.verbs, f"{verb} {resource.plural} is not in the table of resources"
+        path = f"{resource.root}/namespaces/{quote(self.namespace(resource))}/{resource.plural}"
+        return f"{path}/{quote(name)}" if name else path
+
+    async def _json(
+        self, method: str, path: str, query: Mapping[str, str], *, body: Any = None,
+        content: str = "application/json", accept: str | None = None,
+    ) -> Object:  # fmt: skip
+        with _translated():
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+            response = await self._send(method, path, query, content, accept, timeout, body)
+            data = await response.read()
+            if response.status >= 400:
+                raise _refusal(response, data)
+            answer: Object = json.loads(data)
+            return answer
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, query: Mapping[str, str], accept: str | None, silence: float | None = SILENCE_SECONDS
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        with _translated():
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
+            response = await self._send("GET", path, query, "application/json", accept, timeout)
+            try:
+                if response.status >= 400:
+                    raise _refusal(response, await response.read())
+                yield response.response.content
+            finally:
+                response.response.close()
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str], content: str, accept: str | None,
+        timeout: aiohttp.ClientTimeout, body: Any = None,
+    ) -> RESTResponse:  # fmt: skip
+        method, url, headers, body, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=[(key, value) for key, value in query.items() if value],
+            header_params={"Accept": accept or "application/json", "Content-Type": content},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        return await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+
+
+class _translated:  # noqa: N801 - used as a `with` statement's word
+    """Connection errors of the client become errors of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError)):
+            raise unreachable(str(error) or type(error).__name__) from error
+
+
+def unreachable(evidence: str, delay: float | None = None) -> Temporary:
+    """The API server did not answer as one."""
+    return Temporary(
+        Code.PLATFORM_UNREACHABLE,
+        "The Kubernetes API did not answer.",
+        reason="Unreachable",
+        hint="Check the API server, and the network between it and the provider.",
+        evidence=(evidence[:500],),
+        delay=delay,
+    )
+
+
+def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expired:
+    """An answer of 400 and above: to be judged by the caller, or to be asked again."""
+    try:
+        status = json.loads(data)
+    except ValueError:
+        status = {}
+    message = str(status.get("message") or data[:300].decode(errors="replace"))
+    pause = response.headers.get("Retry-After", "")
+    delay = float(pause) if pause.isdigit() else None
+    if response.status == 410:
+        return Expired(message)
+    if response.status == 429 or response.status >= 500:
+        return unreachable(f"{response.status} {message}", delay)
+    return Refused(response.status, str(status.get("reason", "")), message, delay)
+
+
+def _change(line: bytes) -> Object:
+    """One line of a watch; an ERROR in it ends the watch."""
+    change: Object = json.loads(line)
+    if change["type"] == "ERROR":
+        status = change["object"]
+        if status.get("code") == 410:
+            raise Expired(str(status.get("message")))
+        raise unreachable(f"watch: {status.get('message')}")
+    return change
+
+
+def refused(error: Refused, what: str) -> PreviewError:
+    """A refusal that nobody expected, as an error that callers may see."""
+    if error.code in {401, 403} and "is forbidden: User" in error.message:
+        return Permanent(
+            Code.PLATFORM_UNREACHABLE,
+            f"The provider may not do that in the cluster: {what}.",
+            reason="Forbidden",
+            hint="Apply manifests/base: its Roles allow it. `preview doctor` lists everything that is missing.",
+            evidence=(error.message,),
+            whose=Whose.PLATFORM,
+            retryable=False,
+        )
+    if error.code == 409:
+        return Temporary(
+            Code.PLATFORM_UNREACHABLE, f"Somebody else changed it at once: {what}.", reason="Conflict",
+            evidence=(error.message,),
+        )  # fmt: skip
+    return Permanent(
+        Code.PLATFORM_UNREACHABLE,
+        f"The cluster refused {what}: {error.message[:300]}",
+        reason=error.reason or "Refused",
+        hint="The message is the cluster's own; its operator can say more.",
+        evidence=(str(error),),
+        whose=Whose.PLATFORM,
+        retryable=False,
+    )

@@ -1,0 +1,152 @@
+"""Server-side apply of a preview's objects, fenced, and what each apply did."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+from provider.errors import Code, Permanent, PreviewError
+from provider.models import Revision
+from provider.platforms.kubernetes import objects, takeover
+from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.fence import ABSENT, FENCED, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.watches import Watches
+from provider.settings import Settings
+
+
+class Outcome(StrEnum):
+    """What an apply did to an object, as kubectl says it."""
+
+    CREATED = "created"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+
+
+class Applier:
+    """Applies revisions.
+
+    Args:
+        anchors: asked whether a fence still holds when an apply finds another version.
+    """
+
+    def __init__(self, *, api: Api, watches: Watches, anchors: Anchors, settings: Settings) -> None:
+        self._api = api
+        self._watches = watches
+        self._anchors = anchors
+        self._settings = settings
+
+    async def dry_run(self, revision: Revision) -> None:
+        """Ask the API server whether it would take every object.
+
+        Raises:
+            Permanent: `unsupported_feature`, `quota_exceeded`, `policy_denied`, or the cluster's own words.
+        """
+        wanted = objects.objects(revision, self._settings)
+        # gather() would leave the others running when one raises.
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._would_take(resource, body)) for resource, body in wanted]
+        for error in (one.result() for one in asked):
+            if error is not None:
+                raise error
+
+    async def apply(self, fence: Fence, revision: Revision) -> list[str]:
+        """Apply every object of the revision, and remove what an earlier one had beside them.
+
+        Returns a line for each, `deployment/my-app configured`.
+        """
+        wanted = objects.objects(revision, self._settings)
+        lines = [await self._apply(fence, resource, body) for resource, body in wanted]
+        kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
+        kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
+        return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
+
+    async def _would_take(self, resource: Resource, body: Object) -> PreviewError | None:
+        try:
+            await self._api.apply(resource, body, dry_run=True)
+        except Refused as error:
+            return not_taken(error, _title(body))
+        except PreviewError as error:
+            return error
+        return None
+
+    async def _apply(self, fence: Fence, resource: Resource, body: Object) -> str:
+        name = body["metadata"]["name"]
+        before = self._watches.of(resource).get(name)
+        version = fence.version(resource, name)
+        if before is not None and not takeover.is_ours(before):
+            version = await takeover.take_over(self._api, resource, name) or ABSENT
+            await self._anchors.check(fence)
+        for _ in range(TRIES):
+            wanted = objects.owned(body, fence.owner, fence.generation, version)
+            try:
+                after = await self._api.apply(resource, wanted)
+            except Refused as error:
+                if error.code != 409:
+                    raise not_taken(error, _title(body)) from error
+                version = await self._present_version(resource, name)
+                await self._anchors.check(fence)  # after the version was read: see `fence`
+                continue
+            self._watches.of(resource).put(after)
+            fence.versions[resource.kind, name] = after["metadata"]["resourceVersion"]
+            return f"{_title(body)} {_outcome(before, after)}"
+        raise refused(Refused(409, "Conflict", "it changes all the time"), _title(body))
+
+    async def _present_version(self, resource: Resource, name: str) -> str:
+        present = await self._api.get(resource, name)
+        if present is None:
+            return ABSENT
+        if not takeover.is_ours(present):
+            return await takeover.take_over(self._api, resource, name) or ABSENT
+        return str(present["metadata"]["resourceVersion"])
+
+    async def _prune(self, fence: Fence, resource: Resource, kept: set[tuple[str, str]]) -> list[str]:
+        removed = []
+        for kind, name in list(fence.versions):
+            if kind != resource.kind or (kind, name) in kept:
+                continue
+            present = self._watches.of(resource).get(name)
+            if present is None or not takeover.is_ours(present):
+                continue
+            if await self._api.delete(resource, name, version=fence.versions[kind, name]):
+                removed.append(f"{kind.lower()}/{name} deleted")
+        return removed
+
+
+def not_taken(error: Refused, what: str) -> PreviewError:
+    """Why the cluster did not take an object: quota and policies have codes of their own."""
+    if "exceeded quota" in error.message:
+        return Permanent(
+            Code.QUOTA_EXCEEDED,
+            f"The namespace's quota does not allow {what}.",
+            reason="QuotaExceeded",
+            hint="Tear down a preview that is not needed, ask for less in spec.resources, or raise the quota.",
+            evidence=(error.message,),
+        )
+    denied = error.code == 403 and "is forbidden: User" not in error.message
+    if denied or "admission webhook" in error.message or "violates PodSecurity" in error.message:
+        return Permanent(
+            Code.POLICY_DENIED,
+            f"A policy of the cluster does not allow {what}.",
+            reason=error.reason or "Forbidden",
+            hint="The evidence holds the policy's own words: change what it names, or ask the cluster's operator.",
+            evidence=(error.message,),
+        )
+    return refused(error, what)
+
+
+def _outcome(before: Object | None, after: Object) -> Outcome:
+    """Whether an apply changed what the object says; its version changes with every generation."""
+    if before is None:
+        return Outcome.CREATED
+    return Outcome.UNCHANGED if _content(before) == _content(after) else Outcome.CONFIGURED
+
+
+def _content(found: Object) -> list[Any]:
+    notes = found["metadata"].get("annotations") or {}
+    return [found.get("spec"), found.get("data"), found["metadata"].get("labels"), notes.get(objects.CHECKSUM)]
+
+
+def _title(body: Object) -> str:
+    return f"{body['kind'].lower()}/{body['metadata']['name']}"

@@ -1,0 +1,162 @@
+"""Where a build is, judged from its Job, pods and events. Pure (design.md, house rule 3).
+
+What decides: a container that ended with exit code 0 and a digest is a success at once, since the Job's controller
+is seconds late; a failure is one only when the Job says so, since a pod that failed may be tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provider.platforms.kubernetes.api import Object
+from provider.platforms.kubernetes.kaniko import CONTAINER
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+REFUSED_GRACE = 10.0
+"""Seconds for which a pod's refusal may pass by itself: a service account or quota that is only just being made."""
+CANNOT_START = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing runs yet, and why."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The build's container runs, or ended in a way that the Job has not judged yet."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The image is pushed."""
+
+    digest: str
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The build failed.
+
+    Args:
+        reason: the cluster's word: a Job condition's, a waiting container's, a pod's.
+        message: its sentence.
+        pod: the last one, if there was any.
+        exit_code: of its container, if that ran.
+        oom: the container was killed for its memory.
+    """
+
+    reason: str
+    message: str
+    pod: str | None = None
+    exit_code: int | None = None
+    oom: bool = False
+
+
+State = Waiting | Running | Done | Failed
+
+
+def judge(
+    job: Object | None,
+    pods: Sequence[Object],
+    events: Sequence[Object],
+    age: Callable[[Object], float],
+    schedule_grace: float,
+) -> State:
+    """Where the build is.
+
+    Args:
+        job: None when somebody deleted it.
+        pods: the Job's.
+        events: about the Job and its pods, oldest first.
+        age: for how many seconds an object is there.
+        schedule_grace: seconds that a pod may wait for a node.
+    """
+    if job is None:
+        return Failed("JobGone", "The build's Job was deleted.")
+    pod = max(pods, key=_created, default=None)
+    if pod is not None and (done := _done(pod)) is not None:
+        return done
+    if (condition := _condition(job, "Failed")) is not None:
+        return _failed(condition.get("reason", "Failed"), condition.get("message", ""), pod)
+    if _condition(job, "Complete") is not None:
+        return _failed("NoDigest", "The build ended well, but left no digest.", pod)
+    if pod is None:
+        return _not_created(job, events, age)
+    if _container(pod).get("state", {}).keys() & {"running", "terminated"}:
+        return Running(pod["metadata"]["name"])
+    return _not_started(pod, age, schedule_grace)
+
+
+def _done(pod: Object) -> Done | None:
+    ended = _container(pod).get("state", {}).get("terminated")
+    if ended is None or ended["exitCode"] != 0:
+        return None
+    digest = str(ended.get("message", "")).strip()
+    return Done(digest, pod["metadata"]["name"]) if DIGEST.fullmatch(digest) else None
+
+
+def _failed(reason: str, message: str, pod: Object | None) -> Failed:
+    if pod is None:
+        return Failed(reason, message)
+    ended = _container(pod).get("state", {}).get("terminated") or {}
+    status = pod.get("status", {})
+    if status.get("reason") and reason != "DeadlineExceeded":  # Evicted, and the like
+        reason, message = status["reason"], status.get("message", message)
+    return Failed(
+        reason,
+        message,
+        pod["metadata"]["name"],
+        ended.get("exitCode"),
+        oom=ended.get("reason") == "OOMKilled" or ended.get("exitCode") == 137,
+    )
+
+
+def _not_created(job: Object, events: Sequence[Object], age: Callable[[Object], float]) -> State:
+    refusals = [event for event in events if event.get("reason") == "FailedCreate"]
+    if not refusals:
+        return Waiting("no pod yet")
+    message = str(refusals[-1].get("message", ""))
+    if age(job) > REFUSED_GRACE:
+        return Failed("PodRefused", message)
+    return Waiting(message)
+
+
+def _not_started(pod: Object, age: Callable[[Object], float], schedule_grace: float) -> State:
+    name = pod["metadata"]["name"]
+    waiting = _container(pod).get("state", {}).get("waiting", {})
+    if waiting.get("reason") in CANNOT_START:
+        return Failed(waiting["reason"], waiting.get("message", ""), name)
+    scheduled = _condition(pod, "PodScheduled", "False")
+    if scheduled is not None:
+        message = str(scheduled.get("message", ""))
+        late = age(pod) > schedule_grace
+        return Failed("Unschedulable", message, name) if late else Waiting(message)
+    return Waiting(str(waiting.get("message") or waiting.get("reason") or "the pod starts"))
+
+
+def _container(pod: Object) -> dict[str, Any]:
+    found = pod.get("status", {}).get("containerStatuses") or []
+    return next((one for one in found if one["name"] == CONTAINER), {})
+
+
+def _condition(found: Object, kind: str, status: str = "True") -> dict[str, Any] | None:
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == status), None)
+
+
+def is_finished(job: Object) -> bool:
+    """Whether the Job's controller has judged it."""
+    return any(_condition(job, kind) is not None for kind in ("Complete", "Failed"))
+
+
+def _created(found: Object) -> str:
+    return str(found["metadata"]["creationTimestamp"])

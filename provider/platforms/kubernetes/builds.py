@@ -1,0 +1,217 @@
+"""Builds in the cluster: one Kaniko Job each, made, joined, followed and stopped.
+
+A Job outlives the provider and is found by its name. It is joined while it runs for the same inputs, and when it
+ended for the very deploy that asks again; anything else of that name is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import structlog
+
+from provider import names
+from provider.errors import Code, PreviewError, Temporary
+from provider.models import LOG_TAIL_LINES, now
+from provider.platforms.base import BuildPlan, LogSink
+from provider.platforms.kubernetes import build_causes, kaniko, resources
+from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.apply import not_taken
+from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
+from provider.platforms.kubernetes.pod_log import Follower, last_lines
+from provider.platforms.kubernetes.watches import Watches, annotation, job_key, label
+from provider.settings import Settings
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+LOG_PATIENCE = 2.0
+"""Seconds in which the log of a container that ended has to have come."""
+TRIES = 5
+
+
+class Builds:
+    """Starts, joins and stops build Jobs."""
+
+    def __init__(self, *, api: Api, watches: Watches, settings: Settings) -> None:
+        self._api = api
+        self._watches = watches
+        self._settings = settings
+        self._owning: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Finish what belongs to Jobs that were made; they run on."""
+        await asyncio.gather(*self._owning, return_exceptions=True)
+
+    async def run(self, plan: BuildPlan, sink: LogSink) -> str:
+        """Join the build of these inputs or start one; returns the digest that it pushed."""
+        job = await self._present(plan) or await self._create(plan)
+        state, tail, errors = await self._follow(job, sink)
+        if isinstance(state, Done):
+            return state.digest
+        assert isinstance(state, Failed), "a build is followed to its end"
+        error = build_causes.failure(state, tail, errors, plan)
+        if isinstance(error, Temporary) or not is_finished(job):
+            await self._delete(job)  # it will not be joined by the next try, and not run on
+        raise error
+
+    async def stop(self, slug: str, build_inputs: str) -> None:
+        """Stop the running builds of these inputs, and with them their pods and credentials."""
+        for job in self._of(slug):
+            if annotation(job, kaniko.INPUTS) == build_inputs and not is_finished(job):
+                await self._delete(job)
+
+    async def remove_all(self, slug: str, up_to: int | None) -> list[str]:
+        """Stop and remove the preview's builds of generations up to `up_to` (None: all); the Jobs' names."""
+        leaving = [
+            job for job in self._of(slug) if up_to is None or int(annotation(job, kaniko.GENERATION) or 0) <= up_to
+        ]
+        return [job["metadata"]["name"] for job in leaving if await self._delete(job)]
+
+    def _of(self, slug: str) -> list[Object]:
+        return [
+            job
+            for job in self._watches.jobs.all()
+            if label(job, kaniko.SLUG) == slug and annotation(job, kaniko.PLATFORM) == self._settings.platform_id
+        ]
+
+    # ------------------------------------------------------------------ the Job
+
+    async def _present(self, plan: BuildPlan) -> Object | None:
+        """The Job to join; whatever else has its name is removed."""
+        job = self._watches.jobs.get(plan.job_name)
+        if job is None:
+            return None
+        same = annotation(job, kaniko.INPUTS) == plan.build_inputs and "deletionTimestamp" not in job["metadata"]
+        if same and (not is_finished(job) or annotation(job, kaniko.DEPLOY_ID) == plan.deploy_id):
+            return job
+        await self._delete(job)
+        await self._gone(job)
+        return None
+
+    async def _create(self, plan: BuildPlan) -> Object:
+        """The Secret first, since a pod without it waits; the Job; then the Secret gets the Job as its owner."""
+        credential = await plan.credential()
+        body = kaniko.job(plan, self._settings, now(), private=credential is not None)
+        if credential is not None:
+            token = credential.token.get_secret_value()
+            await self._make_secret(kaniko.clone_secret(plan, self._settings, credential.username, token))
+        for _ in range(TRIES):
+            try:
+                job = await self._api.create(resources.JOBS, body)
+            except Refused as error:
+                if error.reason != "AlreadyExists":
+                    raise _not_created(error) from error
+                live = await self._api.get(resources.JOBS, plan.job_name)
+                if live is None:
+                    continue
+                self._watches.jobs.put(live)
+                if (present := await self._present(plan)) is not None:
+                    return present
+            else:
+                self._watches.jobs.put(job)
+                if credential is not None:
+                    self._own(names.clone_secret(plan.job_name), job)
+                return job
+        raise _not_created(Refused(409, "AlreadyExists", f"somebody else makes job {plan.job_name}"))
+
+    async def _make_secret(self, body: Object) -> None:
+        """Credentials are new for each Job: what an earlier one left is replaced."""
+        name = body["metadata"]["name"]
+        for _ in range(TRIES):
+            try:
+                await self._api.create(resources.CLONE_SECRETS, body)
+            except Refused as error:
+                if error.reason != "AlreadyExists":
+                    raise refused(error, f"secret {name}") from error
+                await self._api.delete(resources.CLONE_SECRETS, name)
+            else:
+                return
+        raise refused(Refused(409, "AlreadyExists", "it comes again and again"), f"secret {name}")
+
+    def _own(self, secret: str, job: Object) -> None:
+        """Make the Job the owner of its credentials, beside the build: nothing waits for it."""
+        task = asyncio.create_task(self._set_owner(secret, job))
+        self._owning.add(task)
+        task.add_done_callback(self._owning.discard)
+
+    async def _set_owner(self, secret: str, job: Object) -> None:
+        metadata = job["metadata"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+        operation = {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]}
+        try:
+            await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
+        except (Refused, PreviewError) as error:
+            log.warning("build.secret_without_owner", secret=secret, error=str(error))
+
+    async def _delete(self, job: Object) -> bool:
+        metadata = job["metadata"]
+        return await self._api.delete(resources.JOBS, metadata["name"], uid=metadata["uid"])
+
+    async def _gone(self, job: Object) -> None:
+        metadata = job["metadata"]
+
+        def gone() -> bool | None:
+            present = self._watches.jobs.get(metadata["name"])
+            return True if present is None or present["metadata"]["uid"] != metadata["uid"] else None
+
+        await self._watches.changes.until(job_key(metadata["name"]), gone)
+
+    # ------------------------------------------------------------------ its way
+
+    async def _follow(self, job: Object, sink: LogSink) -> tuple[State, list[str], list[str]]:
+        """Follow a build to its end; returns that, the log's last lines, and the last of them that are errors."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        follower: Follower | None = None
+        try:
+            while True:
+                following = follower.pod if follower is not None else None
+
+                def news(following: str | None = following) -> State | None:
+                    state = self._state(name, uid)
+                    if isinstance(state, Running) and state.pod != following:
+                        return state
+                    return state if isinstance(state, Done | Failed) else None
+
+                state = await self._watches.changes.until(job_key(name), news)
+                pod = getattr(state, "pod", None)
+                if pod is not None and pod != following:
+                    if follower is not None:
+                        await follower.finish(0)
+                    follower = Follower(api=self._api, resource=resources.BUILD_LOGS, pod=pod, sink=sink)
+                if isinstance(state, Done | Failed):
+                    tail = await self._tail(follower)
+                    return state, tail, list(follower.errors) if follower is not None else []
+        finally:
+            if follower is not None:
+                await follower.finish(0)
+
+    def _state(self, name: str, uid: str) -> State:
+        job = self._watches.jobs.get(name)
+        if job is not None and job["metadata"]["uid"] != uid:
+            job = None
+        owned = [pod for pod in self._watches.build_pods.of(job_key(name)) if _owner(pod) == uid]
+        events = self._watches.events_of([*([job] if job else []), *owned])
+        return judge(job, owned, events, self._age, self._settings.unschedulable_grace)
+
+    def _age(self, found: Object) -> float:
+        return (self._watches.jobs if found["kind"] == "Job" else self._watches.build_pods).age(found)
+
+    async def _tail(self, follower: Follower | None) -> list[str]:
+        if follower is None:
+            return []
+        await follower.finish(LOG_PATIENCE)
+        if follower.tail:
+            return list(follower.tail)
+        return list(await last_lines(self._api, resources.BUILD_LOGS, follower.pod, LOG_TAIL_LINES))
+
+
+def _owner(pod: Object) -> str:
+    return next((str(owner["uid"]) for owner in pod["metadata"].get("ownerReferences", [])), "")
+
+
+def _not_created(error: Refused) -> PreviewError:
+    cause = not_taken(error, "the build's Job")
+    cause.code = Code.KANIKO_CREATE_FAILED if cause.code is Code.PLATFORM_UNREACHABLE else cause.code
+    return cause

@@ -1,0 +1,182 @@
+"""Fencing: whoever lost a preview can change nothing of it any more, however late it wakes up.
+
+Each preview has an anchor, a small ConfigMap that owns its other objects and names the generation and the
+provider's epoch that may change them. To take it, one's (generation, epoch) must not be older than what stands
+there. The versions of the preview's objects are read *before* the anchor is taken, and each apply carries its
+object's version: whoever takes the anchor later writes its generation into every object, so a stale apply finds
+another version (409). One for an object that is absent carries version "1" (409 if somebody made it since), and
+what is made under an anchor that is gone is collected at once, for its owner is dead (design.md, "Fencing").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provider import names, render
+from provider.errors import Code, Permanent
+from provider.platforms.kubernetes import resources
+from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.watches import Watches, annotation
+
+GENERATION = render.PREFIX + "generation"
+EPOCH = render.PREFIX + "epoch"
+PLATFORM = render.PREFIX + "platform-id"
+ABSENT = "1"
+"""The version that no object has: an apply with it makes the object, or is refused."""
+TRIES = 5
+FENCED = (
+    resources.CONFIG_MAPS,
+    resources.NETWORK_POLICIES,
+    resources.SERVICES,
+    resources.DEPLOYMENTS,
+    resources.INGRESSES,
+)
+
+
+@dataclass(slots=True)
+class Fence:
+    """The right to change a preview's objects, as it was when the anchor was taken.
+
+    Args:
+        anchor: name and uid as an owner reference wants them.
+        versions: by (kind, name), of what existed then.
+    """
+
+    slug: str
+    generation: int
+    anchor: Object
+    versions: dict[tuple[str, str], str]
+
+    def version(self, resource: Resource, name: str) -> str:
+        """What an apply of that object has to carry."""
+        return self.versions.get((resource.kind, name), ABSENT)
+
+    @property
+    def owner(self) -> Object:
+        """The owner reference of everything below the anchor."""
+        metadata = self.anchor["metadata"]
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"]}
+
+
+class Anchors:
+    """Takes, checks and removes anchors.
+
+    Args:
+        epoch: of this provider process; a later process has a higher one.
+    """
+
+    def __init__(self, *, api: Api, watches: Watches, platform_id: str, epoch: int) -> None:
+        self._api = api
+        self._watches = watches
+        self._platform_id = platform_id
+        self._epoch = epoch
+
+    async def take(self, slug: str, generation: int) -> Fence:
+        """Make the anchor, or write our generation into it.
+
+        Raises:
+            Permanent: `superseded`: a newer generation or provider has it.
+        """
+        present = self._watches.anchors.get(names.anchor(slug))
+        for _ in range(TRIES):
+            versions = self._versions(slug)
+            if present is not None:
+                self._must_be_older(present, generation)
+            try:
+                taken = await self._write(slug, generation, present)
+            except Refused as error:
+                if error.code not in {404, 409}:
+                    raise refused(error, f"configmap {names.anchor(slug)}") from error
+                present = await self._api.get(resources.CONFIG_MAPS, names.anchor(slug))
+                continue
+            self._watches.anchors.put(taken)
+            return Fence(slug, generation, taken, versions)
+        raise refused(Refused(409, "Conflict", "the anchor changes all the time"), f"configmap {names.anchor(slug)}")
+
+    async def check(self, fence: Fence) -> None:
+        """Ask the cluster whether the fence still holds.
+
+        Raises:
+            Permanent: `superseded`.
+        """
+        present = await self._api.get(resources.CONFIG_MAPS, names.anchor(fence.slug))
+        if present is None or present["metadata"]["uid"] != fence.anchor["metadata"]["uid"]:
+            raise fenced("its anchor is gone: the preview was torn down")
+        if _holder(present) != (fence.generation, self._epoch):
+            raise fenced(f"generation {_holder(present)[0]} is being applied")
+
+    async def drop(self, slug: str, uid: str | None = None, up_to: int | None = None) -> bool:
+        """Delete the anchor, and so everything it owns; of generations up to `up_to` (None: whatever it is)."""
+        name = names.anchor(slug)
+        for _ in range(TRIES):
+            present = await self._api.get(resources.CONFIG_MAPS, name)
+            if present is None or (uid is not None and present["metadata"]["uid"] != uid):
+                return False
+            if annotation(present, PLATFORM) != self._platform_id:
+                return False
+            if up_to is not None and _holder(present)[0] > up_to:
+                return False
+            metadata = present["metadata"]
+            version = metadata["resourceVersion"]
+            if await self._api.delete(resources.CONFIG_MAPS, name, uid=metadata["uid"], version=version):
+                return True
+        return False
+
+    def generation(self, slug: str) -> int:
+        """The newest generation that holds the preview, as far as it is known here; 0: none."""
+        present = self._watches.anchors.get(names.anchor(slug))
+        return _holder(present)[0] if present is not None else 0
+
+    def _versions(self, slug: str) -> dict[tuple[str, str], str]:
+        return {
+            (resource.kind, found["metadata"]["name"]): found["metadata"]["resourceVersion"]
+            for resource in FENCED
+            for found in self._watches.of(resource).of(slug)
+        }
+
+    def _must_be_older(self, present: Object, generation: int) -> None:
+        if annotation(present, PLATFORM) != self._platform_id:
+            raise Permanent(
+                Code.SLUG_TAKEN,
+                "Another installation has a preview of that name in this namespace.",
+                reason="OtherPlatform",
+                hint="Give each installation a PREVIEW_NAMESPACE of its own.",
+                evidence=(f"platform id {annotation(present, PLATFORM)}",),
+            )
+        if _holder(present) > (generation, self._epoch):
+            raise fenced(f"generation {_holder(present)[0]} has the preview")
+
+    async def _write(self, slug: str, generation: int, present: Object | None) -> Object:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": names.anchor(slug),
+                "namespace": self._api.namespace(resources.CONFIG_MAPS),
+                "labels": {"app": slug, "x1-preview": "true", "app.kubernetes.io/managed-by": render.MANAGED_BY},
+                "annotations": {
+                    GENERATION: str(generation),
+                    EPOCH: str(self._epoch),
+                    PLATFORM: self._platform_id,
+                },
+            },
+        }
+        if present is None:
+            return await self._api.create(resources.CONFIG_MAPS, body)
+        body["metadata"] |= {key: present["metadata"][key] for key in ("uid", "resourceVersion")}  # type: ignore[operator]
+        return await self._api.update(resources.CONFIG_MAPS, body)
+
+
+def fenced(why: str) -> Permanent:
+    """Somebody newer has the preview."""
+    return Permanent(
+        Code.SUPERSEDED,
+        f"This deploy may not change the preview any more: {why}.",
+        reason="Fenced",
+        hint="Ask for the preview's status; the newest request decides what it serves.",
+    )
+
+
+def _holder(anchor: Object) -> tuple[int, int]:
+    return int(annotation(anchor, GENERATION) or 0), int(annotation(anchor, EPOCH) or 0)

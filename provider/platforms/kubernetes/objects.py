@@ -1,0 +1,89 @@
+"""From a revision to the objects that are applied for it. Pure.
+
+A record keeps what `render` made; here it gets what only a cluster knows: the ingress controller's words, the
+network policy, and the marks by which an applied object is recognised.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from provider import render, templates
+from provider.models import Revision
+from provider.platforms.kubernetes import ingress, resources
+from provider.platforms.kubernetes.api import Object
+from provider.platforms.kubernetes.fence import GENERATION
+from provider.platforms.kubernetes.resources import Resource
+from provider.settings import Settings
+
+CHECKSUM = render.PREFIX + "checksum"
+ORDER = (
+    resources.CONFIG_MAPS,
+    resources.NETWORK_POLICIES,
+    resources.SERVICES,
+    resources.DEPLOYMENTS,
+    resources.INGRESSES,
+)
+"""Walls before the app, the app before its traffic."""
+
+
+def objects(revision: Revision, settings: Settings) -> list[tuple[Resource, Object]]:
+    """What runs the revision, in the order in which it is applied.
+
+    Raises:
+        Permanent: `unsupported_feature` (see `ingress.translate`).
+    """
+    found = {manifest["kind"]: manifest for manifest in revision.manifests}
+    deployment = copy.deepcopy(found["Deployment"])
+    traffic = ingress.translate(found["Service"], found["Ingress"], settings)
+    made = [_network_policy(deployment, settings), deployment, *traffic]
+    mark = render.checksum(revision.manifests)
+    for one in made:
+        one["metadata"]["annotations"] |= {CHECKSUM: mark}
+    return list(_in_order(made))
+
+
+def owned(body: Object, owner: Object, generation: int, version: str) -> Object:
+    """The object as it is applied: below its anchor, at that generation, over that version."""
+    metadata = body["metadata"]
+    return {
+        **body,
+        "metadata": {
+            **metadata,
+            "annotations": {**metadata["annotations"], GENERATION: str(generation)},
+            "ownerReferences": [owner],
+            "resourceVersion": version,
+        },
+    }
+
+
+def is_applied(found: Object | None, revision: Revision, generation: int) -> bool:
+    """Whether the object is the revision's, applied at that generation."""
+    if found is None:
+        return False
+    notes = found["metadata"].get("annotations") or {}
+    return (notes.get(CHECKSUM), notes.get(GENERATION)) == (render.checksum(revision.manifests), str(generation))
+
+
+def _network_policy(deployment: Object, settings: Settings) -> Object:
+    metadata = deployment["metadata"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    return templates.manifest(
+        "network-policy",
+        {
+            "slug": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "annotations": metadata["annotations"],
+            "ingress_namespace": settings.ingress_namespace,
+            "port": container["ports"][0]["containerPort"],
+        },
+    )
+
+
+def _in_order(made: list[Object]) -> Iterator[tuple[Resource, Object]]:
+    for resource in ORDER:
+        for one in made:
+            if one["kind"] == resource.kind:
+                yield resource, one

@@ -1,0 +1,203 @@
+"""A Kubernetes cluster as a platform: Kaniko Jobs, fenced applies, shared watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import httpx
+import structlog
+
+from provider import render
+from provider.models import Bundle, Revision, SecretValues
+from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.kubernetes import access
+from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.apply import Applier
+from provider.platforms.kubernetes.builds import Builds
+from provider.platforms.kubernetes.fence import Anchors, Fence, fenced
+from provider.platforms.kubernetes.objects import objects
+from provider.platforms.kubernetes.removal import Removal
+from provider.platforms.kubernetes.resources import INGRESSES
+from provider.platforms.kubernetes.rollout import Rollouts
+from provider.platforms.kubernetes.secrets import SecretObjects
+from provider.platforms.kubernetes.watches import Watches, annotation, label
+from provider.platforms.registry import Registry
+from provider.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+SHAPES_KEPT = 256
+
+
+class KubernetesPlatform:
+    """Fulfils `platforms.base.Platform` on a cluster, within two namespaces.
+
+    Args:
+        epoch: of this provider process; higher than that of every earlier one (see `fence`).
+    """
+
+    def __init__(self, *, settings: Settings, http: httpx.AsyncClient, api: Api, epoch: int) -> None:
+        self._settings = settings
+        self._api = api
+        self._watches = Watches(api)
+        watches, platform_id = self._watches, settings.platform_id
+        anchors = self._anchors = Anchors(api=api, watches=watches, platform_id=platform_id, epoch=epoch)
+        self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
+        self._secrets = SecretObjects(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
+        self._builds = Builds(api=api, watches=watches, settings=settings)
+        self._rollouts = Rollouts(api=api, watches=watches, settings=settings)
+        self._removal = Removal(
+            api=api, watches=watches, anchors=anchors, secrets=self._secrets, builds=self._builds,
+            platform_id=platform_id,
+        )  # fmt: skip
+        self._registry = Registry(settings=settings, http=http)
+        self._fences: dict[str, Fence] = {}
+        self._taken_shapes: dict[str, None] = {}
+        self._ca: str | None = None
+
+    @classmethod
+    async def connect(cls, *, settings: Settings, http: httpx.AsyncClient, epoch: int) -> KubernetesPlatform:
+        """The platform on the cluster that the settings or the environment name."""
+        return cls(settings=settings, http=http, api=await Api.connect(settings), epoch=epoch)
+
+    async def start(self, serving: Mapping[str, Revision]) -> None:
+        """Begin to watch. What serves is the cluster's to keep up."""
+        await self._watches.start()
+
+    async def close(self) -> None:
+        """Stop watching; Jobs and previews run on."""
+        await self._builds.close()
+        await self._watches.close()
+        await self._api.close()
+
+    async def parts(self) -> list[PartStatus]:
+        """The API server and the registry."""
+        return list(await asyncio.gather(access.api_part(self._api), self._registry.part()))
+
+    async def permissions(self) -> list[PartStatus]:
+        """See `Platform`."""
+        return await access.permissions(self._api)
+
+    # ------------------------------------------------------------------ secrets
+
+    async def stage_secrets(self, staged: str, values: SecretValues) -> str:
+        """See `Platform`."""
+        return await self._secrets.stage(staged, values)
+
+    async def drop_staged(self, staged: str) -> None:
+        """See `Platform`."""
+        await self._secrets.drop(staged)
+
+    async def sweep_staged(self, keep: frozenset[str]) -> None:
+        """See `Platform`."""
+        await self._secrets.sweep_staged(keep)
+
+    async def make_bundle(
+        self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
+    ) -> Bundle | None:
+        """See `Platform`."""
+        return await self._secrets.bundle(staged, slug, generation, secret_names, reuse)
+
+    # -------------------------------------------------------------------- build
+
+    async def build(self, plan: BuildPlan, log: LogSink) -> str:
+        """See `Platform`."""
+        return await self._builds.run(plan, log)
+
+    async def stop_build(self, slug: str, build_inputs: str) -> None:
+        """See `Platform`."""
+        await self._builds.stop(slug, build_inputs)
+
+    async def has_image(self, slug: str, digest: str) -> bool:
+        """See `Platform`."""
+        return await self._registry.has(slug, digest)
+
+    # ---------------------------------------------------------------------- run
+
+    async def admit(self, revision: Revision) -> list[str]:
+        """A dry run of every object; what the cluster took once, in this very shape, it is not asked again."""
+        shape = render.checksum([body for _, body in objects(revision, self._settings)])
+        if shape not in self._taken_shapes:
+            await self._applier.dry_run(revision)
+            self._taken_shapes[shape] = None
+            while len(self._taken_shapes) > SHAPES_KEPT:
+                self._taken_shapes.pop(next(iter(self._taken_shapes)))
+        return []
+
+    def generation(self, slug: str) -> int:
+        """See `Platform`."""
+        return self._anchors.generation(slug)
+
+    async def anchor(self, slug: str, generation: int) -> str | None:
+        """See `Platform`."""
+        self._fences[slug] = await self._anchors.take(slug, generation)
+        return str(self._fences[slug].anchor["metadata"]["uid"])
+
+    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+        """See `Platform`."""
+        self._fences.pop(slug, None)
+        await self._anchors.drop(slug, uid=anchor_id)
+
+    async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
+        """See `Platform`."""
+        fence = self._fences.pop(slug, None)
+        if fence is None or fence.generation != revision.generation:
+            raise fenced("its anchor was not taken for it")
+        log(await self._applier.apply(fence, revision))
+        return revision
+
+    async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
+        """See `Platform`."""
+        await self._rollouts.wait(slug, revision, revision.generation)
+
+    async def candidate(self, slug: str, revision: Revision) -> Candidate | None:
+        """None: pods are not reached from here, only the ingress is. Readiness probes ask them first."""
+        return None
+
+    async def expose(self, slug: str, revision: Revision) -> None:
+        """Nothing to do: the Service sends traffic to what is ready, and the rollout waited until that is alone."""
+
+    async def public_address(self) -> PublicAddress:
+        """The ingress as the settings name it; endpoints that are the new revision's alone stand for its header."""
+        if self._ca is None and self._settings.public_ca_file is not None:
+            self._ca = self._settings.public_ca_file.read_text()
+        return PublicAddress(self._settings.ingress_address or None, self._ca, commit_header=False)
+
+    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
+        """Apply the last good revision's manifests again and wait for it; without one, take the URL away.
+
+        A failed first deploy keeps its pods, so that they can be looked at, but gets no traffic.
+        """
+        holder = failed or last_good
+        if holder is None:
+            return
+        fence = await self._anchors.take(slug, holder.generation)
+        if last_good is None:
+            for found in self._watches.ingresses.of(slug):
+                name = found["metadata"]["name"]
+                await self._api.delete(INGRESSES, name, version=fence.version(INGRESSES, name))
+            return
+        await self._applier.apply(fence, last_good)
+        await self._rollouts.wait(slug, last_good, fence.generation)
+
+    async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
+        """See `Platform`. Old ReplicaSets are the cluster's to remove."""
+        await self._removal.retire(slug, keep, up_to)
+
+    async def teardown(self, slug: str, up_to: int | None) -> Removed:
+        """See `Platform`."""
+        return await self._removal.teardown(slug, up_to)
+
+    async def sweep(self, known: frozenset[str]) -> None:
+        """Remove the anchors of previews without a record, and so what they own."""
+        for anchor in self._watches.anchors.all():
+            slug = label(anchor, "app")
+            own = annotation(anchor, render.PREFIX + "platform-id") == self._settings.platform_id
+            if own and slug not in known and self._anchors.generation(slug):
+                log.warning("sweep", slug=slug)
+                await self._anchors.drop(slug, uid=anchor["metadata"]["uid"])
+
+    async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
+        """See `Platform`."""
+        return await self._rollouts.app_log(slug, lines)

@@ -1,0 +1,226 @@
+"""Whether a revision is ready, judged from what the cluster shows of it. Pure (design.md, house rule 3).
+
+Ready means: the newest ReplicaSet's pods are the only ones that get traffic. A failure that will not mend itself
+is told at once, in the cluster's own words, not when a deadline has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from provider.platforms.kubernetes.api import Object
+
+REVISION = "deployment.kubernetes.io/revision"
+POD_HASH = "pod-template-hash"
+REFUSED_GRACE = 3.0
+"""Seconds for which a pod's refusal may pass by itself: quota is given back while the old pod ends."""
+CONFIG_GRACE = 10.0
+"""Seconds for which a missing Secret may still come."""
+UNPULLABLE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+CONFIG_ERRORS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the caches hold of one preview.
+
+    Args:
+        applied: whether the Deployment is the one that was applied, not an older one that a watch still shows.
+        events: about the Deployment, its ReplicaSets and pods, oldest first.
+    """
+
+    deployment: Object | None
+    applied: bool
+    replica_sets: Sequence[Object]
+    pods: Sequence[Object]
+    slices: Sequence[Object]
+    events: Sequence[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The revision serves, alone; its app was restarted so many times before."""
+
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not ready yet, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The rollout will not succeed.
+
+    Args:
+        reason: the cluster's word, or ours for what it has none for.
+        message: what the cluster says.
+        pod: whose log tells more.
+        exit_code, restarts: of the app's container.
+        previous: the log of the container before the present one is meant.
+    """
+
+    reason: str
+    message: str
+    pod: str | None = None
+    exit_code: int | None = None
+    restarts: int = 0
+    previous: bool = False
+
+
+State = Ready | Waiting | Broken
+Ages = Callable[[Object], float]
+"""For how many seconds an object is there."""
+
+
+def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
+    """Where the rollout is."""
+    deployment = seen.deployment
+    if deployment is None or not seen.applied:
+        return Waiting("the cluster does not show the Deployment yet")
+    status = deployment.get("status", {})
+    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"].get("generation", 0)):
+        return Waiting("the Deployment's controller has not seen it yet")
+    newest = newest_replica_set(deployment, seen.replica_sets)
+    if newest is None:
+        return Waiting("no ReplicaSet yet")
+    pods = pods_of(newest, seen.pods)
+    broken = _refused(newest, seen.events, age) or _first_broken(pods, age, schedule_grace)
+    if broken is not None:
+        return _killed_by_probe(broken, pods, seen.events) or broken
+    if (late := _condition(deployment, "Progressing", "False")) is not None:
+        return _late(late, pods, seen.events)
+    return _progress(deployment, pods, seen.slices)
+
+
+def newest_replica_set(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
+    """The ReplicaSet of the Deployment's present template."""
+    revision = _annotations(deployment).get(REVISION)
+    uid = deployment["metadata"]["uid"]
+    own = [one for one in replica_sets if uid in _owners(one)]
+    return next((one for one in own if revision and _annotations(one).get(REVISION) == revision), None)
+
+
+def pods_of(replica_set: Object, pods: Sequence[Object]) -> list[Object]:
+    """A ReplicaSet's pods."""
+    return [pod for pod in pods if replica_set["metadata"]["uid"] in _owners(pod)]
+
+
+def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Object]) -> State:
+    spec, status = deployment["spec"], deployment.get("status", {})
+    wanted = int(spec.get("replicas", 1))
+    if int(status.get("updatedReplicas", 0)) < wanted:
+        return Waiting("the new pod is not there yet")
+    if int(status.get("availableReplicas", 0)) < wanted:
+        return Waiting("the new pod is not available yet")
+    if int(status.get("replicas", 0)) > int(status.get("updatedReplicas", 0)):
+        return Waiting("an old pod is still there")
+    own = {pod["metadata"]["name"] for pod in pods}
+    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or []]
+    if not own & {_pod_name(endpoint) for endpoint in endpoints if _is_ready(endpoint)}:
+        return Waiting("the Service has no endpoint of the new pod yet")
+    # Proxies and ingresses follow the endpoints with a lag, and a pod that is ending still answers for a while (seen):
+    # the URL is known to be the new revision's only when no old endpoint is left at all.
+    if not own >= set(map(_pod_name, endpoints)):
+        return Waiting("an old pod has not ended yet")
+    return Ready(sum(_restarts(pod) for pod in pods))
+
+
+def _restarts(pod: Object) -> int:
+    return sum(int(one.get("restartCount", 0)) for one in pod.get("status", {}).get("containerStatuses") or [])
+
+
+def _is_ready(endpoint: Object) -> bool:
+    """Unknown counts as ready (EndpointSlice's own rule)."""
+    return (endpoint.get("conditions") or {}).get("ready") is not False
+
+
+def _pod_name(endpoint: Object) -> str:
+    return str((endpoint.get("targetRef") or {}).get("name", ""))
+
+
+def _refused(replica_set: Object, events: Sequence[Object], age: Ages) -> Broken | None:
+    """Pods that admission or quota refuses show only in the ReplicaSet (seen; facts.md)."""
+    failing = _condition(replica_set, "ReplicaFailure", "True")
+    if failing is None or age(replica_set) < REFUSED_GRACE:
+        return None
+    told = [event for event in events if event.get("reason") == "FailedCreate"]
+    return Broken("FailedCreate", str(told[-1].get("message") if told else failing.get("message", "")))
+
+
+def _first_broken(pods: Sequence[Object], age: Ages, schedule_grace: float) -> Broken | None:
+    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    found = (_pod_broken(pod, age(pod), schedule_grace) for pod in alive)
+    return next((broken for broken in found if broken is not None), None)
+
+
+def _pod_broken(pod: Object, age: float, schedule_grace: float) -> Broken | None:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    if status.get("phase") == "Failed" and status.get("reason"):
+        return Broken(str(status["reason"]), str(status.get("message", "")), name)
+    unscheduled = _condition(pod, "PodScheduled", "False")
+    if unscheduled is not None and age > schedule_grace:
+        return Broken("Unschedulable", str(unscheduled.get("message", "")), name)
+    container: dict[str, Any] = next(iter(status.get("containerStatuses") or []), {})
+    return _container_broken(container, name, age)
+
+
+def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken | None:
+    waiting = container.get("state", {}).get("waiting", {})
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+    if reason in UNPULLABLE or (reason in CONFIG_ERRORS and age > CONFIG_GRACE):
+        return Broken(reason, message, pod)
+    ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
+    if ended is None or reason != "CrashLoopBackOff":
+        return None
+    oom = ended.get("reason") == "OOMKilled"
+    return Broken(
+        "OOMKilled" if oom else reason,
+        message,
+        pod,
+        exit_code=ended.get("exitCode"),
+        restarts=int(container.get("restartCount", 0)),
+        previous="running" in container.get("state", {}),
+    )
+
+
+def _late(condition: dict[str, Any], pods: Sequence[Object], events: Sequence[Object]) -> Broken:
+    """The progress deadline passed: what the probes saw last says more than that."""
+    probes = _told(pods, events, "Unhealthy")
+    name = str(pods[-1]["metadata"]["name"]) if pods else None
+    message = probes[-1] if probes else str(condition.get("message", ""))
+    return Broken("Unhealthy" if probes else str(condition.get("reason", "")), message, name)
+
+
+def _killed_by_probe(broken: Broken, pods: Sequence[Object], events: Sequence[Object]) -> Broken | None:
+    """An app that the kubelet restarts for its probes did not crash by itself."""
+    killed = any("probe" in message for message in _told(pods, events, "Killing"))
+    probes = _told(pods, events, "Unhealthy")
+    if broken.reason != "CrashLoopBackOff" or not killed or not probes:
+        return None
+    return replace(broken, reason="Unhealthy", message=probes[-1])
+
+
+def _told(pods: Sequence[Object], events: Sequence[Object], reason: str) -> list[str]:
+    """What events of that reason say about these pods."""
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    about = [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
+    return [str(event.get("message", "")) for event in about if event.get("reason") == reason]
+
+
+def _condition(found: Object, kind: str, status: str) -> dict[str, Any] | None:
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == status), None)
+
+
+def _annotations(found: Object) -> dict[str, str]:
+    return found["metadata"].get("annotations") or {}
+
+
+def _owners(found: Object) -> set[str]:
+    return {str(owner["uid"]) for owner in found["metadata"].get("ownerReferences", [])}

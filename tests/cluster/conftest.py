@@ -1,0 +1,45 @@
+"""A place and a provider in it: shared by the session, or a provider of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.places import Place, place
+from tests.cluster.standin.world import World
+from tests.cluster.world import ClusterWorld, cluster_world
+
+
+@pytest.fixture(scope="session")
+async def cluster_place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    """The stand-in or the real cluster: one for the session."""
+    async with place(tmp_path_factory.mktemp("place")) as found:
+        yield found
+
+
+@pytest.fixture
+async def standin(cluster_place: Place) -> AsyncIterator[World]:
+    """The stand-in, for tests that script faults; a real cluster takes no orders, so they are left out there."""
+    if cluster_place.standin is None:
+        pytest.skip("scripts faults")
+    yield cluster_place.standin
+    cluster_place.standin.api.faults.clear()
+
+
+@pytest.fixture(scope="session")
+async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
+    """The shared provider: name what you deploy uniquely, and leave it running."""
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+@pytest.fixture
+async def own_cluster(
+    request: pytest.FixtureRequest, cluster_place: Place, tmp_path: Path
+) -> AsyncIterator[ClusterWorld]:
+    """A provider of the test's own, as another installation in the same place; settings by `indirect`."""
+    own = {"PLATFORM_ID": f"own-{tmp_path.name[:40]}", **getattr(request, "param", {})}
+    async with cluster_world(cluster_place, tmp_path, own) as world:
+        yield world

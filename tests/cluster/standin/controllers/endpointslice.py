@@ -1,0 +1,109 @@
+"""EndpointSlices: where a Service's traffic can go, and in which state each pod behind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.cluster.standin.controllers.base import (
+    MANAGER,
+    Controller,
+    Key,
+    controller_reference,
+    is_going,
+    key_of,
+    owner_key,
+)
+from tests.cluster.standin.controllers.pods import is_over, is_ready, suffix
+from tests.cluster.standin.values import clone
+
+Object = dict[str, Any]
+SERVICE_NAME = "kubernetes.io/service-name"
+MANAGED_BY = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
+LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+class EndpointSliceController(Controller):
+    """Keeps one slice for each Service with a selector."""
+
+    watches = frozenset({"Service", "Pod", "EndpointSlice"})
+    delay = 0.02
+
+    def keys(self, obj: Object) -> Iterable[Key]:
+        """A Service, a slice's Service, or those that select the pod."""
+        if obj["kind"] == "Service":
+            return [key_of(obj)]
+        if obj["kind"] == "EndpointSlice":
+            return owner_key(obj, "Service")
+        services = self.tools.cache.all("Service", obj["metadata"]["namespace"])
+        return [key_of(service) for service in services if _selects(service, obj)]
+
+    def reconcile(self, key: Key) -> None:
+        """Write the slice anew if it would differ."""
+        service = self.tools.cache.get("Service", key)
+        if service is None or is_going(service) or not service["spec"].get("selector"):
+            return
+        pods = [pod for pod in self.tools.cache.all("Pod", key[0]) if _selects(service, pod) and _has_place(pod)]
+        wanted = {"ports": ports(service, pods), "endpoints": [endpoint(service, pod) for pod in pods]}
+        known = next(iter(self.tools.cache.owned("EndpointSlice", service["metadata"]["uid"])), None)
+        if known is None:
+            self.tools.store.create({**self._empty(service), **wanted}, manager=MANAGER)
+        elif any(known.get(name) != value for name, value in wanted.items() if value or known.get(name)):
+            changed = {**clone(known), **wanted}
+            changed["metadata"].setdefault("annotations", {})[LAST_CHANGE] = self.tools.clock.stamp()
+            self.tools.store.update(changed, manager=MANAGER)
+
+    def _empty(self, service: Object) -> Object:
+        namespace, name = key_of(service)
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{name[:57]}-{suffix()}",
+                "namespace": namespace,
+                "labels": {**service["metadata"].get("labels", {}), SERVICE_NAME: name, **MANAGED_BY},
+                "annotations": {LAST_CHANGE: self.tools.clock.stamp()},
+                "ownerReferences": [controller_reference(service)],
+            },
+            "addressType": "IPv4",
+        }
+
+
+def _selects(service: Object, pod: Object) -> bool:
+    selector, labels = service["spec"].get("selector"), pod["metadata"].get("labels", {})
+    return bool(selector) and selector.items() <= labels.items()
+
+
+def _has_place(pod: Object) -> bool:
+    return bool(pod.get("status", {}).get("podIP")) and not is_over(pod)
+
+
+def endpoint(service: Object, pod: Object) -> Object:
+    """One pod as an endpoint: a pod that goes away still serves as long as it is ready."""
+    ready = is_ready(pod) or bool(service["spec"].get("publishNotReadyAddresses"))
+    namespace, name = key_of(pod)
+    return {
+        "addresses": [pod["status"]["podIP"]],
+        "conditions": {"ready": ready and not is_going(pod), "serving": ready, "terminating": is_going(pod)},
+        "nodeName": pod["spec"]["nodeName"],
+        "targetRef": {"kind": "Pod", "namespace": namespace, "name": name, "uid": pod["metadata"]["uid"]},
+    }
+
+
+def ports(service: Object, pods: list[Object]) -> list[Object]:
+    """The Service's ports as numbers of the pods; one whose name no pod has is left out."""
+    made = []
+    for port in service["spec"].get("ports", []):
+        number = _number(port.get("targetPort", port["port"]), pods)
+        if number is not None:
+            more = {"appProtocol": port["appProtocol"]} if "appProtocol" in port else {}
+            made.append({"name": port.get("name", ""), "port": number, "protocol": port.get("protocol", "TCP"), **more})
+    return made
+
+
+def _number(target: int | str, pods: list[Object]) -> int | None:
+    if isinstance(target, int):
+        return target
+    containers = [container for pod in pods for container in pod["spec"]["containers"]]
+    named = [port for container in containers for port in container.get("ports", []) if port.get("name") == target]
+    return int(named[0]["containerPort"]) if named else None

@@ -1,0 +1,40 @@
+"""JSON values: the type of objects, and a copy that is much quicker than `copy.deepcopy`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+
+def clone(value: T) -> T:
+    """A deep copy of what JSON can say."""
+    if isinstance(value, dict):
+        return {key: clone(item) for key, item in value.items()}  # type: ignore[return-value]
+    if isinstance(value, list):
+        return [clone(item) for item in value]  # type: ignore[return-value]
+    return value
+
+
+def at(value: Mapping[str, Any] | None, *path: str) -> Any:
+    """What stands below `path`, or None where the path ends early."""
+    found: Any = value
+    for step in path:
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step)
+    return found
+
+
+def items(value: Mapping[str, Any] | None, *path: str) -> list[Any]:
+    """The list below `path`; empty where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, list) else []
+
+
+def mapping(value: Mapping[str, Any] | None, *path: str) -> Object:
+    """The mapping below `path`; empty where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, dict) else {}
