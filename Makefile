@@ -8,10 +8,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system demo test lint format bench lock clean
+.PHONY: help install system demo test test-cluster lint format bench lock clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: system $(STAMP) ## Install the system packages and the Python environment
 
@@ -38,6 +38,15 @@ ifeq ($(strip $(ARGS)),)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+CLUSTER := KUBECONFIG CLUSTER_REGISTRY CLUSTER_KANIKO_IMAGE CLUSTER_GIT_HOST
+CLUSTER_OPTIONAL := CLUSTER_PULL_REGISTRY CLUSTER_INGRESS_ADDRESS CLUSTER_INGRESS_CA
+
+test-cluster: install ## Run the cluster tests on a real cluster: see README, "On a cluster"
+	@$(foreach name,$(CLUSTER),$(if $($(name)),,$(error $(name) is not set; README says what it is)))
+	$(foreach name,$(CLUSTER) $(CLUSTER_OPTIONAL),$(if $($(name)),$(name)='$($(name))')) \
+		$(BIN)/python -m pytest tests/cluster --ignore-glob='tests/cluster/test_standin_*' --ignore-glob='tests/cluster/test_world_*' $(ARGS)
+	KUBECONFIG='$(KUBECONFIG)' $(BIN)/python -m tests.cluster.differential
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .

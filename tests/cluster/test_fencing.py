@@ -60,8 +60,10 @@ async def test_after_a_teardown_nothing_comes_back(
     own_cluster: ClusterWorld, standin: World, verb: str, resource: str
 ) -> None:
     slug = f"stale-{resource}"
-    stopped = stopped_before(own_cluster, standin, slug, verb, resource, App(build_slow=True))
-    async with stopped, own_cluster.second_provider():
+    async with (
+        stopped_before(own_cluster, standin, slug, verb, resource, App(build_slow=True)),
+        own_cluster.second_provider(),
+    ):
         await own_cluster.client.teardown(slug)
         await own_cluster.nothing_left(slug)
     await asyncio.sleep(GRACE)
@@ -73,8 +75,10 @@ async def test_after_a_newer_deploy_it_changes_nothing(
     own_cluster: ClusterWorld, standin: World, verb: str, resource: str
 ) -> None:
     slug = f"newer-{resource}"
-    stopped = stopped_before(own_cluster, standin, slug, verb, resource, App(body="stale\n", build_slow=True))
-    async with stopped, own_cluster.second_provider():
+    async with (
+        stopped_before(own_cluster, standin, slug, verb, resource, App(body="stale\n", build_slow=True)),
+        own_cluster.second_provider(),
+    ):
         newer = await own_cluster.app(slug, App(body="newer\n"))
         assert await own_cluster.guest.text(newer.url) == "newer\n"
         before = await _spec(own_cluster, slug)
@@ -84,14 +88,13 @@ async def test_after_a_newer_deploy_it_changes_nothing(
 
 
 async def test_a_deploy_that_another_provider_took_over_ends_once(own_cluster: ClusterWorld, standin: World) -> None:
+    async def ready() -> bool:
+        return bool((await own_cluster.client.status(slug="taken")).state == "ready")
+
     async with (
         stopped_before(own_cluster, standin, "taken", "patch", "deployments", App(body="taken\n", build_slow=True)),
         own_cluster.second_provider(),
     ):
-
-        async def ready() -> bool:
-            return bool((await own_cluster.client.status(slug="taken")).state == "ready")
-
         await eventually(ready, what="the second provider finishes the deploy")
         before = await _spec(own_cluster, "taken")
     await asyncio.sleep(GRACE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -56,8 +57,8 @@ def code_row(code: Code) -> str:
 def setting_row(name: str) -> str:
     field = Settings.model_fields[name]
     value = "" if isinstance(field.default, SecretStr) or field.default is None else field.default
-    if isinstance(value, bool):
-        value = str(value).lower()
+    if isinstance(value, bool | tuple):
+        value = json.dumps(value)
     shown = f"`{int(value) if isinstance(value, float) and value == int(value) else value}`" if value != "" else "–"
     return f"| `{name.upper()}` | {shown} | {field.description} |"
 

@@ -180,6 +180,8 @@ class ApiServer:
         if not _allowed(asked, asked.resource):
             raise method_not_allowed()
         answer = await self._answer(request, user, asked, asked.resource, striking)
+        if asked.verb == "patch" and answer.status == 201:
+            self.metrics.used.add(permission._replace(verb="create"))
         return self._cut(request) if any(fault.action == "cut_after" for fault in striking) else answer
 
     async def _answer(

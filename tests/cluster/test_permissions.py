@@ -1,0 +1,114 @@
+"""The provider holds just the power that it uses: table, Roles and requests say the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from provider import names
+from provider.demo.processes import clean_environment, run
+from provider.platforms.kubernetes.resources import ALL, Where
+from tests.cluster.apps import App
+from tests.cluster.places import ACCOUNT, DOMAIN, MANIFESTS
+from tests.cluster.standin.world import World
+from tests.cluster.world import ClusterWorld
+from tests.e2e.helpers import refused
+
+Grant = tuple[str, str, str, str]
+NAMESPACES = {Where.PREVIEWS: "x1-previews", Where.BUILDS: "x1agent"}
+
+
+def test_the_roles_allow_what_the_table_says_and_nothing_else() -> None:
+    bodies = list(yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text()))
+    granted = {grant for body in bodies if body["kind"] == "Role" for grant in _granted(body)}
+    assert granted == _table()
+    assert not [body["kind"] for body in bodies if body["kind"].startswith("Cluster")]
+
+
+async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorld, standin: World) -> None:
+    """One life of a preview, over objects of somebody else's, takes every line of the table."""
+    slug = "allowed"
+    sha = await cluster.commit(slug, App(spec={"ingress": {"additionalHeaders": {"X-One": "1"}}}))
+    standin.api.faults.slow_watch(2.0, resource="jobs")
+    for body in _somebody_elses(slug, names.build_job(slug, sha)):
+        await cluster.place.api.create(body)
+    await cluster.deploy(slug, sha, extra_env={"A": "1"})
+    await refused(cluster.app(slug, App(crash=3)))
+    await cluster.deploy("allowed-anew")
+    await cluster.client.teardown(slug)
+    user = f"system:serviceaccount:x1agent:{ACCOUNT}"
+    used = {
+        (one.namespace, one.group, one.resource, one.verb)
+        for one in standin.api.metrics.used
+        if one.user == user and one.namespace
+    }
+    assert used == _table()
+
+
+async def test_doctor_asks_for_every_line(cluster: ClusterWorld) -> None:
+    status, parts = await _doctor(cluster)
+    place = {Where.PREVIEWS: cluster.place.previews, Where.BUILDS: cluster.place.builds}
+    lines = {f"{resource.plural} in {place[resource.where]}" for resource in ALL}
+    assert lines <= parts.keys()
+    assert [name for name, part in parts.items() if not part["ok"]] == []
+    assert status == 0
+
+
+async def test_doctor_names_what_is_missing(cluster: ClusterWorld) -> None:
+    api, namespace = cluster.place.api, cluster.place.previews
+    role = await api.get("Role", namespace, ACCOUNT)
+    assert role is not None
+    fewer = [rule for rule in role["rules"] if "endpointslices" not in rule["resources"]]
+    await api.edit("Role", namespace, ACCOUNT, {"rules": fewer})
+    try:
+        status, parts = await _doctor(cluster)
+    finally:
+        await api.edit("Role", namespace, ACCOUNT, {"rules": role["rules"]})
+    assert status != 0
+    lacking = {name: part["detail"] for name, part in parts.items() if not part["ok"]}
+    assert lacking == {f"endpointslices in {namespace}": "may not list, watch"}
+
+
+async def _doctor(cluster: ClusterWorld) -> tuple[int, dict[str, dict[str, Any]]]:
+    environment = {**clean_environment(cluster.folder), **cluster.settings}
+    status, output = await run(sys.executable, "-m", "provider", "doctor", "--json", env=environment, timeout=60)
+    return status, {part["name"]: part for part in json.loads(output)["parts"]}
+
+
+def _somebody_elses(slug: str, job: str) -> list[dict[str, Any]]:
+    """What the platform's present provider could have left, and a Job and a Secret that are in the way."""
+    labels = {"app": slug}
+    pod = {"containers": [{"name": "old", "image": "old"}], "restartPolicy": "Never"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": pod["containers"]}}
+    backend = {"service": {"name": slug, "port": {"number": 80}}}
+    rule = {"host": f"{slug}.{DOMAIN}", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    return [
+        _body("Service", "v1", slug, {"selector": labels, "ports": [{"port": 80}]}),
+        _body("Deployment", "apps/v1", slug, {"selector": {"matchLabels": labels}, "template": template}),
+        _body("Ingress", "networking.k8s.io/v1", slug, {"rules": [rule]}),
+        _body("NetworkPolicy", "networking.k8s.io/v1", slug, {"podSelector": {"matchLabels": labels}}),
+        _body("Job", "batch/v1", job, {"template": {"spec": pod}}, "x1agent"),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": names.clone_secret(job), "namespace": "x1agent"}},
+    ]
+
+
+def _body(kind: str, version: str, name: str, spec: dict[str, Any], namespace: str = "x1-previews") -> dict[str, Any]:
+    labels = {"component": "preview-build"} if kind == "Job" else {}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _granted(role: dict[str, Any]) -> Iterator[Grant]:
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield role["metadata"]["namespace"], group, resource, verb
+
+
+def _table() -> set[Grant]:
+    return {(NAMESPACES[one.where], one.group, one.plural, verb) for one in ALL for verb in one.verbs}
