@@ -20,6 +20,11 @@ SMALL: Json = {"resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "ephe
 """So that many of them fit on one node."""
 
 
+SLOW = 10.0
+"""Seconds of the stand-in's clock; on a real cluster it is three."""
+LATE = "/www/late.html"
+
+
 @dataclass(frozen=True, kw_only=True)
 class App:
     """One commit of an app.
@@ -31,6 +36,8 @@ class App:
         build_exit: a RUN step of its Dockerfile exits with this code.
         build_hangs: a RUN step takes a minute.
         build_slow: a RUN step takes some seconds: time to prepare what shall happen after it.
+        slow: it listens only after a while.
+        late: its path `/late.html` is there only after a while.
         spec: merged into its spec.
     """
 
@@ -40,6 +47,8 @@ class App:
     build_exit: int | None = None
     build_hangs: bool = False
     build_slow: bool = False
+    slow: bool = False
+    late: bool = False
     spec: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Content] = field(default_factory=dict)
 
@@ -48,7 +57,6 @@ class App:
         steps = [f"RUN echo begun; exit {self.build_exit}"] if self.build_exit is not None else []
         steps += ["RUN echo begun; sleep 60"] if self.build_hangs else []
         steps += ["RUN echo begun; sleep 3"] if self.build_slow else []
-        command = f"echo giving up; exit {self.crash}" if self.crash is not None else None
         extra = merged(IMPATIENT, {"runtime": {"healthcheck": {"path": "/missing"}}}) if self.sick else {}
         extra = merged(extra, SMALL)
         made = app_files(
@@ -56,16 +64,23 @@ class App:
             base_image,
             body=self.body,
             dockerfile_extra="\n".join(steps),
-            command=command,
+            command=self._command(),
             spec_extra=merged(extra, self.spec),
         )
         return {**made, **self.more}
+
+    def _command(self) -> str | None:
+        if self.crash is not None:
+            return f"echo giving up; exit {self.crash}"
+        if self.slow:
+            return "sleep 3; exec httpd -f -p 8080 -h /www"
+        return f"(sleep 3; cp /www/index.html {LATE}) & exec httpd -f -p 8080 -h /www" if self.late else None
 
     def app_script(self) -> AppScript:
         """The same for the stand-in's pods."""
         if self.crash is not None:
             return AppScript(crash=self.crash, ready_after=60.0, log=("giving up",))
-        return AppScript(answers=self._answer)
+        return AppScript(answers=self._answer, ready_after=SLOW if self.slow else 0.0)
 
     def build_script(self) -> BuildScript:
         """The same for the stand-in's builds."""
@@ -77,4 +92,6 @@ class App:
         path = asked.path.partition("?")[0]
         if path == "/cgi-bin/env":
             return Answer(200, "".join(f"{name}={value}\n" for name, value in asked.env.items()))
+        if self.late and path == "/late.html" and asked.age > 3 * SLOW:
+            return Answer(200, self.body)
         return Answer(200, self.body) if path in {"/", "/index.html"} else Answer(404, "not found\n")

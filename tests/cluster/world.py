@@ -94,6 +94,12 @@ class ClusterWorld:
 
         await eventually(gone, what="the build's Job is deleted")
 
+    async def builds_seen(self, job: str) -> int:
+        """How many Jobs of that name had a pod made, as the cluster's events tell."""
+        events = await self.place.api.list("Event", self.place.builds)
+        about = [event["involvedObject"] for event in events if event["reason"] == "SuccessfulCreate"]
+        return len({one["uid"] for one in about if (one["kind"], one["name"]) == ("Job", job)})
+
     async def nothing_left(self, slug: str) -> None:
         """Wait until the cluster has nothing of the preview any more."""
         left: set[str] = set()

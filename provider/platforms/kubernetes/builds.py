@@ -46,7 +46,11 @@ class Builds:
 
     async def run(self, plan: BuildPlan, sink: LogSink) -> str:
         """Join the build of these inputs or start one; returns the digest that it pushed."""
-        job = await self._present(plan) or await self._create(plan)
+        job = await self._present(plan)
+        if job is None:
+            job = await self._create(plan)
+        else:
+            self._own(plan, job)  # who made it may have been killed before
         state, tail, errors = await self._follow(job, sink)
         if isinstance(state, Done):
             return state.digest
@@ -108,11 +112,12 @@ class Builds:
                     continue
                 self._watches.jobs.put(live)
                 if (present := await self._present(plan)) is not None:
+                    self._own(plan, present)
                     return present
             else:
                 self._watches.jobs.put(job)
                 if credential is not None:
-                    self._own(names.clone_secret(plan.job_name), job)
+                    self._own(plan, job)
                 return job
         raise _not_created(Refused(409, "AlreadyExists", f"somebody else makes job {plan.job_name}"))
 
@@ -130,9 +135,9 @@ class Builds:
                 return
         raise refused(Refused(409, "AlreadyExists", "it comes again and again"), f"secret {name}")
 
-    def _own(self, secret: str, job: Object) -> None:
+    def _own(self, plan: BuildPlan, job: Object) -> None:
         """Make the Job the owner of its credentials, beside the build: nothing waits for it."""
-        task = asyncio.create_task(self._set_owner(secret, job))
+        task = asyncio.create_task(self._set_owner(names.clone_secret(plan.job_name), job))
         self._owning.add(task)
         task.add_done_callback(self._owning.discard)
 
@@ -143,6 +148,8 @@ class Builds:
         try:
             await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
         except (Refused, PreviewError) as error:
+            if isinstance(error, Refused) and error.code == 404:
+                return  # it needs none, or is over
             log.warning("build.secret_without_owner", secret=secret, error=str(error))
 
     async def _delete(self, job: Object) -> bool:

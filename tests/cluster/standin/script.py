@@ -17,7 +17,10 @@ COMMIT = "preview.x1agent.io/commit-sha"
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as the app in a pod sees it; `env` is the container's environment with its secrets."""
+    """A request as the app in a pod sees it.
+
+    `env` is the container's environment with its secrets, `age` for how many seconds of the cluster it has run.
+    """
 
     method: str
     path: str
@@ -25,6 +28,7 @@ class Asked:
     body: bytes = b""
     env: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    age: float = 0.0
 
 
 @dataclass(frozen=True)

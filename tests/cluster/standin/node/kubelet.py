@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -128,7 +129,7 @@ class Kubelet:
             for container in worker.containers if worker.ip == ip else ():
                 life = container.life
                 if life is not None and container.program.listens(life, port):
-                    known = Asked(asked.method, asked.path, asked.headers, asked.body, life.env, life.annotations)
+                    known = replace(asked, env=life.env, annotations=life.annotations, age=life.age)
                     return await container.program.answer(life, known)
         raise ConnectionRefusedError(f"{ip}:{port}")
 
