@@ -103,8 +103,10 @@ class Anchors:
         present = await self._api.get(resources.CONFIG_MAPS, names.anchor(fence.slug))
         if present is None or present["metadata"]["uid"] != fence.anchor["metadata"]["uid"]:
             raise fenced("its anchor is gone: the preview was torn down")
-        if _holder(present) != (fence.generation, self._epoch):
-            raise fenced(f"generation {_holder(present)[0]} is being applied")
+        generation, epoch = _holder(present)
+        # A newer generation of this very process waits for its turn: it has but made its bundle below the anchor.
+        if epoch != self._epoch or generation < fence.generation:
+            raise fenced(f"generation {generation} is being applied")
 
     async def drop(self, slug: str, uid: str | None = None, up_to: int | None = None) -> bool:
         """Delete the anchor, and so everything it owns; of generations up to `up_to` (None: whatever it is)."""

@@ -172,7 +172,8 @@ class KubernetesPlatform:
         holder = failed or last_good
         if holder is None:
             return
-        fence = await self._anchors.take(slug, holder.generation)
+        # A newer deploy may have taken the anchor for its bundle already; it changes nothing before this has ended.
+        fence = await self._anchors.take(slug, max(holder.generation, self._anchors.generation(slug)))
         if last_good is None:
             for found in self._watches.ingresses.of(slug):
                 name = found["metadata"]["name"]
