@@ -17,7 +17,7 @@ from provider.errors import Code, Permanent
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object, Refused, refused
 from provider.platforms.kubernetes.resources import Resource
-from provider.platforms.kubernetes.watches import Watches, annotation
+from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
 GENERATION = render.PREFIX + "generation"
 EPOCH = render.PREFIX + "epoch"
@@ -129,6 +129,15 @@ class Anchors:
         """The newest generation that holds the preview, as far as it is known here; 0: none."""
         present = self._watches.anchors.get(names.anchor(slug))
         return _holder(present)[0] if present is not None else 0
+
+    def present(self) -> list[tuple[str, str, int]]:
+        """Slug, uid and generation of every anchor of this installation."""
+        return [
+            (slug_of(found), found["metadata"]["uid"], _holder(found)[0])
+            for found in self._watches.anchors.all()
+            if found["metadata"]["name"] == names.anchor(slug_of(found))
+            and annotation(found, PLATFORM) == self._platform_id
+        ]
 
     def _versions(self, slug: str) -> dict[tuple[str, str], str]:
         return {
