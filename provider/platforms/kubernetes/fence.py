@@ -165,7 +165,12 @@ class Anchors:
             "metadata": {
                 "name": names.anchor(slug),
                 "namespace": self._api.namespace(resources.CONFIG_MAPS),
-                "labels": {"app": slug, "x1-preview": "true", "app.kubernetes.io/managed-by": render.MANAGED_BY},
+                "labels": {
+                    "app": slug,
+                    "x1-preview": "true",
+                    "app.kubernetes.io/managed-by": render.MANAGED_BY,
+                    PLATFORM: render.label_value(self._platform_id),
+                },
                 "annotations": {
                     GENERATION: str(generation),
                     EPOCH: str(self._epoch),
