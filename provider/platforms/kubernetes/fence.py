@@ -16,6 +16,7 @@ from provider import names, render
 from provider.errors import Code, Permanent
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
@@ -71,6 +72,11 @@ class Anchors:
         self._watches = watches
         self._platform_id = platform_id
         self._epoch = epoch
+        self._beside = Beside()
+
+    async def close(self) -> None:
+        """Finish what was cut short."""
+        await self._beside.close()
 
     async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
@@ -179,7 +185,11 @@ class Anchors:
             },
         }
         if present is None:
-            return await self._api.create(resources.CONFIG_MAPS, body)
+
+            async def drop(made: Object) -> None:  # but not what a newer generation has taken meanwhile
+                await self.drop(slug, uid=made["metadata"]["uid"], up_to=generation)
+
+            return await self._beside.whole(self._api.create(resources.CONFIG_MAPS, body), drop, "anchor")
         body["metadata"] |= {key: present["metadata"][key] for key in ("uid", "resourceVersion")}  # type: ignore[operator]
         return await self._api.update(resources.CONFIG_MAPS, body)
 

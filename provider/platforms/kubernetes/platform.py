@@ -68,6 +68,7 @@ class KubernetesPlatform:
     async def close(self) -> None:
         """Stop watching; Jobs and previews run on."""
         await self._builds.close()
+        await self._anchors.close()
         await self._watches.close()
         await self._api.close()
 
