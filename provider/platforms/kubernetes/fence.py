@@ -11,10 +11,11 @@ what is made under an anchor that is gone is collected at once, for its owner is
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provider import names, render
-from provider.errors import Code, Permanent
+from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object, Refused, refused
 from provider.platforms.kubernetes.resources import Resource
@@ -42,13 +43,15 @@ class Fence:
     """The right to change a preview's objects, as it was when the anchor was taken.
 
     Args:
-        anchor: name and uid as an owner reference wants them.
+        anchor: the ConfigMap, as it was written.
+        made: whether it was not there before: nothing is below it yet.
         versions: by (kind, name), of what existed then.
     """
 
     slug: str
     generation: int
     anchor: Object
+    made: bool
     versions: dict[tuple[str, str], str]
 
     def version(self, resource: Resource, name: str) -> str:
@@ -78,7 +81,7 @@ class Anchors:
     async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
 
-        Who is interrupted meanwhile learns first what came of it: an anchor that nobody knows of would stay.
+        An interruption waits for what comes of it: an anchor that nobody knows of would stay.
 
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
@@ -87,8 +90,30 @@ class Anchors:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            done, _ = await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            if done and taking.exception() is None:
+                await self.undo(taking.result())
             raise
+
+    async def undo(self, fence: Fence) -> None:
+        """Remove an anchor that was made and is not needed; one that was there before, or is somebody's now, stays.
+
+        It is done even if it is interrupted.
+        """
+        if not fence.made:
+            return
+        removing = asyncio.create_task(self._remove(fence.anchor["metadata"]))
+        try:
+            await asyncio.shield(removing)
+        except asyncio.CancelledError:
+            await asyncio.wait({removing}, timeout=FINISH_SECONDS)
+            raise
+
+    async def _remove(self, metadata: Object) -> None:
+        with suppress(PreviewError, Refused):  # what stays is swept
+            await self._api.delete(
+                resources.CONFIG_MAPS, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"]
+            )
 
     async def _take(self, slug: str, generation: int) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
@@ -104,7 +129,7 @@ class Anchors:
                 present = await self._api.get(resources.CONFIG_MAPS, names.anchor(slug))
                 continue
             self._watches.anchors.put(taken)
-            return Fence(slug, generation, taken, versions)
+            return Fence(slug, generation, taken, present is None, versions)
         raise refused(Refused(409, "Conflict", "the anchor changes all the time"), f"configmap {names.anchor(slug)}")
 
     async def check(self, fence: Fence) -> None:
