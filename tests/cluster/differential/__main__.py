@@ -32,7 +32,9 @@ def main() -> int:
     if options.save:
         save(server, real)
     ours = asyncio.run(_ours(scenarios))
-    comparisons = [compare(step, answer, real[step], KNOWN) for step, answer in ours.items() if step in real]
+    if missing := ours.keys() - real.keys():
+        sys.exit(f"ask a live server (KUBECONFIG) and --save its answers; not saved yet: {', '.join(sorted(missing))}")
+    comparisons = [compare(step, answer, real[step], KNOWN) for step, answer in ours.items()]
     print(f"the stand-in and {server}{'' if kubeconfig else ' (saved)'}")
     for line in report(comparisons, KNOWN, wording=options.wording):
         print(line)
@@ -44,7 +46,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="*", metavar="SCENARIO", help="a shell pattern")
     parser.add_argument("--wording", action="store_true", help="show sentences that differ too")
     parser.add_argument("--save", action="store_true", help="keep the live server's answers for the tests")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.save and (options.only != "*" or "KUBECONFIG" not in os.environ):
+        parser.error("--save needs KUBECONFIG, and all scenarios")
+    return options
 
 
 async def _real(kubeconfig: Path, scenarios: Sequence[Scenario]) -> tuple[str, dict[str, Json]]:

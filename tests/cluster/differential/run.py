@@ -14,7 +14,7 @@ from tests.cluster.differential.target import Target
 
 PATIENCE = 20.0  # seconds for a controller to do its work
 PAUSE = 0.1
-AT_ONCE = 4
+AT_ONCE = 6
 
 
 async def run(target: Target, scenarios: Sequence[Scenario]) -> dict[str, Json]:

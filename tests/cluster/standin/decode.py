@@ -75,7 +75,7 @@ class Decoder:
         if schema.kind == "object":
             return self.structure(schema, value, path)
         if schema.kind == "map" and schema.item is not None:
-            return {key: self._entry(schema.item, inner, f"{path}.{key}", owner) for key, inner in value.items()}
+            return {key: self._entry(schema.item, inner, path, owner) for key, inner in value.items()}
         if schema.kind == "list" and schema.item is not None:
             return [self._entry(schema.item, inner, f"{path}[{place}]", owner) for place, inner in enumerate(value)]
         return _scalar(schema, value)

@@ -225,6 +225,7 @@ def _seccomp_set(spec: Object) -> Iterator[Violation]:
 HOST: tuple[Rule, ...] = (_host_namespaces, _host_paths, _host_ports, _privileged)
 BASELINE: tuple[Rule, ...] = (_baseline_capabilities, *HOST, _seccomp_unconfined, _sysctls)
 RESTRICTED: tuple[Rule, ...] = (
-    *(*HOST, _sysctls, _escalation, _drop_all),
+    # Without `_host_paths`: a restricted volume is told of as such.
+    *(_host_namespaces, _host_ports, _privileged, _sysctls, _escalation, _drop_all),
     *(_restricted_volumes, _non_root, _root_user, _seccomp_set),
 )

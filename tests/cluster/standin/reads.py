@@ -73,8 +73,7 @@ def matcher_for(resource: Resource, asked: Asked) -> Matcher:
     if labels := asked.query.get("labelSelector"):
         tests.append(label_matcher(labels))
     if fields := asked.query.get("fieldSelector"):
-        version = f"{resource.group or ''}/{resource.version}, Kind={resource.kind}"
-        tests.append(field_matcher(fields, version, resource.kind))
+        tests.append(field_matcher(fields, resource.kind))
     if asked.name:
         tests.append(lambda obj: bool(obj["metadata"]["name"] == asked.name))
     return lambda obj: all(test(obj) for test in tests)

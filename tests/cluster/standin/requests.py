@@ -121,8 +121,7 @@ def number(query: Mapping[str, str], name: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        why = f'strconv.ParseInt: parsing "{text}": invalid syntax'
-        raise ApiError(400, "BadRequest", f"unable to decode query parameter {name}: {why}") from None
+        raise ApiError(400, "BadRequest", f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def label_matcher(text: str) -> Matcher:
     return lambda obj: all(requirement.holds(mapping(obj, "metadata", "labels")) for requirement in wanted)
 
 
-def field_matcher(text: str, resource: str, kind: str) -> Matcher:
+def field_matcher(text: str, kind: str) -> Matcher:
     """`metadata.name=x,status.phase!=Running`; ApiError 400 for a field that the kind can't be selected by."""
     known = ("metadata.name", "metadata.namespace", *FIELDS.get(kind, ()))
     wanted: list[tuple[str, bool, str]] = []
@@ -118,8 +118,10 @@ def field_matcher(text: str, resource: str, kind: str) -> Matcher:
         if found is None:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
         if found[1] not in known:
-            message = f'Unable to find "{resource}" that match label selector "", field selector "{text}": '
-            raise bad_request(f"{message}field label not supported: {found[1]}")
+            if kind in FIELDS:
+                raise bad_request(f"field label not supported: {found[1]}")
+            told = f'"{found[1]}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+            raise bad_request(told)
         wanted.append((found[1], found[2] != "!=", found[3]))
     return lambda obj: all((_field(obj, path) == value) is equal for path, equal, value in wanted)
 

@@ -41,7 +41,7 @@ def _config_map(obj: Object) -> list[Cause]:
     texts, blobs = mapping(obj, "data"), mapping(obj, "binaryData")
     wrong = [cause for key in texts for cause in named(names.config_key, f"data[{key}]", key)]
     both = texts.keys() & blobs.keys()
-    wrong += [invalid(f"data[{key}]", key, f"duplicate of key present in binaryData: {key}") for key in both]
+    wrong += [invalid(f"data[{key}]", key, "duplicate of key present in binaryData") for key in both]
     wrong += [cause for key in blobs for cause in named(names.config_key, f"binaryData[{key}]", key)]
     size = sum(len(text.encode()) for text in texts.values())
     size += sum(len(base64.b64decode(blob)) for blob in blobs.values())

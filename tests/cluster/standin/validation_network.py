@@ -176,7 +176,7 @@ def _policy_port(path: str, each: Object) -> list[Cause]:
         if not isinstance(first, int):
             wrong.append(invalid(f"{path}.endPort", last, "may not be specified when `port` is non-numeric"))
         elif last < first:
-            wrong.append(invalid(f"{path}.endPort", last, "must be greater than or equal to `port`"))
+            wrong.append(invalid(f"{path}.endPort", first, "must be greater than or equal to `port`"))
     return wrong
 
 
@@ -205,7 +205,7 @@ def _block(path: str, block: Object) -> list[Cause]:
         if inner is None:
             wrong.append(invalid(place, text, CIDR))
         elif inner.version != outer.version or inner == outer or not _within(inner, outer):
-            wrong.append(invalid(place, text, f'must be a strict subset of `cidr`: "{block["cidr"]}"'))
+            wrong.append(invalid(place, text, "must be a strict subset of `cidr`"))
     return wrong
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from tests.cluster.standin import names, quantities
 from tests.cluster.standin.checks import (
     address,
-    at_least,
     duplicate,
     forbidden,
     invalid,
@@ -23,6 +22,7 @@ from tests.cluster.standin.checks import (
 )
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.validation_probes import handlers, probes
+from tests.cluster.standin.validation_security import container_security, pod_security
 from tests.cluster.standin.validation_volumes import volumes
 from tests.cluster.standin.values import Object, at, clone, items, mapping
 
@@ -31,7 +31,6 @@ POD_FIELDS = {
     *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
     *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
 }
-SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 STANDARD = ("cpu", "memory", "ephemeral-storage")
 UPDATABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -84,7 +83,7 @@ def _pod_fields(path: str, spec: Object) -> list[Cause]:
         actions = ("DoNotSchedule", "ScheduleAnyway")
         wrong += one_of(f"{place}.whenUnsatisfiable", constraint.get("whenUnsatisfiable"), actions)
         wrong += label_selector(f"{place}.labelSelector", mapping(constraint, "labelSelector"))
-    return wrong + _pod_security(f"{path}.securityContext", mapping(spec, "securityContext"))
+    return wrong + pod_security(f"{path}.securityContext", mapping(spec, "securityContext"))
 
 
 def _toleration(path: str, toleration: Object) -> list[Cause]:
@@ -101,46 +100,6 @@ def _toleration(path: str, toleration: Object) -> list[Cause]:
         wrong.append(invalid(f"{path}.effect", toleration.get("effect", ""), why))
     effects = ("NoExecute", "NoSchedule", "PreferNoSchedule")
     return wrong + one_of(f"{path}.effect", toleration.get("effect") or None, effects)
-
-
-def _pod_security(path: str, context: Object) -> list[Cause]:
-    wrong = _security(path, context)
-    wrong += at_least(f"{path}.fsGroup", context.get("fsGroup"), 0)
-    wrong += _sysctls(f"{path}.sysctls", items(context, "sysctls"))
-    policies = ("Always", "OnRootMismatch")
-    return wrong + one_of(f"{path}.fsGroupChangePolicy", context.get("fsGroupChangePolicy"), policies)
-
-
-def _sysctls(path: str, sysctls: list[Object]) -> list[Cause]:
-    wrong, seen = [], set()
-    for index, sysctl in enumerate(sysctls):
-        place, name = f"{path}[{index}].name", sysctl.get("name", "")
-        if not name:
-            wrong.append(required(place))
-        elif len(name) > 253 or not re.fullmatch(SYSCTL, name):
-            wrong.append(invalid(place, name, f"must have at most 253 characters and match regex ^{SYSCTL}$"))
-        elif name in seen:
-            wrong.append(duplicate(place, name))
-        seen.add(name)
-    return wrong
-
-
-def _security(path: str, context: Object) -> list[Cause]:
-    """What a pod's and a container's security context have in common."""
-    wrong = []
-    for key in ("runAsUser", "runAsGroup"):
-        value = context.get(key)
-        if value is not None and not 0 <= value <= 0xFFFFFFFF:
-            wrong.append(invalid(f"{path}.{key}", value, f"must be between 0 and {0xFFFFFFFF}, inclusive"))
-    for key in ("seccompProfile", "appArmorProfile"):
-        profile = mapping(context, key)
-        allowed = ("Localhost", "RuntimeDefault", "Unconfined")
-        if key in context and not profile.get("type"):
-            wrong.append(required(f"{path}.{key}.type"))
-        wrong += one_of(f"{path}.{key}.type", profile.get("type"), allowed)
-        if profile.get("type") == "Localhost" and not profile.get("localhostProfile"):
-            wrong.append(required(f"{path}.{key}.localhostProfile", "must be set when seccomp type is Localhost"))
-    return wrong
 
 
 def _container(path: str, container: Object, known: set[str | None], *, init: bool) -> list[Cause]:
@@ -162,19 +121,7 @@ def _container(path: str, container: Object, known: set[str | None], *, init: bo
     for hook, handler in mapping(container, "lifecycle").items():
         if isinstance(handler, dict):
             wrong += handlers(f"{path}.lifecycle.{hook}", handler)
-    return wrong + _container_security(f"{path}.securityContext", mapping(container, "securityContext"))
-
-
-def _container_security(path: str, context: Object) -> list[Cause]:
-    wrong = _security(path, context)
-    if context.get("allowPrivilegeEscalation") is False:
-        if context.get("privileged"):
-            why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            wrong.append(invalid(path, context, why))
-        if "CAP_SYS_ADMIN" in items(context, "capabilities", "add"):
-            why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            wrong.append(invalid(path, context, why))
-    return wrong + one_of(f"{path}.procMount", context.get("procMount"), ("Default", "Unmasked"))
+    return wrong + container_security(f"{path}.securityContext", mapping(container, "securityContext"))
 
 
 def _ports(path: str, ports: list[Object]) -> list[Cause]:

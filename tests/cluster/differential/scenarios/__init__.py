@@ -11,10 +11,12 @@ from tests.cluster.differential.scenarios import (
     validation,
     validation_of_others,
     validation_of_pods,
+    watching,
 )
 from tests.cluster.differential.steps import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
+    *watching.SCENARIOS,  # first: they take longest
     *crud.SCENARIOS,
     *validation.SCENARIOS,
     *validation_of_pods.SCENARIOS,

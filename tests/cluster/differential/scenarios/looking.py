@@ -1,14 +1,13 @@
-"""Lists, selectors, pages, metadata only, watches, logs, and requests that no route, method or format fits."""
+"""Lists, selectors, pages, metadata only, logs, and requests that no route, method or format fits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.cluster.differential.objects import changed, config_map, deployment, pod, secret
+from tests.cluster.differential.objects import changed, config_map, pod, secret
 from tests.cluster.differential.steps import (
     METADATA,
     METADATA_LIST,
-    Json,
     Scenario,
     Step,
     apply,
@@ -18,7 +17,6 @@ from tests.cluster.differential.steps import (
     listing,
     read,
     replace,
-    watch,
 )
 
 VERSION = "metadata.resourceVersion"
@@ -127,39 +125,6 @@ def _metadata() -> Iterator[Step]:
     yield only(200, "metadata in a watch, as a list", METADATA_LIST, **asked)
 
 
-def _watches() -> Iterator[Step]:
-    yield create(201, "a made", "configmaps", config_map("a", labels={"x": "1"}), keep={"since": VERSION})
-    yield create(201, "b made", "configmaps", config_map("b"))
-    yield replace(200, "a changed", "configmaps", config_map("a", {"a": "2"}, labels={"x": "1"}))
-    yield replace(200, "a loses its label", "configmaps", config_map("a", {"a": "2"}))
-    yield replace(200, "a gets it back", "configmaps", config_map("a", {"a": "3"}, labels={"x": "1"}))
-    yield replace(200, "a the same: no event", "configmaps", config_map("a", {"a": "3"}, labels={"x": "1"}))
-    yield delete(200, "a deleted", "configmaps", "a")
-    yield watch("all since", "configmaps", "${since}")
-    yield watch("by label", "configmaps", "${since}", labelSelector="x=1")
-    yield watch("by missing label", "configmaps", "${since}", labelSelector="!x")
-    yield watch("by name", "configmaps", "${since}", fieldSelector="metadata.name=a")
-    yield watch("with bookmarks", "configmaps", "${since}", allowWatchBookmarks="true", timeoutSeconds="4")
-    yield watch("from 0: what is there", "configmaps", "0", fieldSelector="metadata.name=b")
-    yield watch("without a version", "configmaps", "", fieldSelector="metadata.name=b")
-    yield watch("a version that is too old", "configmaps", "1")
-    yield watch("a version of the future", "configmaps", "99999999999")
-    yield watch("a version that is no number", "configmaps", "abc", code=500)
-    yield watch("a bad selector", "configmaps", "${since}", code=400, labelSelector="x in")
-    yield watch("a bad field", "configmaps", "${since}", code=400, fieldSelector="data.a=1")
-    yield watch("with a limit", "configmaps", "${since}", limit="1")
-    yield watch("of another namespace", "configmaps", "${since}", space="${other}")
-    one = {"watch": "true", "resourceVersion": "${since}", "timeoutSeconds": "1"}
-    yield read(200, "of one object by its path", "configmaps", "b", query=one)
-    yield listing(200, "watch is 1", "configmaps", query={**one, "watch": "1", "fieldSelector": "metadata.name=b"})
-    initial: Json = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    yield watch("with what is there first", "configmaps", "", fieldSelector="metadata.name=b", **initial)
-    yield create(201, "pod made", "pods", pod("p"), keep={"since": VERSION})
-    yield delete(200, "pod deleted", "pods", "p")
-    yield watch("pod, all since", "pods", "${since}")
-    yield create(201, "deployment made", "deployments", deployment("d"))
-
-
 def _logs() -> Iterator[Step]:
     two = changed(pod("p"), "spec.containers", [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}])
     yield create(201, "made, never scheduled", "pods", pod("lonely"))
@@ -223,7 +188,6 @@ SCENARIOS = (
     Scenario("selectors", tuple(_selectors())),
     Scenario("pages", tuple(_pages())),
     Scenario("metadata-only", tuple(_metadata())),
-    Scenario("watches", tuple(_watches())),
     Scenario("logs", tuple(_logs())),
     Scenario("protocol", tuple(_protocol())),
 )
