@@ -84,6 +84,7 @@ class Cache:
         self._first_seen: dict[str, float] = {}
         self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._version: str | None = None
+        self._seen = ""
         self.synced = asyncio.Event()
 
     def get(self, name: str) -> Object | None:
@@ -112,7 +113,7 @@ class Cache:
         """List, watch, and do so for ever: a bug in here must not leave everybody waiting either."""
         pause = FIRST_PAUSE
         while True:
-            began, version = time.monotonic(), self._version
+            began, version, seen = time.monotonic(), self._version, self._seen
             try:
                 if self._version is None:
                     await self._relist()
@@ -130,17 +131,18 @@ class Cache:
             except Exception:
                 log.exception("watch.bug", kind=self.resource.kind)
                 self._version, problem = None, "a bug"
-            if self._version != version or time.monotonic() - began > pause:
+            if self._seen != seen or time.monotonic() - began > pause:
                 pause = FIRST_PAUSE  # it was well meanwhile
             log.warning("watch.broken", kind=self.resource.kind, error=problem, pause=pause)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _relist(self) -> None:
-        items, self._version = await self._api.list_all(self.resource, metadata_only=self._metadata_only)
+        items, version = await self._api.list_all(self.resource, metadata_only=self._metadata_only)
+        self._version = self._seen = version
         listed = {item["metadata"]["name"] for item in items}
         for found in self.all():
-            if found["metadata"]["name"] not in listed and _version(found) <= int(self._version):
+            if found["metadata"]["name"] not in listed and _version(found) <= int(version):
                 self._remove(found["metadata"]["name"])
         for item in items:
             self.put(item)
@@ -151,7 +153,7 @@ class Cache:
         watching = self._api.watch(self.resource, self._version, metadata_only=self._metadata_only)
         async with aclosing(watching) as watch:
             async for kind, found in watch:
-                self._version = found["metadata"]["resourceVersion"]
+                self._version = self._seen = found["metadata"]["resourceVersion"]
                 if kind == "DELETED":
                     self._deleted(found)
                 elif kind != "BOOKMARK":
