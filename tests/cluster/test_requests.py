@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -154,7 +155,7 @@ async def test_watches_stay_the_same_however_much_is_under_way(cluster: ClusterW
         shas = [await cluster.commit(slug) for slug in slugs]
         standin.scripts.build("preview-build-crowd-*", BuildScript(fetch=False, hang=True))
         asking = zip(slugs, shas, strict=True)
-        fields = {"wait": "accepted", "installation_id": INSTALLATION}
+        fields: dict[str, Any] = {"wait": "accepted", "installation_id": INSTALLATION}
         await asyncio.gather(*(cluster.deploy(slug, sha, **fields) for slug, sha in asking))
         begun += slugs
 
