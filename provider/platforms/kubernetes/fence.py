@@ -10,6 +10,7 @@ what is made under an anchor that is gone is collected at once, for its owner is
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from provider import names, render
@@ -25,6 +26,8 @@ PLATFORM = render.PREFIX + "platform-id"
 ABSENT = "1"
 """The version that no object has: an apply with it makes the object, or is refused."""
 TRIES = 5
+FINISH_SECONDS = 20.0
+"""Longer than one request may take."""
 FENCED = (
     resources.CONFIG_MAPS,
     resources.NETWORK_POLICIES,
@@ -75,9 +78,19 @@ class Anchors:
     async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
 
+        Who is interrupted meanwhile learns first what came of it: an anchor that nobody knows of would stay.
+
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
         """
+        taking = asyncio.create_task(self._take(slug, generation))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            raise
+
+    async def _take(self, slug: str, generation: int) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
         for _ in range(TRIES):
             versions = self._versions(slug)
