@@ -7,6 +7,7 @@ ended for the very deploy that asks again; anything else of that name is replace
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TypeVar
 
 import structlog
@@ -26,6 +27,8 @@ from provider.settings import Settings
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+OWNER_PAUSES = (0.2, 1.0, 5.0)
+"""Seconds between tries to give a Secret its owner."""
 LOG_PATIENCE = 2.0
 """Seconds in which the log of a container that ended has to have come."""
 TRIES = 5
@@ -145,12 +148,18 @@ class Builds:
         metadata = job["metadata"]
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
         operation = {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]}
-        try:
-            await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
-        except (Refused, PreviewError) as error:
-            if isinstance(error, Refused) and error.code == 404:
-                return  # it needs none, or is over
-            log.warning("build.secret_without_owner", secret=secret, error=str(error))
+        for pause in (*OWNER_PAUSES, None):
+            try:
+                await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
+            except (Refused, PreviewError) as error:
+                if isinstance(error, Refused) and error.code == 404:
+                    return  # it needs none, or is over
+                if pause is None:
+                    log.warning("build.secret_without_owner", secret=secret, error=str(error))
+                    return
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _delete(self, job: Object) -> bool:
         metadata = job["metadata"]
@@ -171,12 +180,13 @@ class Builds:
         """Follow a build to its end; returns that, the log's last lines, and the last of them that are errors."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         follower: Follower | None = None
+        verdict = _Verdict()
         try:
             while True:
                 following = follower.pod if follower is not None else None
 
                 def news(following: str | None = following) -> State | None:
-                    state = self._state(name, uid)
+                    state = self._state(name, uid, verdict)
                     if isinstance(state, Running) and state.pod != following:
                         return state
                     return state if isinstance(state, Done | Failed) else None
@@ -194,13 +204,13 @@ class Builds:
             if follower is not None:
                 await follower.finish(0)
 
-    def _state(self, name: str, uid: str) -> State:
+    def _state(self, name: str, uid: str, verdict: _Verdict) -> State:
         job = self._watches.jobs.get(name)
         if job is not None and job["metadata"]["uid"] != uid:
             job = None
         owned = [pod for pod in self._watches.build_pods.of(job_key(name)) if _owner(pod) == uid]
         events = self._watches.events_of([*([job] if job else []), *owned])
-        return judge(job, owned, events, self._age, self._settings.unschedulable_grace)
+        return judge(job, owned, events, self._age, self._settings.unschedulable_grace, verdict.age(job))
 
     def _age(self, found: Object) -> float:
         return (self._watches.jobs if found["kind"] == "Job" else self._watches.build_pods).age(found)
@@ -212,6 +222,20 @@ class Builds:
         if follower.tail:
             return list(follower.tail)
         return list(await last_lines(self._api, resources.BUILD_LOGS, follower.pod, LOG_TAIL_LINES))
+
+
+class _Verdict:
+    """When a Job's verdict was first seen here."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def age(self, job: Object | None) -> float:
+        """For how many seconds it is known."""
+        if job is None or not is_finished(job):
+            return 0.0
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _owner(pod: Object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider import render
+from provider import names, render
 from provider.models import Bundle, Revision
 from provider.platforms.base import Removed
 from provider.platforms.kubernetes import resources
@@ -43,6 +43,8 @@ class Removal:
         if not anchor and up_to is not None and self._anchors.generation(slug) > up_to:
             return Removed()  # a deploy that was accepted later has the preview
         for resource, found in present:
+            if anchor and resource is resources.CONFIG_MAPS and found["metadata"]["name"] == names.anchor(slug):
+                continue  # gone already
             await self._api.delete(resource, found["metadata"]["name"], uid=found["metadata"]["uid"])
         await self._secrets.remove_bundles(slug, up_to=up_to)
         jobs = await self._builds.remove_all(slug, up_to)
