@@ -33,6 +33,9 @@ class CloneCredential(Protocol):
         """Sent as its password; lives an hour (contract.md, "Clone credentials")."""
 
 
+Known = Callable[[], Awaitable[frozenset[str]]]
+"""The slugs of every preview that has a record."""
+
 CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
 """Mints a credential for the plan's repository; None where none is needed."""
 
@@ -194,8 +197,11 @@ class Platform(Protocol):
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""
 
-    async def sweep(self, known: frozenset[str]) -> None:
-        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`."""
+    async def sweep(self, known: Known) -> None:
+        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`.
+
+        That is asked after the platform was looked at: what is made meanwhile has a record by then.
+        """
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines that the revision's app wrote."""

@@ -19,7 +19,7 @@ from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object, Refused, refused
 from provider.platforms.kubernetes.resources import Resource
-from provider.platforms.kubernetes.watches import Watches, annotation
+from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
 GENERATION = render.PREFIX + "generation"
 EPOCH = render.PREFIX + "epoch"
@@ -141,8 +141,10 @@ class Anchors:
         present = await self._api.get(resources.CONFIG_MAPS, names.anchor(fence.slug))
         if present is None or present["metadata"]["uid"] != fence.anchor["metadata"]["uid"]:
             raise fenced("its anchor is gone: the preview was torn down")
-        if _holder(present) != (fence.generation, self._epoch):
-            raise fenced(f"generation {_holder(present)[0]} is being applied")
+        generation, epoch = _holder(present)
+        # A newer generation of this very process waits for its turn: it has but made its bundle below the anchor.
+        if epoch != self._epoch or generation < fence.generation:
+            raise fenced(f"generation {generation} is being applied")
 
     async def drop(self, slug: str, uid: str | None = None, up_to: int | None = None) -> bool:
         """Delete the anchor, and so everything it owns; of generations up to `up_to` (None: whatever it is)."""
@@ -165,6 +167,15 @@ class Anchors:
         """The newest generation that holds the preview, as far as it is known here; 0: none."""
         present = self._watches.anchors.get(names.anchor(slug))
         return _holder(present)[0] if present is not None else 0
+
+    def present(self) -> list[tuple[str, str, int]]:
+        """Slug, uid and generation of every anchor of this installation."""
+        return [
+            (slug_of(found), found["metadata"]["uid"], _holder(found)[0])
+            for found in self._watches.anchors.all()
+            if found["metadata"]["name"] == names.anchor(slug_of(found))
+            and annotation(found, PLATFORM) == self._platform_id
+        ]
 
     def _versions(self, slug: str) -> dict[tuple[str, str], str]:
         return {
@@ -192,7 +203,12 @@ class Anchors:
             "metadata": {
                 "name": names.anchor(slug),
                 "namespace": self._api.namespace(resources.CONFIG_MAPS),
-                "labels": {"app": slug, "x1-preview": "true", "app.kubernetes.io/managed-by": render.MANAGED_BY},
+                "labels": {
+                    "app": slug,
+                    "x1-preview": "true",
+                    "app.kubernetes.io/managed-by": render.MANAGED_BY,
+                    PLATFORM: render.label_value(self._platform_id),
+                },
                 "annotations": {
                     GENERATION: str(generation),
                     EPOCH: str(self._epoch),

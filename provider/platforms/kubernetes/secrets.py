@@ -96,6 +96,7 @@ class SecretObjects:
             found["metadata"]["name"]
             for found in self._watches.secrets.of(slug)
             if found["metadata"]["name"] not in keep
+            and annotation(found, PLATFORM) == self._platform_id
             and (up_to is None or int(annotation(found, GENERATION) or 0) <= up_to)
         )
 
