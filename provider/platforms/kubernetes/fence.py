@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from provider import names, render
 from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
