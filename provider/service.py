@@ -7,7 +7,7 @@ import contextlib
 import signal
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,7 @@ HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
 DRAIN_SECONDS = 5.0
+CANCEL_SECONDS = 0.2
 RESTART_PAUSE = 1.0
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
@@ -188,9 +189,7 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         await self._endpoints.close(DRAIN_SECONDS)
         await self._runner.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _ended(self._tasks)
         await self._health.close()
         await self._platform.close()
         await self._events.close()
@@ -257,6 +256,19 @@ class Provider:
                 data=data,
             )
         )
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they are done.
+
+    Once is not enough: `asyncio.wait_for`, by which the NATS client waits, swallows a cancellation that comes
+    together with a message (seen on Python 3.11).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
 
 async def _forever(step: Callable[[], Awaitable[None]], pause: float) -> None:

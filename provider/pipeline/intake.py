@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
@@ -12,8 +14,10 @@ from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists
 
+T = TypeVar("T")
+
 PAUSES = (0.2, 0.5, 1.0, 2.0)
-"""Seconds between tries to create a record."""
+"""Seconds between tries to stage secrets, or to create a record."""
 
 
 class Intake:
@@ -48,7 +52,7 @@ class Intake:
             Permanent: `conflict` when the deploy id was used for a different request.
         """
         staged = uuid.uuid4().hex
-        checksum = await self._ctx.platform.stage_secrets(staged, secrets)
+        checksum = await _tried(lambda: self._ctx.platform.stage_secrets(staged, secrets))
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
         record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, waiters, received_at, warnings)
@@ -65,14 +69,7 @@ class Intake:
 
         If it is not known at the end, the staged secrets stay for whoever finds the record.
         """
-        for pause in (*PAUSES, None):
-            try:
-                return await self._ctx.store.create_deploy(record)
-            except Temporary:
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        return await _tried(lambda: self._ctx.store.create_deploy(record))
 
     async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
         """A repeated request: it gets the answer of the first one, by a record of its own."""
@@ -129,3 +126,15 @@ class Intake:
             deadline=received_at + timedelta(seconds=budget),
             warnings=warnings,
         )
+
+
+async def _tried(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns; it is tried again while its errors are temporary, some times."""
+    for pause in (*PAUSES, None):
+        try:
+            return await work()
+        except Temporary as error:
+            if pause is None:
+                raise
+            await asyncio.sleep(error.delay or pause)
+    raise AssertionError("unreachable")

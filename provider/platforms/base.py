@@ -167,8 +167,11 @@ class Platform(Protocol):
             Permanent: `superseded` when a newer generation, or a provider that took over, has it already.
         """
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
-        """Give up an anchor that the preview's record did not take; what it owns goes with it."""
+    async def drop_anchor(self, slug: str) -> None:
+        """Give up the anchor that was just taken, since the preview's record did not take it.
+
+        One that was there before stays: what serves is below it.
+        """
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """Make the revision run beside what serves now. An unchanged one that runs already is returned as it is."""

@@ -66,6 +66,7 @@ async def test_after_a_teardown_nothing_comes_back(
     ):
         await own_cluster.client.teardown(slug)
         await own_cluster.nothing_left(slug)
+    await own_cluster.nothing_left(slug)
     await asyncio.sleep(GRACE)
     assert await own_cluster.leftovers(slug) == set()
 

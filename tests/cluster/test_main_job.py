@@ -59,10 +59,13 @@ async def test_secrets_reach_the_app_and_a_changed_one_rolls_it(cluster: Cluster
     again = await cluster.deploy("secrets", sha, secret_values={"API_TOKEN": "second"}, extra_env={"MORE": "m"})
     assert not again.built
     assert "TOKEN=second\n" in await cluster.guest.text(done.url, "/cgi-bin/env")
-    bundles = [name for name in await cluster.leftovers("secrets") if name.startswith("Secret/preview-secrets-")]
-    assert len(bundles) == 1, "the bundle that nothing needs is gone"
-    staged = [name for name in await cluster.place.api.names("Secret", cluster.place.previews) if "staged" in name]
-    assert staged == []
+
+    async def tidy() -> bool:
+        names = await cluster.place.api.names("Secret", cluster.place.previews)
+        bundles = [name for name in names if name.startswith("preview-secrets-secrets-")]
+        return len(bundles) == 1 and not any("staged" in name for name in names)
+
+    await eventually(tidy, what="what was staged, and the bundle that nothing needs, are gone")
 
 
 async def test_a_failed_build_is_told_with_its_cause_and_changes_nothing(cluster: ClusterWorld) -> None:

@@ -138,7 +138,7 @@ class ContainerPlatform:
         """None: one provider has the engine (`start` takes its lock), and containers carry their generation."""
         return None
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+    async def drop_anchor(self, slug: str) -> None:
         """There is none."""
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:

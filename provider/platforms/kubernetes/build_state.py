@@ -17,6 +17,8 @@ from provider.platforms.kubernetes.kaniko import CONTAINER
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REFUSED_GRACE = 10.0
 """Seconds for which a pod's refusal may pass by itself: a service account or quota that is only just being made."""
+VERDICT_GRACE = 5.0
+"""Seconds by which the watch of pods may be behind that of Jobs: the pod knows why, the Job only that."""
 CANNOT_START = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")
 
 
@@ -70,6 +72,7 @@ def judge(
     events: Sequence[Object],
     age: Callable[[Object], float],
     schedule_grace: float,
+    judged_for: float,
 ) -> State:
     """Where the build is.
 
@@ -79,12 +82,15 @@ def judge(
         events: about the Job and its pods, oldest first.
         age: for how many seconds an object is there.
         schedule_grace: seconds that a pod may wait for a node.
+        judged_for: for how many seconds the Job's verdict is known here.
     """
     if job is None:
         return Failed("JobGone", "The build's Job was deleted.")
     pod = max(pods, key=_created, default=None)
     if pod is not None and (done := _done(pod)) is not None:
         return done
+    if is_finished(job) and judged_for < VERDICT_GRACE and not _explains(pod, job):
+        return Waiting("its pod's end is not seen yet")
     if (condition := _condition(job, "Failed")) is not None:
         return _failed(condition.get("reason", "Failed"), condition.get("message", ""), pod)
     if _condition(job, "Complete") is not None:
@@ -102,6 +108,17 @@ def _done(pod: Object) -> Done | None:
         return None
     digest = str(ended.get("message", "")).strip()
     return Done(digest, pod["metadata"]["name"]) if DIGEST.fullmatch(digest) else None
+
+
+def _explains(pod: Object | None, job: Object) -> bool:
+    """Whether the pod, as it is known here, can be what the Job was judged by."""
+    failed = _condition(job, "Failed")
+    if failed is not None and failed.get("reason") == "DeadlineExceeded":
+        return True  # whatever its pod did
+    ended = (_container(pod).get("state", {}).get("terminated") if pod is not None else None) or {}
+    if failed is None:
+        return ended.get("exitCode") == 0
+    return bool(ended.get("exitCode")) or (pod is not None and pod.get("status", {}).get("phase") == "Failed")
 
 
 def _failed(reason: str, message: str, pod: Object | None) -> Failed:

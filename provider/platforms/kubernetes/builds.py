@@ -7,6 +7,7 @@ ended for the very deploy that asks again; anything else of that name is replace
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TypeVar
 
@@ -17,17 +18,19 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import LOG_TAIL_LINES, now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
-from provider.platforms.kubernetes.apply import not_taken
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
 from provider.platforms.kubernetes.pod_log import Follower, last_lines
+from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.watches import Watches, annotation, job_key, label
 from provider.settings import Settings
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+OWNER_PAUSES = (0.2, 1.0, 5.0)
+"""Seconds between tries to give a Secret its owner."""
 LOG_PATIENCE = 2.0
 """Seconds in which the log of a container that ended has to have come."""
 TRIES = 5
@@ -154,11 +157,18 @@ class Builds:
         metadata = job["metadata"]
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
         operation = {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]}
-        try:
-            await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
-        except Refused as error:
-            if error.code != 404:  # it is over
-                raise refused(error, f"secret {secret}") from error
+        for pause in (*OWNER_PAUSES, None):
+            try:
+                await self._api.edit(resources.CLONE_SECRETS, secret, [operation])
+            except (Refused, PreviewError) as error:
+                if isinstance(error, Refused) and error.code == 404:
+                    return  # it needs none, or is over
+                if pause is None:
+                    log.warning("build.secret_without_owner", secret=secret, error=str(error))
+                    return
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _give_up(self, job: Object) -> None:
         """It will not be joined by the next try, and not run on; its own failure is what counts."""
@@ -186,12 +196,13 @@ class Builds:
         """Follow a build to its end; returns that, the log's last lines, and the last of them that are errors."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         follower: Follower | None = None
+        verdict = _Verdict()
         try:
             while True:
                 following = follower.pod if follower is not None else None
 
                 def news(following: str | None = following) -> State | None:
-                    state = self._state(name, uid)
+                    state = self._state(name, uid, verdict)
                     if isinstance(state, Running) and state.pod != following:
                         return state
                     return state if isinstance(state, Done | Failed) else None
@@ -209,13 +220,13 @@ class Builds:
             if follower is not None:
                 await follower.finish(0)
 
-    def _state(self, name: str, uid: str) -> State:
+    def _state(self, name: str, uid: str, verdict: _Verdict) -> State:
         job = self._watches.jobs.get(name)
         if job is not None and job["metadata"]["uid"] != uid:
             job = None
         owned = [pod for pod in self._watches.build_pods.of(job_key(name)) if _owner(pod) == uid]
         events = self._watches.events_of([*([job] if job else []), *owned])
-        return judge(job, owned, events, self._age, self._settings.unschedulable_grace)
+        return judge(job, owned, events, self._age, self._settings.unschedulable_grace, verdict.age(job))
 
     def _age(self, found: Object) -> float:
         return (self._watches.jobs if found["kind"] == "Job" else self._watches.build_pods).age(found)
@@ -231,6 +242,20 @@ class Builds:
 
 def _env(job: Object) -> list[Object]:
     return job["spec"]["template"]["spec"]["containers"][0].get("env") or []
+
+
+class _Verdict:
+    """When a Job's verdict was first seen here."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def age(self, job: Object | None) -> float:
+        """For how many seconds it is known."""
+        if job is None or not is_finished(job):
+            return 0.0
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _owner(pod: Object) -> str:

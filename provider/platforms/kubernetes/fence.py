@@ -10,13 +10,15 @@ what is made under an anchor that is gone is collected at once, for its owner is
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provider import names, render
-from provider.errors import Code, Permanent
+from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
-from provider.platforms.kubernetes.beside import Beside
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
@@ -26,6 +28,8 @@ PLATFORM = render.PREFIX + "platform-id"
 ABSENT = "1"
 """The version that no object has: an apply with it makes the object, or is refused."""
 TRIES = 5
+FINISH_SECONDS = 20.0
+"""Longer than one request may take."""
 FENCED = (
     resources.CONFIG_MAPS,
     resources.NETWORK_POLICIES,
@@ -40,13 +44,15 @@ class Fence:
     """The right to change a preview's objects, as it was when the anchor was taken.
 
     Args:
-        anchor: name and uid as an owner reference wants them.
+        anchor: the ConfigMap, as it was written.
+        made: whether it was not there before: nothing is below it yet.
         versions: by (kind, name), of what existed then.
     """
 
     slug: str
     generation: int
     anchor: Object
+    made: bool
     versions: dict[tuple[str, str], str]
 
     def version(self, resource: Resource, name: str) -> str:
@@ -72,18 +78,45 @@ class Anchors:
         self._watches = watches
         self._platform_id = platform_id
         self._epoch = epoch
-        self._beside = Beside()
-
-    async def close(self) -> None:
-        """Finish what was cut short."""
-        await self._beside.close()
 
     async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
 
+        An interruption waits for what comes of it: an anchor that nobody knows of would stay.
+
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
         """
+        taking = asyncio.create_task(self._take(slug, generation))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            done, _ = await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            if done and taking.exception() is None:
+                await self.undo(taking.result())
+            raise
+
+    async def undo(self, fence: Fence) -> None:
+        """Remove an anchor that was made and is not needed; one that was there before, or is somebody's now, stays.
+
+        It is done even if it is interrupted.
+        """
+        if not fence.made:
+            return
+        removing = asyncio.create_task(self._remove(fence.anchor["metadata"]))
+        try:
+            await asyncio.shield(removing)
+        except asyncio.CancelledError:
+            await asyncio.wait({removing}, timeout=FINISH_SECONDS)
+            raise
+
+    async def _remove(self, metadata: Object) -> None:
+        with suppress(PreviewError, Refused):  # what stays is swept
+            await self._api.delete(
+                resources.CONFIG_MAPS, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"]
+            )
+
+    async def _take(self, slug: str, generation: int) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
         for _ in range(TRIES):
             versions = self._versions(slug)
@@ -97,7 +130,7 @@ class Anchors:
                 present = await self._api.get(resources.CONFIG_MAPS, names.anchor(slug))
                 continue
             self._watches.anchors.put(taken)
-            return Fence(slug, generation, taken, versions)
+            return Fence(slug, generation, taken, present is None, versions)
         raise refused(Refused(409, "Conflict", "the anchor changes all the time"), f"configmap {names.anchor(slug)}")
 
     async def check(self, fence: Fence) -> None:
@@ -185,11 +218,7 @@ class Anchors:
             },
         }
         if present is None:
-
-            async def drop(made: Object) -> None:  # but not what a newer generation has taken meanwhile
-                await self.drop(slug, uid=made["metadata"]["uid"], up_to=generation)
-
-            return await self._beside.whole(self._api.create(resources.CONFIG_MAPS, body), drop, "anchor")
+            return await self._api.create(resources.CONFIG_MAPS, body)
         body["metadata"] |= {key: present["metadata"][key] for key in ("uid", "resourceVersion")}  # type: ignore[operator]
         return await self._api.update(resources.CONFIG_MAPS, body)
 

@@ -68,7 +68,6 @@ class KubernetesPlatform:
     async def close(self) -> None:
         """Stop watching; Jobs and previews run on."""
         await self._builds.close()
-        await self._anchors.close()
         await self._watches.close()
         await self._api.close()
 
@@ -135,10 +134,10 @@ class KubernetesPlatform:
         self._fences[slug] = await self._anchors.take(slug, generation)
         return str(self._fences[slug].anchor["metadata"]["uid"])
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+    async def drop_anchor(self, slug: str) -> None:
         """See `Platform`."""
-        self._fences.pop(slug, None)
-        await self._anchors.drop(slug, uid=anchor_id)
+        if (fence := self._fences.pop(slug, None)) is not None:
+            await self._anchors.undo(fence)
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """See `Platform`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider import render
+from provider import names, render
 from provider.models import Bundle, Revision
 from provider.platforms.base import Removed
 from provider.platforms.kubernetes import resources
@@ -43,6 +43,8 @@ class Removal:
         if not anchor and up_to is not None and self._anchors.generation(slug) > up_to:
             return Removed()  # a deploy that was accepted later has the preview
         for resource, found in present:
+            if anchor and resource is resources.CONFIG_MAPS and found["metadata"]["name"] == names.anchor(slug):
+                continue  # gone already
             await self._api.delete(resource, found["metadata"]["name"], uid=found["metadata"]["uid"])
         await self._secrets.remove_bundles(slug, up_to=up_to)
         jobs = await self._builds.remove_all(slug, up_to)
@@ -55,7 +57,7 @@ class Removal:
         """Bundles that no kept revision needs; the anchor, too, where nothing is kept."""
         needed = [revision.bundle for revision in keep if revision.bundle is not None]
         await self._secrets.remove_bundles(slug, keep=_names(needed), up_to=up_to)
-        if not keep:  # also one whose making was cut short, so that no watch has shown it yet
+        if not keep:  # asked of the cluster: a watch may not show yet what a deploy made last
             await self._anchors.drop(slug, up_to=up_to)
 
     def _present(self, slug: str) -> list[tuple[Resource, Object]]:

@@ -19,7 +19,8 @@ import structlog
 
 from provider.errors import Temporary
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Expired, Object, Refused, unreachable
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable
 from provider.platforms.kubernetes.resources import Resource
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class Cache:
         self._first_seen: dict[str, float] = {}
         self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._version: str | None = None
+        self._seen = ""
         self.synced = asyncio.Event()
 
     def get(self, name: str) -> Object | None:
@@ -103,7 +105,7 @@ class Cache:
         return time.monotonic() - self._first_seen.get(found["metadata"]["uid"], time.monotonic())
 
     def put(self, found: Object) -> None:
-        """What an answer showed, unless the watch was faster."""
+        """What an answer or the watch showed, unless the other was faster."""
         present = self._objects.get(found["metadata"]["name"])
         if present is None or _version(present) < _version(found):
             self._put(found)
@@ -112,34 +114,39 @@ class Cache:
         """List, watch, and do so for ever: a bug in here must not leave everybody waiting either."""
         pause = FIRST_PAUSE
         while True:
+            began, version, seen = time.monotonic(), self._version, self._seen
             try:
                 if self._version is None:
                     await self._relist()
-                began = asyncio.get_running_loop().time()
                 await self._follow()
-                if asyncio.get_running_loop().time() - began > pause:
+                if time.monotonic() - began > pause:
                     pause = FIRST_PAUSE
                     continue  # the server ended it, as it does now and then
                 problem = "the server ended it at once"
             except Expired:
-                self._version = None
-                continue
+                self._version, problem = None, "expired as soon as it was listed"
+                if version is not None:
+                    continue
             except (Temporary, Refused) as error:
                 problem = str(error)
             except Exception:
                 log.exception("watch.bug", kind=self.resource.kind)
                 self._version, problem = None, "a bug"
+            if self._seen != seen or time.monotonic() - began > pause:
+                pause = FIRST_PAUSE  # it was well meanwhile
             log.warning("watch.broken", kind=self.resource.kind, error=problem, pause=pause)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _relist(self) -> None:
-        items, self._version = await self._api.list_all(self.resource, metadata_only=self._metadata_only)
-        gone = self._objects.keys() - {item["metadata"]["name"] for item in items}
-        for name in gone:
-            self._remove(name)
+        items, version = await self._api.list_all(self.resource, metadata_only=self._metadata_only)
+        self._version = self._seen = version
+        listed = {item["metadata"]["name"] for item in items}
+        for found in self.all():
+            if found["metadata"]["name"] not in listed and _version(found) <= int(version):
+                self._remove(found["metadata"]["name"])
         for item in items:
-            self._put(item)
+            self.put(item)
         self.synced.set()
 
     async def _follow(self) -> None:
@@ -147,11 +154,11 @@ class Cache:
         watching = self._api.watch(self.resource, self._version, metadata_only=self._metadata_only)
         async with aclosing(watching) as watch:
             async for kind, found in watch:
-                self._version = found["metadata"]["resourceVersion"]
+                self._version = self._seen = found["metadata"]["resourceVersion"]
                 if kind == "DELETED":
-                    self._remove(found["metadata"]["name"])
+                    self._deleted(found)
                 elif kind != "BOOKMARK":
-                    self._put(found)
+                    self.put(found)
 
     def _put(self, found: Object) -> None:
         found["metadata"].pop("managedFields", None)
@@ -165,6 +172,12 @@ class Cache:
         if key:
             self._by_key[key][name] = found
             self._changes.tell(key)
+
+    def _deleted(self, gone: Object) -> None:
+        """Its successor of the same name may be known already, from the answer that made it."""
+        present = self._objects.get(gone["metadata"]["name"])
+        if present is not None and _version(present) <= _version(gone):
+            self._remove(gone["metadata"]["name"])
 
     def _remove(self, name: str) -> None:
         gone = self._objects.pop(name, None)

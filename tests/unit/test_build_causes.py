@@ -1,0 +1,136 @@
+"""What a failed build means, in Kaniko's own words (facts.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from provider.errors import Code, Permanent, Temporary, Whose
+from provider.platforms.kubernetes.build_causes import failure
+from provider.platforms.kubernetes.build_state import Failed
+from tests.unit.test_kaniko_job import plan
+
+FAILED = Failed("BackoffLimitExceeded", "Job has reached the specified backoff limit", "b-1", 1)
+USAGE = ["Usage:", "  executor [flags]", "Flags:", "      --build-arg multi-arg type   This flag allows you"]
+
+KANIKO = [
+    ("Error: error resolving source context: authentication required", "CredentialsRefused", Whose.USER),
+    ("Error: error resolving source context: repository not found", "RepositoryNotFound", Whose.USER),
+    ('Error: error resolving source context: couldn\'t find remote ref "refs/heads/gone"', "CommitGone", Whose.USER),
+    ("Error: error resolving source context: reference not found", "CommitGone", Whose.USER),
+    ("Error: error resolving source context: object not found", "CommitGone", Whose.USER),
+    (
+        "Error: error resolving dockerfile path: please provide a valid path to a Dockerfile",
+        "DockerfileNotFound",
+        Whose.USER,
+    ),
+    (
+        "error building image: dockerfile parse error on line 3: unknown instruction: FORM",
+        "DockerfileInvalid",
+        Whose.USER,
+    ),
+    ("error building image: parsing dockerfile: unknown instruction: RUNN", "DockerfileInvalid", Whose.USER),
+    ("error building image: target stage x is not a valid target build stage", "DockerfileInvalid", Whose.USER),
+    (
+        "error building image: GET https://r/v2/a/manifests/1: MANIFEST_UNKNOWN: manifest unknown",
+        "BaseImageNotFound",
+        Whose.USER,
+    ),
+    (
+        "error building image: GET https://r/v2/a/manifests/1: NAME_UNKNOWN: repository name not known",
+        "BaseImageNotFound",
+        Whose.USER,
+    ),
+    (
+        "error building image: error building stage: failed to get filesystem from image: x",
+        "BaseImageNotFound",
+        Whose.USER,
+    ),
+    (
+        "error building image: GET https://r: TOOMANYREQUESTS: You have reached your pull rate limit",
+        "RateLimited",
+        Whose.PLATFORM,
+    ),
+    (
+        "error building image: failed to execute command: waiting for process to exit: exit status 7",
+        "RunFailed",
+        Whose.USER,
+    ),
+    (
+        "error building image: failed to execute command: waiting for process to exit: signal: killed",
+        "OutOfMemory",
+        Whose.USER,
+    ),
+    (
+        "error building image: failed to take snapshot: write /kaniko/1: no space left on device",
+        "DiskFull",
+        Whose.PLATFORM,
+    ),
+    ("error building image: something that nobody has seen yet", "BuildFailed", Whose.USER),
+]
+
+
+@pytest.mark.parametrize(("line", "reason", "whose"), KANIKO)
+def test_a_line_of_kanikos(line: str, reason: str, whose: Whose) -> None:
+    tail = ["INFO building", line, *USAGE]
+    error = failure(FAILED, tail, [line], plan())
+    assert isinstance(error, Permanent)
+    assert (error.code, error.reason, error.whose) == (Code.KANIKO_BUILD_FAILED, reason, whose)
+    assert line[:40] in error.message
+    assert error.hint
+    assert error.log_tail == tuple(tail)
+
+
+def test_a_page_of_usage_hides_no_error() -> None:
+    """The error line has left the tail, but is kept."""
+    line = "Error: error resolving source context: repository not found"
+    error = failure(FAILED, USAGE * 20, [line], plan())
+    assert error.reason == "RepositoryNotFound"
+    assert "repository not found" in error.message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "error checking push permissions -- make sure you entered the correct tag name",
+        "error pushing image: failed to push to destination x1-registry:5000/previews/shop:1: connection refused",
+    ],
+)
+def test_a_push_that_is_refused_is_the_registrys_and_tried_again(line: str) -> None:
+    error = failure(FAILED, [line], [line], plan())
+    assert isinstance(error, Temporary)
+    assert (error.code, error.reason) == (Code.REGISTRY_UNREACHABLE, "PushFailed")
+
+
+@pytest.mark.parametrize("tail", [[], ["anything"]])
+def test_the_kernels_word_counts_more_than_the_log(tail: list[str]) -> None:
+    error = failure(Failed("BackoffLimitExceeded", "m", "b-1", 137, oom=True), tail, [], plan())
+    assert (error.code, error.reason) == (Code.KANIKO_BUILD_FAILED, "OutOfMemory")
+    assert "BUILD_MEMORY" in (error.hint or "")
+
+
+def test_an_eviction_is_a_full_disk() -> None:
+    evicted = Failed("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.", "b-1")
+    error = failure(evicted, [], [], plan())
+    assert (error.code, error.reason) == (Code.KANIKO_BUILD_FAILED, "DiskFull")
+    assert "ephemeral local storage" in error.message
+
+
+def test_a_deadline() -> None:
+    error = failure(Failed("DeadlineExceeded", "m"), ["step 7"], [], plan(timeout_seconds=60.0))
+    assert (error.code, error.reason, error.log_tail) == (Code.JOB_TIMEOUT, "BuildDeadline", ("step 7",))
+    assert "60 s" in error.message
+
+
+@pytest.mark.parametrize("reason", ["JobGone", "NoDigest"])
+def test_what_nobody_is_to_blame_for_is_tried_again(reason: str) -> None:
+    error = failure(Failed(reason, "m"), [], [], plan())
+    assert isinstance(error, Temporary)
+    assert (error.code, error.reason) == (Code.KANIKO_CREATE_FAILED, reason)
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "Unschedulable", "PodRefused"])
+def test_what_the_operator_has_to_change_is_not(reason: str) -> None:
+    error = failure(Failed(reason, "the cluster's words", "b-1"), [], [], plan())
+    assert isinstance(error, Permanent)
+    assert (error.code, error.reason, error.whose) == (Code.KANIKO_CREATE_FAILED, reason, Whose.PLATFORM)
+    assert "the cluster's words" in error.message

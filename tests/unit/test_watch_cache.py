@@ -1,0 +1,158 @@
+"""A cache hears of the same object from a list, a watch and from answers, in any order: the newest counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.refusals import Expired, unreachable
+from provider.platforms.kubernetes.resources import JOBS
+from provider.platforms.kubernetes.watches import Cache, Changes, job_key
+
+Object = dict[str, Any]
+
+
+def job(version: int, uid: str = "u1", name: str = "b") -> Object:
+    return {"kind": "Job", "metadata": {"name": name, "uid": uid, "resourceVersion": str(version)}}
+
+
+class Server:
+    """What an API server says next: lists when it is asked, changes when the test tells them."""
+
+    def __init__(self) -> None:
+        self.lists: list[tuple[list[Object], str]] = []
+        self.changes: asyncio.Queue[tuple[str, Object] | Exception] = asyncio.Queue()
+        self.listed = 0
+        self._asked = asyncio.Event()
+        self.watched: list[str] = []
+
+    async def list_all(self, resource: object, *, metadata_only: bool = False) -> tuple[list[Object], str]:
+        self.listed += 1
+        self._asked.set()
+        return self.lists[min(self.listed, len(self.lists)) - 1]
+
+    async def watch(
+        self, resource: object, version: str, *, metadata_only: bool = False
+    ) -> AsyncGenerator[tuple[str, Object], None]:
+        self.watched.append(version)
+        while True:
+            change = await self.changes.get()
+            try:
+                if isinstance(change, Exception):
+                    raise change
+                yield change
+            finally:
+                self.changes.task_done()
+
+    async def until_listed(self, times: int) -> None:
+        """Wait until it was asked for so many lists."""
+        async with asyncio.timeout(10):
+            while self.listed < times:
+                self._asked.clear()
+                await self._asked.wait()
+        await asyncio.sleep(0)
+
+    async def say(self, *changes: tuple[str, Object] | Exception) -> None:
+        """Tell changes, and wait until they were taken."""
+        for change in changes:
+            self.changes.put_nowait(change)
+        await self.changes.join()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def following(server: Server) -> AsyncGenerator[Cache, None]:
+    cache = Cache(cast(Api, server), JOBS, lambda found: job_key(found["metadata"]["name"]), Changes())
+    task = asyncio.create_task(cache.run())
+    try:
+        await cache.synced.wait()
+        yield cache
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def known(cache: Cache) -> dict[str, str]:
+    return {found["metadata"]["name"]: found["metadata"]["resourceVersion"] for found in cache.all()}
+
+
+@pytest.fixture
+def server() -> Server:
+    made = Server()
+    made.lists = [([job(5)], "10")]
+    return made
+
+
+async def test_a_watch_goes_on_where_the_list_ended(server: Server) -> None:
+    async with following(server) as cache:
+        await server.say(("MODIFIED", job(11)), ("BOOKMARK", job(15)), ("ADDED", job(16, "u2", "c")))
+        assert known(cache) == {"b": "11", "c": "16"}
+        assert server.watched == ["10"]
+
+
+async def test_an_answer_is_not_undone_by_an_older_change(server: Server) -> None:
+    async with following(server) as cache:
+        cache.put(job(20))
+        await server.say(("MODIFIED", job(12)))
+        assert known(cache) == {"b": "20"}
+
+
+async def test_an_older_answer_changes_nothing(server: Server) -> None:
+    async with following(server) as cache:
+        await server.say(("MODIFIED", job(20)))
+        cache.put(job(12))
+        assert known(cache) == {"b": "20"}
+
+
+async def test_a_successor_of_the_same_name_stays(server: Server) -> None:
+    """Made anew, the watch tells of the old one's end only now."""
+    async with following(server) as cache:
+        cache.put(job(30, "u2"))
+        await server.say(("DELETED", job(25)))
+        assert known(cache) == {"b": "30"}
+        await server.say(("DELETED", job(31, "u2")))
+        assert known(cache) == {}
+        assert cache.of(job_key("b")) == []
+
+
+async def test_a_new_list_removes_what_went_and_keeps_what_is_newer(server: Server) -> None:
+    server.lists.append(([job(40, "u3", "c")], "40"))
+    async with following(server) as cache:
+        cache.put(job(45, "u4", "made-meanwhile"))
+        cache.put(job(41, "u3", "c"))
+        await server.say(Expired("too old"))
+        await server.until_listed(2)
+        assert known(cache) == {"made-meanwhile": "45", "c": "41"}
+
+
+async def test_a_cut_watch_goes_on_from_what_it_saw_last(server: Server) -> None:
+    async with following(server):
+        await server.say(("MODIFIED", job(11)), unreachable("cut"))
+        await server.say(("MODIFIED", job(12)))
+        assert server.watched == ["10", "11"]
+        assert server.listed == 1
+
+
+async def test_a_server_that_always_says_expired_is_asked_with_pauses(server: Server) -> None:
+    began = asyncio.get_running_loop().time()
+    async with following(server):
+        for _ in range(4):
+            server.changes.put_nowait(Expired("too old"))
+        await server.until_listed(4)
+        assert asyncio.get_running_loop().time() - began > 0.5
+
+
+async def test_one_that_gets_on_in_between_is_asked_soon(server: Server) -> None:
+    """However often its watch breaks: each time it told something new first."""
+    async with following(server):
+        began = asyncio.get_running_loop().time()
+        for version in range(11, 16):
+            await server.say(("MODIFIED", job(version)), unreachable("cut"))
+        await server.say(("MODIFIED", job(20)))
+        assert server.watched == ["10", "11", "12", "13", "14", "15"]
+        assert asyncio.get_running_loop().time() - began < 1.5
