@@ -103,3 +103,30 @@ async def test_what_somebody_else_changed_last_is_removed_all_the_same(cluster: 
     await refused(running)
     assert not await there(), "what never got ready gets no traffic"
     standin.api.faults.lift(slow)
+
+
+async def test_a_deploy_after_a_teardown_that_was_cut_off_is_not_torn_down(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    for slug in ("cut-a", "cut-b"):
+        await own_cluster.deploy(slug)
+    held = standin.api.faults.hold(verb="delete", resource="configmaps")
+    leaving = [asyncio.create_task(own_cluster.client.teardown(slug)) for slug in ("cut-a", "cut-b")]
+
+    async def both() -> bool:
+        return held.holding == 2
+
+    await eventually(both)
+    await own_cluster.provider.kill()
+    standin.api.faults.lift(held)
+    held = standin.api.faults.hold(verb="delete", resource="configmaps", name="cut-a*")
+    await own_cluster.provider.start()
+    await held.held()
+    for one in leaving:
+        one.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    again = await own_cluster.app("cut-b", App(body="again\n"))
+    standin.api.faults.lift(held)
+    await own_cluster.nothing_left("cut-a")
+    await asyncio.sleep(GRACE)
+    assert await own_cluster.guest.text(again.url) == "again\n"
