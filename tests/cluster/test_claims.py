@@ -75,3 +75,14 @@ async def test_a_first_deploy_that_failed_is_tried_anew(cluster: ClusterWorld) -
         return not before & await cluster.pods("anew")
 
     await eventually(others, what="new pods")
+
+
+async def test_secrets_of_a_deploy_that_is_refused_in_admit_go(cluster: ClusterWorld) -> None:
+    app = App(spec={"ingress": {"additionalHeaders": {"!": "no key of a ConfigMap"}}})
+    failed = await refused(cluster.app("inadmissible", app, extra_env={"A": "1"}))
+    assert failed.reply["phase"] == "admit"
+
+    async def clean() -> bool:
+        return await cluster.leftovers("inadmissible") == set()
+
+    await eventually(clean, what="bundle and anchor are gone")
