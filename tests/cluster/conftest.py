@@ -35,6 +35,14 @@ async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory
         yield world
 
 
+@pytest.fixture(scope="session")
+async def impatient(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
+    """A shared provider that waits for a node for a second only."""
+    own = {"PLATFORM_ID": "impatient", "UNSCHEDULABLE_GRACE": "1"}
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("impatient"), own) as world:
+        yield world
+
+
 @pytest.fixture
 async def own_cluster(
     request: pytest.FixtureRequest, cluster_place: Place, tmp_path: Path

@@ -85,7 +85,9 @@ async def _stand_in(folder: Path) -> AsyncIterator[Place]:
     async with AsyncExitStack() as cleanup:
         await registry.start()
         cleanup.push_async_callback(registry.stop)
-        world = await cleanup.enter_async_context(StandIn(domain=DOMAIN))
+        world = await cleanup.enter_async_context(
+            StandIn(domain=DOMAIN, registries={registry.address: registry.address})
+        )
         root = world.api.kubeconfig(folder, "admin")
         api = await cleanup.enter_async_context(admin(root))
         await _install(api, "x1-previews", "x1agent")
