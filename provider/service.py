@@ -222,7 +222,11 @@ class Provider:
         for preview in previews:
             if preview.slug not in resumed:
                 await _logged(self._runner.tidy(preview.slug, preview.generation))
-        await _logged(self._platform.sweep(frozenset(preview.slug for preview in previews) | resumed))
+
+        async def known() -> frozenset[str]:
+            return frozenset(preview.slug for preview in await self._store.previews()) | resumed
+
+        await _logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""

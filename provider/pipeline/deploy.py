@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from provider.errors import Permanent
 from provider.models import DeployRecord
 from provider.pipeline.context import Context
 from provider.pipeline.revision import revision_of
@@ -20,9 +19,8 @@ async def deploy(ctx: Context, record: DeployRecord) -> DeployRecord:
     anchor = await ctx.platform.anchor(slug, record.generation)
     try:
         await ctx.store.change_preview(slug, reducers.deploying(record, wanted, anchor))
-    except Permanent:
-        if anchor is not None:
-            await ctx.platform.drop_anchor(slug, anchor)
+    except BaseException:  # an interruption, too
+        await ctx.platform.drop_anchor(slug)
         raise
     applied = await ctx.platform.deploy(slug, wanted, ctx.log_sink(record))
     return record.model_copy(update={"revision": applied})

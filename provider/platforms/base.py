@@ -33,6 +33,9 @@ class CloneCredential(Protocol):
         """Sent as its password; lives an hour (contract.md, "Clone credentials")."""
 
 
+Known = Callable[[], Awaitable[frozenset[str]]]
+"""The slugs of every preview that has a record."""
+
 CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
 """Mints a credential for the plan's repository; None where none is needed."""
 
@@ -164,8 +167,11 @@ class Platform(Protocol):
             Permanent: `superseded` when a newer generation, or a provider that took over, has it already.
         """
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
-        """Give up an anchor that the preview's record did not take; what it owns goes with it."""
+    async def drop_anchor(self, slug: str) -> None:
+        """Give up the anchor that was just taken, since the preview's record did not take it.
+
+        One that was there before stays: what serves is below it.
+        """
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """Make the revision run beside what serves now. An unchanged one that runs already is returned as it is."""
@@ -191,8 +197,11 @@ class Platform(Protocol):
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""
 
-    async def sweep(self, known: frozenset[str]) -> None:
-        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`."""
+    async def sweep(self, known: Known) -> None:
+        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`.
+
+        That is asked after the platform was looked at: what is made meanwhile has a record by then.
+        """
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines that the revision's app wrote."""

@@ -102,17 +102,14 @@ class ClusterWorld:
 
     async def nothing_left(self, slug: str) -> None:
         """Wait until the cluster has nothing of the preview any more."""
-        left: set[str] = set()
 
         async def clean() -> bool:
-            left.clear()
-            left.update(await self.leftovers(slug))
-            return not left
+            return not await self.leftovers(slug)
 
         try:
             await eventually(clean)
         except AssertionError:
-            raise AssertionError(f"of {slug} there is still: {left}") from None
+            raise AssertionError(f"of {slug} there is still: {await self.leftovers(slug)}") from None
 
     async def pods(self, slug: str) -> set[str]:
         """The names of a preview's pods."""

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from provider.platforms.kubernetes.api import Api, Expired, unreachable
+from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.refusals import Expired, unreachable
 from provider.platforms.kubernetes.resources import JOBS
 from provider.platforms.kubernetes.watches import Cache, Changes, job_key
 

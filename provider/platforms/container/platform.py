@@ -16,7 +16,7 @@ import structlog
 from provider import names
 from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.models import Bundle, Revision, SecretValues
-from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
 from provider.platforms.container import firewall, machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
@@ -138,7 +138,7 @@ class ContainerPlatform:
         """None: one provider has the engine (`start` takes its lock), and containers carry their generation."""
         return None
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+    async def drop_anchor(self, slug: str) -> None:
         """There is none."""
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
@@ -205,10 +205,11 @@ class ContainerPlatform:
         also += [f"network/{names.network(slug)}"] if network else []
         return Removed(deleted, also + [f"job/{name}" for name in builds])
 
-    async def sweep(self, known: frozenset[str]) -> None:
+    async def sweep(self, known: Known) -> None:
         """See `Platform`."""
+        found = await self._runtime.slugs()
         routed = {route.slug for route in await self._ingress.routes()}
-        for slug in await self._runtime.slugs() - known - routed:
+        for slug in found - await known() - routed:
             log.warning("sweep", slug=slug)
             await self._runtime.remove_all(slug, None)
             self._secrets.remove_bundles(slug)

@@ -6,7 +6,8 @@ import asyncio
 
 from provider.errors import PreviewError
 from provider.platforms.base import PartStatus
-from provider.platforms.kubernetes.api import Api, Refused
+from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.refusals import Refused
 from provider.platforms.kubernetes.resources import ALL, Resource
 
 HINT = "Apply manifests/base, or add the verb to the provider's Role in that namespace."

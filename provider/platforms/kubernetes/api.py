@@ -18,7 +18,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.errors import Code, Permanent, Temporary, Whose
+from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable
 from provider.platforms.kubernetes.resources import Resource, Where
 from provider.settings import Settings
 
@@ -32,21 +33,6 @@ CONNECTIONS = 100
 
 Object = dict[str, Any]
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
-
-
-class Refused(Exception):
-    """The API server's own answer, as it stands in a Status object; never leaves this package."""
-
-    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{code} {reason}: {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-
-class Expired(Exception):
-    """The version to watch from is too old: list again."""
 
 
 class Api:
@@ -287,18 +273,6 @@ class _translated:  # noqa: N801 - used as a `with` statement's word
             raise unreachable(str(error) or type(error).__name__) from error
 
 
-def unreachable(evidence: str, delay: float | None = None) -> Temporary:
-    """The API server did not answer as one."""
-    return Temporary(
-        Code.PLATFORM_UNREACHABLE,
-        "The Kubernetes API did not answer.",
-        reason="Unreachable",
-        hint="Check the API server, and the network between it and the provider.",
-        evidence=(evidence[:500],),
-        delay=delay,
-    )
-
-
 def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expired:
     """An answer of 400 and above: to be judged by the caller, or to be asked again."""
     try:
@@ -324,31 +298,3 @@ def _change(line: bytes) -> Object:
             raise Expired(str(status.get("message")))
         raise unreachable(f"watch: {status.get('message')}")
     return change
-
-
-def refused(error: Refused, what: str) -> PreviewError:
-    """A refusal that nobody expected, as an error that callers may see."""
-    if error.code in {401, 403} and "is forbidden: User" in error.message:
-        return Permanent(
-            Code.PLATFORM_UNREACHABLE,
-            f"The provider may not do that in the cluster: {what}.",
-            reason="Forbidden",
-            hint="Apply manifests/base: its Roles allow it. `preview doctor` lists everything that is missing.",
-            evidence=(error.message,),
-            whose=Whose.PLATFORM,
-            retryable=False,
-        )
-    if error.code == 409:
-        return Temporary(
-            Code.PLATFORM_UNREACHABLE, f"Somebody else changed it at once: {what}.", reason="Conflict",
-            evidence=(error.message,),
-        )  # fmt: skip
-    return Permanent(
-        Code.PLATFORM_UNREACHABLE,
-        f"The cluster refused {what}: {error.message[:300]}",
-        reason=error.reason or "Refused",
-        hint="The message is the cluster's own; its operator can say more.",
-        evidence=(str(error),),
-        whose=Whose.PLATFORM,
-        retryable=False,
-    )

@@ -6,11 +6,12 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
-from provider.errors import Code, Permanent, PreviewError
+from provider.errors import PreviewError
 from provider.models import Revision
 from provider.platforms.kubernetes import objects, takeover
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import ABSENT, FENCED, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
@@ -112,28 +113,6 @@ class Applier:
             if await self._api.delete(resource, name, version=fence.versions[kind, name]):
                 removed.append(f"{kind.lower()}/{name} deleted")
         return removed
-
-
-def not_taken(error: Refused, what: str) -> PreviewError:
-    """Why the cluster did not take an object: quota and policies have codes of their own."""
-    if "exceeded quota" in error.message:
-        return Permanent(
-            Code.QUOTA_EXCEEDED,
-            f"The namespace's quota does not allow {what}.",
-            reason="QuotaExceeded",
-            hint="Tear down a preview that is not needed, ask for less in spec.resources, or raise the quota.",
-            evidence=(error.message,),
-        )
-    denied = error.code == 403 and "is forbidden: User" not in error.message
-    if denied or "admission webhook" in error.message or "violates PodSecurity" in error.message:
-        return Permanent(
-            Code.POLICY_DENIED,
-            f"A policy of the cluster does not allow {what}.",
-            reason=error.reason or "Forbidden",
-            hint="The evidence holds the policy's own words: change what it names, or ask the cluster's operator.",
-            evidence=(error.message,),
-        )
-    return refused(error, what)
 
 
 def _outcome(before: Object | None, after: Object) -> Outcome:

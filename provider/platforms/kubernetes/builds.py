@@ -17,10 +17,10 @@ from provider.errors import Code, PreviewError, Temporary
 from provider.models import LOG_TAIL_LINES, now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
-from provider.platforms.kubernetes.apply import not_taken
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
 from provider.platforms.kubernetes.pod_log import Follower, last_lines
+from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.watches import Watches, annotation, job_key, label
 from provider.settings import Settings
 

@@ -11,14 +11,16 @@ what is made under an anchor that is gone is collected at once, for its owner is
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provider import names, render
-from provider.errors import Code, Permanent
+from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
-from provider.platforms.kubernetes.watches import Watches, annotation
+from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
 GENERATION = render.PREFIX + "generation"
 EPOCH = render.PREFIX + "epoch"
@@ -42,13 +44,15 @@ class Fence:
     """The right to change a preview's objects, as it was when the anchor was taken.
 
     Args:
-        anchor: name and uid as an owner reference wants them.
+        anchor: the ConfigMap, as it was written.
+        made: whether it was not there before: nothing is below it yet.
         versions: by (kind, name), of what existed then.
     """
 
     slug: str
     generation: int
     anchor: Object
+    made: bool
     versions: dict[tuple[str, str], str]
 
     def version(self, resource: Resource, name: str) -> str:
@@ -78,7 +82,7 @@ class Anchors:
     async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
 
-        Who is interrupted meanwhile learns first what came of it: an anchor that nobody knows of would stay.
+        An interruption waits for what comes of it: an anchor that nobody knows of would stay.
 
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
@@ -87,8 +91,30 @@ class Anchors:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            done, _ = await asyncio.wait({taking}, timeout=FINISH_SECONDS)
+            if done and taking.exception() is None:
+                await self.undo(taking.result())
             raise
+
+    async def undo(self, fence: Fence) -> None:
+        """Remove an anchor that was made and is not needed; one that was there before, or is somebody's now, stays.
+
+        It is done even if it is interrupted.
+        """
+        if not fence.made:
+            return
+        removing = asyncio.create_task(self._remove(fence.anchor["metadata"]))
+        try:
+            await asyncio.shield(removing)
+        except asyncio.CancelledError:
+            await asyncio.wait({removing}, timeout=FINISH_SECONDS)
+            raise
+
+    async def _remove(self, metadata: Object) -> None:
+        with suppress(PreviewError, Refused):  # what stays is swept
+            await self._api.delete(
+                resources.CONFIG_MAPS, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"]
+            )
 
     async def _take(self, slug: str, generation: int) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
@@ -104,7 +130,7 @@ class Anchors:
                 present = await self._api.get(resources.CONFIG_MAPS, names.anchor(slug))
                 continue
             self._watches.anchors.put(taken)
-            return Fence(slug, generation, taken, versions)
+            return Fence(slug, generation, taken, present is None, versions)
         raise refused(Refused(409, "Conflict", "the anchor changes all the time"), f"configmap {names.anchor(slug)}")
 
     async def check(self, fence: Fence) -> None:
@@ -116,8 +142,10 @@ class Anchors:
         present = await self._api.get(resources.CONFIG_MAPS, names.anchor(fence.slug))
         if present is None or present["metadata"]["uid"] != fence.anchor["metadata"]["uid"]:
             raise fenced("its anchor is gone: the preview was torn down")
-        if _holder(present) != (fence.generation, self._epoch):
-            raise fenced(f"generation {_holder(present)[0]} is being applied")
+        generation, epoch = _holder(present)
+        # A newer generation of this very process waits for its turn: it has but made its bundle below the anchor.
+        if epoch != self._epoch or generation < fence.generation:
+            raise fenced(f"generation {generation} is being applied")
 
     async def drop(self, slug: str, uid: str | None = None, up_to: int | None = None) -> bool:
         """Delete the anchor, and so everything it owns; of generations up to `up_to` (None: whatever it is)."""
@@ -140,6 +168,15 @@ class Anchors:
         """The newest generation that holds the preview, as far as it is known here; 0: none."""
         present = self._watches.anchors.get(names.anchor(slug))
         return _holder(present)[0] if present is not None else 0
+
+    def present(self) -> list[tuple[str, str, int]]:
+        """Slug, uid and generation of every anchor of this installation."""
+        return [
+            (slug_of(found), found["metadata"]["uid"], _holder(found)[0])
+            for found in self._watches.anchors.all()
+            if found["metadata"]["name"] == names.anchor(slug_of(found))
+            and annotation(found, PLATFORM) == self._platform_id
+        ]
 
     def _versions(self, slug: str) -> dict[tuple[str, str], str]:
         return {
@@ -167,7 +204,12 @@ class Anchors:
             "metadata": {
                 "name": names.anchor(slug),
                 "namespace": self._api.namespace(resources.CONFIG_MAPS),
-                "labels": {"app": slug, "x1-preview": "true", "app.kubernetes.io/managed-by": render.MANAGED_BY},
+                "labels": {
+                    "app": slug,
+                    "x1-preview": "true",
+                    "app.kubernetes.io/managed-by": render.MANAGED_BY,
+                    PLATFORM: render.label_value(self._platform_id),
+                },
                 "annotations": {
                     GENERATION: str(generation),
                     EPOCH: str(self._epoch),

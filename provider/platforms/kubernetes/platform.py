@@ -10,7 +10,7 @@ import structlog
 
 from provider import render
 from provider.models import Bundle, Revision, SecretValues
-from provider.platforms.base import BuildPlan, Candidate, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
 from provider.platforms.kubernetes import access
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
@@ -21,7 +21,7 @@ from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
-from provider.platforms.kubernetes.watches import Watches, annotation, label
+from provider.platforms.kubernetes.watches import Watches
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -134,10 +134,10 @@ class KubernetesPlatform:
         self._fences[slug] = await self._anchors.take(slug, generation)
         return str(self._fences[slug].anchor["metadata"]["uid"])
 
-    async def drop_anchor(self, slug: str, anchor_id: str) -> None:
+    async def drop_anchor(self, slug: str) -> None:
         """See `Platform`."""
-        self._fences.pop(slug, None)
-        await self._anchors.drop(slug, uid=anchor_id)
+        if (fence := self._fences.pop(slug, None)) is not None:
+            await self._anchors.undo(fence)
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """See `Platform`."""
@@ -172,7 +172,8 @@ class KubernetesPlatform:
         holder = failed or last_good
         if holder is None:
             return
-        fence = await self._anchors.take(slug, holder.generation)
+        # A newer deploy may have taken the anchor for its bundle already; it changes nothing before this has ended.
+        fence = await self._anchors.take(slug, max(holder.generation, self._anchors.generation(slug)))
         if last_good is None:
             for found in self._watches.ingresses.of(slug):
                 name = found["metadata"]["name"]
@@ -189,14 +190,14 @@ class KubernetesPlatform:
         """See `Platform`."""
         return await self._removal.teardown(slug, up_to)
 
-    async def sweep(self, known: frozenset[str]) -> None:
+    async def sweep(self, known: Known) -> None:
         """Remove the anchors of previews without a record, and so what they own."""
-        for anchor in self._watches.anchors.all():
-            slug = label(anchor, "app")
-            own = annotation(anchor, render.PREFIX + "platform-id") == self._settings.platform_id
-            if own and slug not in known and self._anchors.generation(slug):
+        found = self._anchors.present()
+        slugs = await known() if found else frozenset()
+        for slug, uid, generation in found:
+            if slug not in slugs:
                 log.warning("sweep", slug=slug)
-                await self._anchors.drop(slug, uid=anchor["metadata"]["uid"])
+                await self._anchors.drop(slug, uid=uid, up_to=generation)
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""

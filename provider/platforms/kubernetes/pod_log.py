@@ -8,7 +8,8 @@ from collections import deque
 from provider.errors import PreviewError
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import LogSink
-from provider.platforms.kubernetes.api import Api, Refused
+from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.refusals import Refused
 from provider.platforms.kubernetes.resources import Resource
 
 LINE_BYTES = 16 << 10

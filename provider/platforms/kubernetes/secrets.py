@@ -15,8 +15,9 @@ import secrets
 from provider import names, render
 from provider.errors import Code, Permanent, Whose
 from provider.models import Bundle, SecretValues
-from provider.platforms.kubernetes.api import Api, Object, Refused, refused
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import GENERATION, PLATFORM, Anchors
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import SECRETS
 from provider.platforms.kubernetes.watches import Watches, annotation
 
@@ -96,6 +97,7 @@ class SecretObjects:
             found["metadata"]["name"]
             for found in self._watches.secrets.of(slug)
             if found["metadata"]["name"] not in keep
+            and annotation(found, PLATFORM) == self._platform_id
             and (up_to is None or int(annotation(found, GENERATION) or 0) <= up_to)
         )
 

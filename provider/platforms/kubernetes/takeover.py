@@ -11,7 +11,8 @@ import copy
 from typing import Any
 
 from provider import render
-from provider.platforms.kubernetes.api import MANAGER, Api, Object, Refused, refused
+from provider.platforms.kubernetes.api import MANAGER, Api, Object
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import label
 

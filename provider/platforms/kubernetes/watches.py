@@ -19,7 +19,8 @@ import structlog
 
 from provider.errors import Temporary
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Expired, Object, Refused, unreachable
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable
 from provider.platforms.kubernetes.resources import Resource
 
 T = TypeVar("T")

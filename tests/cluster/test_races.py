@@ -1,0 +1,74 @@
+"""What meets in an unlucky order: a restart and a new preview, a newer deploy and a restore, two installations."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.cluster.apps import App
+from tests.cluster.standin.world import World
+from tests.cluster.world import ClusterWorld
+from tests.e2e.helpers import eventually, refused
+
+pytestmark = pytest.mark.timeout(120)
+GRACE = 1.0
+"""Seconds in which whatever a mistake would do has to have shown."""
+
+
+def secret(world: ClusterWorld, slug: str, name: str) -> dict[str, Any]:
+    """A bundle of that preview that nobody needs."""
+    notes = {"preview.x1agent.io/generation": "0", "preview.x1agent.io/platform-id": world.settings["PLATFORM_ID"]}
+    labels = {"app": slug, "app.kubernetes.io/managed-by": "x1-preview-provider"}
+    metadata = {"name": name, "namespace": world.place.previews, "labels": labels, "annotations": notes}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+
+
+async def test_what_is_new_while_a_provider_puts_things_right_is_not_swept(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    await own_cluster.deploy("older")
+    await asyncio.sleep(GRACE)  # else it is taken up again, and tidied at its own end
+    await own_cluster.provider.stop()
+    await own_cluster.place.api.create(secret(own_cluster, "older", "held-up"))
+    held = standin.api.faults.hold(verb="delete", resource="secrets", name="held-up")
+    await own_cluster.provider.start()
+    await held.held()
+    fresh = await own_cluster.app("fresh", App(body="fresh\n"))
+    standin.api.faults.lift(held)
+    await asyncio.sleep(GRACE)
+    assert "ConfigMap/fresh.anchor" in await own_cluster.leftovers("fresh")
+    assert await own_cluster.guest.text(fresh.url) == "fresh\n"
+
+
+async def test_a_newer_deploy_with_secrets_does_not_keep_the_last_good_from_coming_back(
+    own_cluster: ClusterWorld,
+) -> None:
+    good = await own_cluster.app("behind", App(body="good\n"))
+    first = asyncio.create_task(own_cluster.app("behind", App(body="bad\n", sick=True)))
+
+    async def applied() -> bool:
+        found = await own_cluster.place.api.get("Deployment", own_cluster.place.previews, "behind")
+        return found is not None and found["metadata"]["generation"] > 1
+
+    await eventually(applied)
+    newer = await own_cluster.commit("behind", App(body="newer\n", build_exit=3))
+    failed = await refused(own_cluster.deploy("behind", newer, extra_env={"A": "1"}))
+    assert (failed.code, failed.reply["still_serving"]) == ("kaniko_build_failed", good.commit_sha)
+    await refused(first)
+    found = await own_cluster.place.api.get("Deployment", own_cluster.place.previews, "behind")
+    assert found is not None
+    assert found["metadata"]["annotations"]["preview.x1agent.io/commit-sha"] == good.commit_sha
+
+
+@pytest.mark.parametrize("own_cluster", [{"PLATFORM_ID": "other"}], indirect=True)
+async def test_another_installations_secrets_are_not_touched(cluster: ClusterWorld, own_cluster: ClusterWorld) -> None:
+    await cluster.deploy("theirs", extra_env={"A": "1"})
+    before = await cluster.leftovers("theirs")
+    assert (await own_cluster.client.teardown("theirs")).deleted == ()
+    assert await cluster.leftovers("theirs") == before
+    failed = await refused(own_cluster.app("theirs", App()))
+    assert failed.code == "slug_taken"
+    await asyncio.sleep(GRACE)
+    assert await cluster.leftovers("theirs") >= before
