@@ -49,5 +49,5 @@ async def own_cluster(
 ) -> AsyncIterator[ClusterWorld]:
     """A provider of the test's own, as another installation in the same place; settings by `indirect`."""
     own = {"PLATFORM_ID": f"own-{tmp_path.name[:40]}", **getattr(request, "param", {})}
-    async with cluster_world(cluster_place, tmp_path, own) as world:
+    async with cluster_world(cluster_place, tmp_path, own, repeat_seconds=1.0) as world:
         yield world
