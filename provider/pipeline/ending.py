@@ -93,8 +93,8 @@ class Ending:
         try:
             async with asyncio.timeout(RESTORE_SECONDS):
                 await repeat(lambda: restore(self._ctx, running.record))
-        except (PreviewError, TimeoutError) as error:
-            log.error("restore.failed", error=str(error))
+        except Exception as error:  # also a bug: whoever asked gets the answer all the same
+            log.error("restore.failed", error=str(error), exc_info=not isinstance(error, PreviewError | TimeoutError))
             warning = "the last good revision could not be put back; it is when the provider starts again"
             update["warnings"] = (*running.record.warnings, warning)
         seconds = time.monotonic() - began

@@ -134,3 +134,20 @@ def test_what_the_operator_has_to_change_is_not(reason: str) -> None:
     assert isinstance(error, Permanent)
     assert (error.code, error.reason, error.whose) == (Code.KANIKO_CREATE_FAILED, reason, Whose.PLATFORM)
     assert "the cluster's words" in error.message
+
+
+KANIKO_ON_A_STEP = "error building image: error building stage: waiting for process to exit: exit status 1"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["error pushing image: no, says my script", "ERROR: repository not found", "fatal: authentication required"],
+)
+def test_what_a_step_writes_is_not_taken_for_kanikos_word(said: str) -> None:
+    error = failure(FAILED, [said, KANIKO_ON_A_STEP], [said, KANIKO_ON_A_STEP], plan())
+    assert (error.code, error.reason) == (Code.KANIKO_BUILD_FAILED, "RunFailed")
+
+
+def test_a_step_that_found_the_disk_full_is_told_so() -> None:
+    error = failure(FAILED, ["cp: write error: No space left on device"], [KANIKO_ON_A_STEP], plan())
+    assert error.reason == "DiskFull"

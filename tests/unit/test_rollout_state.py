@@ -297,3 +297,10 @@ def test_pods_that_are_going_decide_nothing() -> None:
     going = crashed()
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert not isinstance(state(seen(pods=[going])), Broken)
+
+
+def test_what_was_evicted_once_does_not_count_beside_the_pod_that_took_its_place() -> None:
+    evicted = pod(phase="Failed", reason="Evicted", message="Pod ephemeral local storage usage exceeds a limit.")
+    evicted["metadata"] |= {"name": "shop-new-0", "uid": "p0"}
+    evicted["status"]["containerStatuses"][0]["restartCount"] = 7
+    assert state(seen(pods=[evicted, load(NEW_POD)])) == Ready()

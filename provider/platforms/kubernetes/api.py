@@ -19,7 +19,7 @@ from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from provider.errors import Code, Permanent, Temporary, Whose
-from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable
+from provider.platforms.kubernetes.refusals import Expired, Refused, refused, unreachable
 from provider.platforms.kubernetes.resources import Resource, Where
 from provider.settings import Settings
 
@@ -38,7 +38,7 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 class Api:
     """Calls, each bounded in time.
 
-    Raises of every call: `Refused` for what the caller has to judge (400 to 422 but 429), else
+    Raises of every call: `Refused` for what the caller has to judge (400 to 422 but 429; not `get` and `delete`), else
     Temporary: `platform_unreachable`.
     """
 
@@ -87,13 +87,13 @@ class Api:
     # ------------------------------------------------------------------ objects
 
     async def get(self, resource: Resource, name: str) -> Object | None:
-        """The object, or None if there is none."""
+        """The object, or None if there is none. Raises no `Refused`: nobody can do better than to report it."""
         try:
             return await self._ask("get", "GET", resource, name)
-        except Refused as refused:
-            if refused.code == 404:
+        except Refused as error:
+            if error.code == 404:
                 return None
-            raise
+            raise refused(error, f"{resource.kind.lower()}/{name}") from error
 
     async def list_all(self, resource: Resource, *, metadata_only: bool = False) -> tuple[list[Object], str]:
         """Every object that is ours, and the version to watch from."""
@@ -137,16 +137,16 @@ class Api:
     ) -> bool:
         """Delete an object, and in the background what it owns. False if there was none, or not the one meant.
 
-        With `uid` or `version` only that very object is deleted, at that very version.
+        With `uid` or `version` only that very object is deleted, at that very version. Raises no `Refused`, as `get`.
         """
         conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         try:
             await self._ask("delete", "DELETE", resource, name, body={**body, "preconditions": conditions})
-        except Refused as refused:
-            if refused.code == 404 or (refused.code == 409 and conditions):
+        except Refused as error:
+            if error.code == 404 or (error.code == 409 and conditions):
                 return False
-            raise
+            raise refused(error, f"{resource.kind.lower()}/{name}") from error
         return True
 
     async def may(self, resource: Resource, verb: str) -> bool:

@@ -11,11 +11,9 @@ from provider.platforms.kubernetes.build_state import Failed
 
 Cause = tuple[str, str, Whose]
 
+_DISK_FULL = r"no space left on device"
 _SAYINGS: tuple[tuple[str, Cause], ...] = (
-    (
-        r"no space left on device",
-        ("DiskFull", "Make the image or its layers smaller, or raise BUILD_DISK.", Whose.PLATFORM),
-    ),
+    (_DISK_FULL, ("DiskFull", "Make the image or its layers smaller, or raise BUILD_DISK.", Whose.PLATFORM)),
     (
         r"authentication required|authorization failed",
         ("CredentialsRefused", "The git host refused the clone credentials; check the installation.", Whose.USER),
@@ -54,6 +52,8 @@ _SAYINGS: tuple[tuple[str, Cause], ...] = (
 """Kaniko's words, from the top: the first that matches is the cause."""
 
 _PUSH = re.compile(r"error checking push permissions|failed to push to destination|error pushing image")
+PUSH_AGAIN_SECONDS = 15.0
+"""Kaniko has tried the push itself some times, and another try costs a whole build."""
 _START_HINT = "The evidence holds the cluster's words; its operator can change KANIKO_IMAGE, quota, or nodes."
 
 
@@ -78,15 +78,16 @@ def failure(failed: Failed, tail: Sequence[str], errors: Sequence[str], plan: Bu
         )
     if failed.exit_code is None and not failed.oom and failed.reason != "Evicted":
         return _not_run(failed, log_tail)
-    if _PUSH.search(text):
+    if _PUSH.search(last):  # not the whole log: a RUN step may say so of a push of its own
         return Temporary(
             Code.REGISTRY_UNREACHABLE,
             f"The image was built, but the registry did not take it: {last}",
             reason="PushFailed",
             hint="Check that the registry at REGISTRY_ADDRESS answers, has room, and lets the build push.",
             log_tail=log_tail,
+            delay=PUSH_AGAIN_SECONDS,
         )
-    reason, hint, whose = _cause(failed, text)
+    reason, hint, whose = _cause(failed, text, last)
     return Permanent(
         Code.KANIKO_BUILD_FAILED,
         f"The build of {plan.dockerfile} failed: {last or failed.message}",
@@ -112,14 +113,16 @@ def _not_run(failed: Failed, log_tail: tuple[str, ...]) -> PreviewError:
     )
 
 
-def _cause(failed: Failed, text: str) -> Cause:
+def _cause(failed: Failed, text: str, last: str) -> Cause:
+    """What Kaniko's own last word says; only what it does not tell is looked for in what the steps wrote."""
     if failed.oom:
         return "OutOfMemory", "The build was killed for its memory: use less, or raise BUILD_MEMORY.", Whose.USER
     if failed.reason == "Evicted":
         return "DiskFull", "The build used more disk than BUILD_DISK allows: make its layers smaller.", Whose.USER
-    for saying, cause in _SAYINGS:
-        if re.search(saying, text, re.IGNORECASE):
-            return cause
+    for said in (text if re.search(_DISK_FULL, text, re.IGNORECASE) else last, text):
+        for saying, cause in _SAYINGS:
+            if re.search(saying, said, re.IGNORECASE):
+                return cause
     return "BuildFailed", "The log's tail says what Kaniko reported.", Whose.USER
 
 

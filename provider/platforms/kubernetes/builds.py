@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from provider import names
-from provider.errors import Code, PreviewError, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import LOG_TAIL_LINES, now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
 from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
 from provider.platforms.kubernetes.pod_log import Follower, last_lines
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
@@ -41,11 +43,11 @@ class Builds:
         self._api = api
         self._watches = watches
         self._settings = settings
-        self._owning: set[asyncio.Task[None]] = set()
+        self._beside = Beside()
 
     async def close(self) -> None:
         """Finish what belongs to Jobs that were made; they run on."""
-        await asyncio.gather(*self._owning, return_exceptions=True)
+        await self._beside.close()
 
     async def run(self, plan: BuildPlan, sink: LogSink) -> str:
         """Join the build of these inputs or start one; returns the digest that it pushed."""
@@ -59,8 +61,8 @@ class Builds:
             return state.digest
         assert isinstance(state, Failed), "a build is followed to its end"
         error = build_causes.failure(state, tail, errors, plan)
-        if isinstance(error, Temporary) or not is_finished(job):
-            await self._delete(job)  # it will not be joined by the next try, and not run on
+        if isinstance(error, Temporary) or not is_finished(self._watches.jobs.get(plan.job_name) or job):
+            await self._give_up(job)
         raise error
 
     async def stop(self, slug: str, build_inputs: str) -> None:
@@ -101,12 +103,21 @@ class Builds:
         """The Secret first, since a pod without it waits; the Job; then the Secret gets the Job as its owner."""
         credential = await plan.credential()
         body = kaniko.job(plan, self._settings, now(), private=credential is not None)
-        if credential is not None:
-            token = credential.token.get_secret_value()
-            await self._make_secret(kaniko.clone_secret(plan, self._settings, credential.username, token))
+        if credential is None:
+            return await self._make_job(plan, body)
+        drop = partial(self._api.delete, resources.CLONE_SECRETS, names.clone_secret(plan.job_name))
+        secret = kaniko.clone_secret(plan, self._settings, credential.username, credential.token.get_secret_value())
+        await self._beside.whole(self._make_secret(secret), lambda _: drop(), "clone secret")
+        try:
+            return await self._make_job(plan, body)
+        except (Permanent, asyncio.CancelledError):
+            self._beside.start(drop(), "clone secret")  # after anything else the Job may be there, and need it
+            raise
+
+    async def _make_job(self, plan: BuildPlan, body: Object) -> Object:
         for _ in range(TRIES):
             try:
-                job = await self._api.create(resources.JOBS, body)
+                job = await self._beside.whole(self._api.create(resources.JOBS, body), self._delete, "job")
             except Refused as error:
                 if error.reason != "AlreadyExists":
                     raise _not_created(error) from error
@@ -119,8 +130,7 @@ class Builds:
                     return present
             else:
                 self._watches.jobs.put(job)
-                if credential is not None:
-                    self._own(plan, job)
+                self._own(plan, job)
                 return job
         raise _not_created(Refused(409, "AlreadyExists", f"somebody else makes job {plan.job_name}"))
 
@@ -139,10 +149,9 @@ class Builds:
         raise refused(Refused(409, "AlreadyExists", "it comes again and again"), f"secret {name}")
 
     def _own(self, plan: BuildPlan, job: Object) -> None:
-        """Make the Job the owner of its credentials, beside the build: nothing waits for it."""
-        task = asyncio.create_task(self._set_owner(names.clone_secret(plan.job_name), job))
-        self._owning.add(task)
-        task.add_done_callback(self._owning.discard)
+        """Make the Job the owner of its credentials, if it has any, beside the build: nothing waits for it."""
+        if any("valueFrom" in variable for variable in _env(job)):
+            self._beside.start(self._set_owner(names.clone_secret(plan.job_name), job), "clone secret's owner")
 
     async def _set_owner(self, secret: str, job: Object) -> None:
         metadata = job["metadata"]
@@ -160,6 +169,13 @@ class Builds:
                 await asyncio.sleep(pause)
             else:
                 return
+
+    async def _give_up(self, job: Object) -> None:
+        """It will not be joined by the next try, and not run on; its own failure is what counts."""
+        try:
+            await self._delete(job)
+        except PreviewError as error:
+            log.warning("build.not_deleted", job=job["metadata"]["name"], error=str(error))
 
     async def _delete(self, job: Object) -> bool:
         metadata = job["metadata"]
@@ -222,6 +238,10 @@ class Builds:
         if follower.tail:
             return list(follower.tail)
         return list(await last_lines(self._api, resources.BUILD_LOGS, follower.pod, LOG_TAIL_LINES))
+
+
+def _env(job: Object) -> list[Object]:
+    return job["spec"]["template"]["spec"]["containers"][0].get("env") or []
 
 
 class _Verdict:

@@ -132,7 +132,7 @@ def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Objec
     # the URL is known to be the new revision's only when no old endpoint is left at all.
     if not own >= set(map(_pod_name, endpoints)):
         return Waiting("an old pod has not ended yet")
-    return Ready(sum(_restarts(pod) for pod in pods))
+    return Ready(sum(_restarts(pod) for pod in pods if pod.get("status", {}).get("phase") != "Failed"))
 
 
 def _restarts(pod: Object) -> int:
@@ -158,7 +158,9 @@ def _refused(replica_set: Object, events: Sequence[Object], age: Ages) -> Broken
 
 
 def _first_broken(pods: Sequence[Object], age: Ages, schedule_grace: float) -> Broken | None:
-    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    present = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    # What was evicted once stays as a failed pod for ever, beside the one that took its place.
+    alive = [pod for pod in present if pod.get("status", {}).get("phase") != "Failed"] or present
     found = (_pod_broken(pod, age(pod), schedule_grace) for pod in alive)
     return next((broken for broken in found if broken is not None), None)
 
