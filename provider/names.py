@@ -98,6 +98,11 @@ def header_config(slug: str) -> str:
     return f"{slug}.response-headers"
 
 
+def network_policy(slug: str) -> str:
+    """The NetworkPolicy of a preview: no slug has a dot, so it is none of those of the namespace's operator."""
+    return f"{slug}.network"
+
+
 def clone_secret(job: str) -> str:
     """The Secret with a build Job's clone credentials."""
     return fit(f"{job}-git")

@@ -217,7 +217,9 @@ class Provider:
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
         """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
         for slug in going:
-            await _logged(teardown(self._ctx, self._runner, slug))
+            present = await self._store.get_preview(slug)
+            if present is not None and present.state is PreviewState.REMOVING:  # else it was deployed since
+                await _logged(teardown(self._ctx, self._runner, slug))
         if not self._jetstream:
             return  # without records nobody knows what belongs to whom
         previews = await self._store.previews()

@@ -15,6 +15,7 @@ from provider.pipeline import publish
 from provider.pipeline.context import Context
 from provider.pipeline.restore import restore
 from provider.pipeline.steps import FIRST_PAUSE, LONGEST_PAUSE, Running
+from provider.store.reducers import still_newest
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -73,8 +74,13 @@ class Ending:
     async def clean_up(self, record: DeployRecord) -> None:
         """Remove what neither serves nor is the last good, when nobody is changing the preview."""
         await tolerate(self._ctx.platform.drop_staged(record.staged))
-        if record.slug and record.generation:
-            await self.tidy(record.slug, record.generation)
+        if record.slug and (generation := record.generation or await self._admitted(record)):
+            await self.tidy(record.slug, generation)
+
+    async def _admitted(self, record: DeployRecord) -> int:
+        """The generation of a deploy that failed in admit, and may have made a bundle there; 0: it got none."""
+        preview = await repeat(lambda: self._ctx.store.get_preview(str(record.slug)))
+        return preview.generation if preview is not None and still_newest(preview, record) else 0
 
     async def tidy(self, slug: str, up_to: int) -> None:
         """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""

@@ -106,7 +106,7 @@ async def _spec(world: ClusterWorld, slug: str) -> object:
     """What the preview's objects say, and whose they are."""
     found = []
     for kind in ("ConfigMap", "NetworkPolicy", "Service", "Deployment", "Ingress"):
-        name = f"{slug}.anchor" if kind == "ConfigMap" else slug
+        name = {"ConfigMap": f"{slug}.anchor", "NetworkPolicy": f"{slug}.network"}.get(kind, slug)
         one = await world.place.api.get(kind, world.place.previews, name)
         assert one is not None, f"{kind} {name}"
         found.append((one.get("spec"), one["metadata"]["annotations"]["preview.x1agent.io/generation"]))

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.apps import App
 from tests.cluster.standin.world import World
+from tests.cluster.test_fencing import stopped_before
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import eventually, refused
 
@@ -72,3 +73,60 @@ async def test_another_installations_secrets_are_not_touched(cluster: ClusterWor
     assert failed.code == "slug_taken"
     await asyncio.sleep(GRACE)
     assert await cluster.leftovers("theirs") >= before
+
+
+async def test_a_stale_provider_adds_nothing_that_the_newer_revision_does_without(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    headers = App(build_slow=True, spec={"ingress": {"additionalHeaders": {"X-Stale": "1"}}})
+    async with (
+        stopped_before(own_cluster, standin, "without", "patch", "configmaps", headers),
+        own_cluster.second_provider(),
+    ):
+        await own_cluster.app("without", App(body="newer\n"))
+    await asyncio.sleep(GRACE)
+    assert "ConfigMap/without.response-headers" not in await own_cluster.leftovers("without")
+
+
+async def test_what_somebody_else_changed_last_is_removed_all_the_same(cluster: ClusterWorld, standin: World) -> None:
+    """An ingress controller writes its status whenever it likes, and a watch shows it later."""
+    slow = standin.api.faults.slow_watch(60.0, resource="ingresses")
+    running = asyncio.create_task(cluster.app("written", App(crash=4)))
+
+    async def there() -> bool:
+        return await cluster.place.api.get("Ingress", cluster.place.previews, "written") is not None
+
+    await eventually(there)
+    path = f"/apis/networking.k8s.io/v1/namespaces/{cluster.place.previews}/ingresses/written"
+    note = {"metadata": {"annotations": {"somebody": "else"}}}
+    await cluster.place.api.call("PATCH", path, note, content="application/merge-patch+json")
+    await refused(running)
+    assert not await there(), "what never got ready gets no traffic"
+    standin.api.faults.lift(slow)
+
+
+async def test_a_deploy_after_a_teardown_that_was_cut_off_is_not_torn_down(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    for slug in ("cut-a", "cut-b"):
+        await own_cluster.deploy(slug)
+    held = standin.api.faults.hold(verb="delete", resource="configmaps")
+    leaving = [asyncio.create_task(own_cluster.client.teardown(slug)) for slug in ("cut-a", "cut-b")]
+
+    async def both() -> bool:
+        return held.holding == 2
+
+    await eventually(both)
+    await own_cluster.provider.kill()
+    standin.api.faults.lift(held)
+    held = standin.api.faults.hold(verb="delete", resource="configmaps", name="cut-a*")
+    await own_cluster.provider.start()
+    await held.held()
+    for one in leaving:
+        one.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    again = await own_cluster.app("cut-b", App(body="again\n"))
+    standin.api.faults.lift(held)
+    await own_cluster.nothing_left("cut-a")
+    await asyncio.sleep(GRACE)
+    assert await own_cluster.guest.text(again.url) == "again\n"

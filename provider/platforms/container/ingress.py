@@ -23,6 +23,8 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms.base import PartStatus
 from provider.platforms.container import caddy_config
 from provider.platforms.container.routes import Route, RouteTable
+from provider.platforms.hosts import check as check_hosts
+from provider.platforms.hosts import is_below
 from provider.settings import Settings
 
 __all__ = ["Ingress", "Route"]
@@ -126,19 +128,11 @@ class Ingress:
 
     def _aliases(self, hosts: Iterable[str]) -> set[str]:
         """Hosts that the wildcard certificate does not cover."""
-        return {host for host in hosts if host.partition(".")[2] != self._settings.preview_domain}
+        return {host for host in hosts if not is_below(host, self._settings.preview_domain)}
 
     def check_hosts(self, slug: str, hosts: Iterable[str]) -> None:
         """Refuse a host right below the domain that is not the preview's own: it is the preview's of that name."""
-        own = names.host(slug, self._settings.preview_domain)
-        below = set(hosts)
-        for host in sorted(below - self._aliases(below) - {own}):
-            raise Permanent(
-                Code.INVALID_REQUEST,
-                f"The host {host} is reserved for the preview of that name.",
-                reason="HostTaken",
-                hint=f"Take {host} out of alias_hosts.",
-            )
+        check_hosts(slug, hosts, self._settings.preview_domain)
 
     async def _configure(self, routes: list[Route]) -> bool:
         """Add what `routes` need to Caddy's configuration; False, and no reload, if all is there.

@@ -6,15 +6,18 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
-from provider.errors import PreviewError
+from provider.errors import Permanent, PreviewError
 from provider.models import Revision
 from provider.platforms.kubernetes import objects, resources, takeover
 from provider.platforms.kubernetes.api import Api, Object
-from provider.platforms.kubernetes.fence import ABSENT, FENCED, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
-from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.resources import CONFIG_MAPS, DEPLOYMENTS, INGRESSES, Resource
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
+
+OPTIONAL = (CONFIG_MAPS, INGRESSES)
+"""Kinds of which a preview has more objects in one generation than in another."""
 
 
 class Outcome(StrEnum):
@@ -69,7 +72,12 @@ class Applier:
         return present is not None and not takeover.is_ours(present)
 
     async def _would_take(self, resource: Resource, body: Object) -> PreviewError | None:
+        name = body["metadata"]["name"]
+        before = self._watches.of(resource).get(name)
         try:
+            if before is not None and not takeover.is_ours(before):
+                # Else what the other client set would be judged together with what we set instead.
+                await takeover.take_over(self._api, resource, name)
             await self._api.apply(resource, body, dry_run=True)
         except Refused as error:
             return not_taken(error, _title(body))
@@ -86,6 +94,9 @@ class Applier:
         if before is not None and not takeover.is_ours(before):
             version = await takeover.take_over(self._api, resource, name) or ABSENT
             await self._anchors.check(fence)
+        if resource is DEPLOYMENTS and before is not None and _is_stuck(before, body, fence.generation):
+            await self.remove(fence, resource, name)
+            before, version = None, ABSENT
         for _ in range(TRIES):
             wanted = objects.owned(body, fence.owner, fence.generation, version)
             try:
@@ -98,6 +109,8 @@ class Applier:
                 continue
             self._watches.of(resource).put(after)
             fence.versions[resource.kind, name] = after["metadata"]["resourceVersion"]
+            if version == ABSENT and resource in OPTIONAL and name != fence.slug:
+                await self._confirm(fence, resource, after)
             return f"{_title(body)} {_outcome(before, after)}"
         raise refused(Refused(409, "Conflict", "it changes all the time"), _title(body))
 
@@ -117,9 +130,40 @@ class Applier:
             present = self._watches.of(resource).get(name)
             if present is None or not takeover.is_ours(present):
                 continue
-            if await self._api.delete(resource, name, version=fence.versions[kind, name]):
+            if await self.remove(fence, resource, name):
                 removed.append(f"{kind.lower()}/{name} deleted")
         return removed
+
+    async def remove(self, fence: Fence, resource: Resource, name: str) -> bool:
+        """Delete an object under the fence; False if there is none any more."""
+        version = fence.version(resource, name)
+        for _ in range(TRIES):
+            if await self._api.delete(resource, name, version=version):
+                fence.versions.pop((resource.kind, name), None)
+                return True
+            present = await self._api.get(resource, name)
+            if present is None:
+                return False
+            version = str(present["metadata"]["resourceVersion"])  # a controller writes a status now and then
+            await self._anchors.check(fence)
+        raise refused(Refused(409, "Conflict", "it changes all the time"), f"{resource.kind.lower()}/{name}")
+
+    async def _confirm(self, fence: Fence, resource: Resource, made: Object) -> None:
+        """A newer generation need not have such an object, and then nothing else tells that we lost the preview."""
+        try:
+            await self._anchors.check(fence)
+        except Permanent:
+            metadata = made["metadata"]
+            await self._api.delete(resource, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"])
+            raise
+
+
+def _is_stuck(present: Object, wanted: Object, generation: int) -> bool:
+    """Whether an earlier deploy of just this left no pod that is available: it would be judged by what is past."""
+    notes = present["metadata"].get("annotations") or {}
+    same = notes.get(objects.CHECKSUM) == wanted["metadata"]["annotations"][objects.CHECKSUM]
+    earlier = int(notes.get(GENERATION) or 0) < generation
+    return same and earlier and not present.get("status", {}).get("availableReplicas")
 
 
 def _outcome(before: Object | None, after: Object) -> Outcome:

@@ -79,15 +79,17 @@ class Anchors:
         self._platform_id = platform_id
         self._epoch = epoch
 
-    async def take(self, slug: str, generation: int) -> Fence:
+    async def take(self, slug: str, generation: int, *, restoring: bool = False) -> Fence:
         """Make the anchor, or write our generation into it.
 
         An interruption waits for what comes of it: an anchor that nobody knows of would stay.
+        With `restoring` a newer generation of this process keeps the anchor: it has but made its bundle below it, and
+        changes nothing before this has ended.
 
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
         """
-        taking = asyncio.create_task(self._take(slug, generation))
+        taking = asyncio.create_task(self._take(slug, generation, restoring))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -116,11 +118,12 @@ class Anchors:
                 resources.CONFIG_MAPS, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"]
             )
 
-    async def _take(self, slug: str, generation: int) -> Fence:
+    async def _take(self, slug: str, generation: int, restoring: bool) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
         for _ in range(TRIES):
             versions = self._versions(slug)
             if present is not None:
+                generation = max(generation, _holder(present)[0]) if restoring else generation
                 self._must_be_older(present, generation)
             try:
                 taken = await self._write(slug, generation, present)

@@ -96,6 +96,12 @@ def _with_alias_issuer(ingress: Object) -> list[Object]:
     return [own, aliases]
 
 
+def hosts_of(ingress: Object) -> list[str]:
+    """The hosts that an Ingress claims."""
+    rules = (ingress.get("spec") or {}).get("rules") or []
+    return [rule["host"] for rule in rules if rule.get("host")]
+
+
 def _paths(ingress: Object) -> list[Object]:
     return [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 
-from provider import render, templates
+from provider import names, render, templates
 from provider.models import Revision
 from provider.platforms.kubernetes import ingress, resources
 from provider.platforms.kubernetes.api import Object
@@ -85,6 +85,7 @@ def _network_policy(deployment: Object, settings: Settings) -> Object:
     return templates.manifest(
         "network-policy",
         {
+            "name": names.network_policy(metadata["name"]),
             "slug": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": metadata["labels"],

@@ -10,18 +10,20 @@ import structlog
 
 from provider import render
 from provider.models import Bundle, Revision, SecretValues
+from provider.platforms import hosts
 from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
 from provider.platforms.kubernetes import access
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.fence import Anchors, Fence, fenced
+from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.objects import objects
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
-from provider.platforms.kubernetes.watches import Watches
+from provider.platforms.kubernetes.watches import Watches, name_of
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -117,6 +119,7 @@ class KubernetesPlatform:
 
     async def admit(self, revision: Revision) -> list[str]:
         """A dry run of every object; what the cluster took once, in this very shape, it is not asked again."""
+        self._check_hosts(revision)
         shape = render.checksum([body for _, body in objects(revision, self._settings)])
         if shape not in self._taken_shapes:
             await self._applier.dry_run(revision)
@@ -124,6 +127,13 @@ class KubernetesPlatform:
             while len(self._taken_shapes) > SHAPES_KEPT:
                 self._taken_shapes.pop(next(iter(self._taken_shapes)))
         return []
+
+    def _check_hosts(self, revision: Revision) -> None:
+        (ingress,) = [one for one in revision.manifests if one["kind"] == "Ingress"]
+        slug = ingress["metadata"]["name"]
+        others = [found for found in self._watches.ingresses.all() if name_of(found) != slug]
+        taken = {host for found in others for host in hosts_of(found)}
+        hosts.check(slug, hosts_of(ingress), self._settings.preview_domain, taken)
 
     def generation(self, slug: str) -> int:
         """See `Platform`."""
@@ -144,6 +154,7 @@ class KubernetesPlatform:
         fence = self._fences.pop(slug, None)
         if fence is None or fence.generation != revision.generation:
             raise fenced("its anchor was not taken for it")
+        self._check_hosts(revision)
         log(await self._applier.apply(fence, revision))
         return revision
 
@@ -172,12 +183,11 @@ class KubernetesPlatform:
         holder = failed or last_good
         if holder is None:
             return
-        # A newer deploy may have taken the anchor for its bundle already; it changes nothing before this has ended.
-        fence = await self._anchors.take(slug, max(holder.generation, self._anchors.generation(slug)))
+        fence = await self._anchors.take(slug, holder.generation, restoring=True)
         if last_good is None:
             for found in self._watches.ingresses.of(slug):
                 name = found["metadata"]["name"]
-                await self._api.delete(INGRESSES, name, version=fence.version(INGRESSES, name))
+                await self._applier.remove(fence, INGRESSES, name)
             return
         await self._applier.apply(fence, last_good)
         await self._rollouts.wait(slug, last_good, fence.generation)

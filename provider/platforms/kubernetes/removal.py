@@ -65,7 +65,9 @@ class Removal:
             (resource, found)
             for resource in FENCED
             for found in self._watches.of(resource).of(slug)
-            if label(found, PLATFORM) in {"", self._platform_label}
+            # What has no label another client made, the platform's present provider: but no policy.
+            if label(found, PLATFORM) == self._platform_label
+            or (not label(found, PLATFORM) and resource is not resources.NETWORK_POLICIES)
         ]
 
 

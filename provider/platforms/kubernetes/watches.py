@@ -202,12 +202,12 @@ class Watches:
         def cache(resource: Resource, key_of: KeyOf = slug_of, *, metadata_only: bool = False) -> Cache:
             return Cache(api, resource, key_of, self.changes, metadata_only=metadata_only)
 
-        self.anchors = cache(resources.CONFIG_MAPS, _name_of)
+        self.anchors = cache(resources.CONFIG_MAPS, name_of)
         self.secrets = cache(resources.SECRETS, metadata_only=True)
-        self.services = cache(resources.SERVICES, _name_of)
-        self.deployments = cache(resources.DEPLOYMENTS, _name_of)
-        self.ingresses = cache(resources.INGRESSES, _name_of)
-        self.network_policies = cache(resources.NETWORK_POLICIES, _name_of)
+        self.services = cache(resources.SERVICES, name_of)
+        self.deployments = cache(resources.DEPLOYMENTS, name_of)
+        self.ingresses = cache(resources.INGRESSES, name_of)
+        self.network_policies = cache(resources.NETWORK_POLICIES, name_of)
         self.replica_sets = cache(resources.REPLICA_SETS)
         self.pods = cache(resources.PODS)
         self.endpoints = cache(resources.ENDPOINT_SLICES, _service_of)
@@ -270,7 +270,7 @@ def slug_of(found: Object) -> str:
     return label(found, "app")
 
 
-def _name_of(found: Object) -> str:
+def name_of(found: Object) -> str:
     """The slug in an object's name; what may follow it begins with a dot (`names.anchor`)."""
     return str(found["metadata"]["name"]).partition(".")[0]
 
