@@ -233,7 +233,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 async def _next(mail: _Mail, seconds: float) -> Msg | BusUnreachable | None:
     """The next thing in the mailbox; None also after `seconds` without any."""
     try:
-        return await asyncio.wait_for(mail.get(), seconds)
+        async with asyncio.timeout(seconds):
+            return await mail.get()
     except TimeoutError:
         return None
 

@@ -24,7 +24,7 @@ from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.errors import PreviewError
 from provider.health import HealthServer
-from provider.models import DeployRecord, Event, EventType, Owner, PreviewState, now
+from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
@@ -170,11 +170,14 @@ class Provider:
         """Bring up what serves, go on with unfinished deploys, then take requests."""
         self._events.start()
         previews = await self._store.previews()
+        unfinished = await self._store.unfinished_deploys()
         going = [one.slug for one in previews if one.state is PreviewState.REMOVING]
+        # What is just being verified may have its traffic already: to take it back and give it again helps nobody.
+        left = {*going, *(record.slug for record in unfinished if record.phase is Phase.VERIFY)}
         await self._platform.start(
-            {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in going}
+            {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        resumed = await self._resume()
+        resumed = await self._resume(unfinished)
         self._tasks = [
             asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
             asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
@@ -194,9 +197,8 @@ class Provider:
         await self._platform.close()
         await self._events.close()
 
-    async def _resume(self) -> frozenset[str]:
+    async def _resume(self, unfinished: list[DeployRecord]) -> frozenset[str]:
         """Unfinished deploys are this process's now, on one machine by the platform's lock. Returns their slugs."""
-        unfinished = await self._store.unfinished_deploys()
         await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         for record in unfinished:
             log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)

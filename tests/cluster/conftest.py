@@ -35,11 +35,19 @@ async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory
         yield world
 
 
+@pytest.fixture(scope="session")
+async def impatient(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
+    """A shared provider that waits for a node for a second only."""
+    own = {"PLATFORM_ID": "impatient", "UNSCHEDULABLE_GRACE": "1"}
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("impatient"), own) as world:
+        yield world
+
+
 @pytest.fixture
 async def own_cluster(
     request: pytest.FixtureRequest, cluster_place: Place, tmp_path: Path
 ) -> AsyncIterator[ClusterWorld]:
     """A provider of the test's own, as another installation in the same place; settings by `indirect`."""
     own = {"PLATFORM_ID": f"own-{tmp_path.name[:40]}", **getattr(request, "param", {})}
-    async with cluster_world(cluster_place, tmp_path, own) as world:
+    async with cluster_world(cluster_place, tmp_path, own, repeat_seconds=1.0) as world:
         yield world

@@ -143,9 +143,9 @@ def provider_process(world_folder: Path, settings: Mapping[str, str], name: str 
 
 @asynccontextmanager
 async def cluster_world(
-    place: Place, folder: Path, more: Mapping[str, str] | None = None
+    place: Place, folder: Path, more: Mapping[str, str] | None = None, *, repeat_seconds: float = 30.0
 ) -> AsyncIterator[ClusterWorld]:
-    """Start bus, git host and provider for that place."""
+    """Start bus, git host and provider for that place; a request is repeated after `repeat_seconds`."""
     token, internal = Secret(secrets.token_urlsafe(24)), Secret(secrets.token_urlsafe(24))
     async with AsyncExitStack() as cleanup:
         nats = nats_server(folder)
@@ -174,7 +174,7 @@ async def cluster_world(
         await provider.start()
         cleanup.push_async_callback(provider.stop)
         client = await cleanup.enter_async_context(
-            PreviewClient.connect(nats_url=nats.address, provider_patience=30.0, repeat_seconds=1.0)
+            PreviewClient.connect(nats_url=nats.address, provider_patience=30.0, repeat_seconds=repeat_seconds)
         )
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         yield ClusterWorld(place, folder, nats, git, provider, client, Visitor(place.ingress, http), settings)

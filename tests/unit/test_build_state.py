@@ -97,9 +97,11 @@ def test_a_deadline_stays_one_whatever_the_pod_says() -> None:
 
 
 def test_an_evicted_pod_says_more_than_its_job() -> None:
-    verdict = where(FAILED, pod(None, phase="Failed", reason="Evicted", message="Pod ephemeral local storage usage"))
-    assert isinstance(verdict, Failed)
-    assert (verdict.reason, verdict.message) == ("Evicted", "Pod ephemeral local storage usage")
+    said = {"phase": "Failed", "reason": "Evicted", "message": "Pod ephemeral local storage usage"}
+    for state in (None, ended(137)):
+        verdict = where(FAILED, pod(state, **said))
+        assert isinstance(verdict, Failed)
+        assert (verdict.reason, verdict.message, verdict.oom) == ("Evicted", said["message"], False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from provider.models import Revision
 from provider.platforms.kubernetes import kaniko
-from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, objects, owned
+from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, objects, owned, with_present_port_name
 from provider.settings import Settings
 from tests.unit import test_kaniko_job as builds
 from tests.unit.test_render import LONGEST, bundle, make_spec, manifests, options, release
@@ -138,6 +138,21 @@ def test_the_checksum_is_of_what_the_record_keeps() -> None:
 def test_nothing_that_was_never_applied_is() -> None:
     assert not is_applied(None, revision(manifests()), 3)
     assert not is_applied({"metadata": {}}, revision(manifests()), 3)
+
+
+@pytest.mark.parametrize("name", ["http", "web", None])
+def test_a_services_port_keeps_its_name(name: str | None) -> None:
+    (service,) = [one for one in applied(options()) if one["kind"] == "Service"]
+    named = {} if name is None else {"name": name}
+    present = {"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 1, **named}]}}
+    (port,) = with_present_port_name(service, present)["spec"]["ports"]
+    assert port.get("name") == name
+    assert port["targetPort"] == service["spec"]["ports"][0]["targetPort"]
+
+
+def test_a_port_that_it_has_not_yet_is_named_as_rendered() -> None:
+    (service,) = [one for one in applied(options()) if one["kind"] == "Service"]
+    assert with_present_port_name(service, {"spec": {"ports": [{"port": 81, "protocol": "TCP"}]}}) == service
 
 
 # --------------------------------------------------------------------------- the walls

@@ -279,6 +279,13 @@ def test_or_in_its_own() -> None:
     assert (found.reason, found.message) == ("ProgressDeadlineExceeded", "timed out")
 
 
+def test_what_may_have_passed_by_itself_is_the_cause_once_the_deadline_passed() -> None:
+    stuck = deployment(availableReplicas=0, conditions=[{"type": "Progressing", "status": "False", "reason": "late"}])
+    lacks = container(state={"waiting": {"reason": "CreateContainerConfigError", "message": "no secret"}})
+    assert broken(seen(deployment=stuck, slices=[], pods=[lacks])).reason == "CreateContainerConfigError"
+    assert broken(seen(deployment=stuck, replica_sets=[refused_set()], pods=[])).reason == "FailedCreate"
+
+
 def test_an_evicted_pod_says_why() -> None:
     evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
     error = error_of(broken(seen(slices=[], pods=[evicted])), ())

@@ -8,7 +8,7 @@ from typing import Any
 
 from provider.errors import Permanent, PreviewError
 from provider.models import Revision
-from provider.platforms.kubernetes import objects, takeover
+from provider.platforms.kubernetes import objects, resources, takeover
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
@@ -42,12 +42,12 @@ class Applier:
         self._settings = settings
 
     async def dry_run(self, revision: Revision) -> None:
-        """Ask the API server whether it would take every object.
+        """Ask the API server whether it would take every object but those that are to be taken over.
 
         Raises:
             Permanent: `unsupported_feature`, `quota_exceeded`, `policy_denied`, or the cluster's own words.
         """
-        wanted = objects.objects(revision, self._settings)
+        wanted = [one for one in objects.objects(revision, self._settings) if not self._is_theirs(*one)]
         # gather() would leave the others running when one raises.
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(self._would_take(resource, body)) for resource, body in wanted]
@@ -65,6 +65,11 @@ class Applier:
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
         return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
+
+    def _is_theirs(self, resource: Resource, body: Object) -> bool:
+        """Another client's object: until it is taken over, what that set would be merged with what we set."""
+        present = self._watches.of(resource).get(body["metadata"]["name"])
+        return present is not None and not takeover.is_ours(present)
 
     async def _would_take(self, resource: Resource, body: Object) -> PreviewError | None:
         name = body["metadata"]["name"]
@@ -84,6 +89,8 @@ class Applier:
         name = body["metadata"]["name"]
         before = self._watches.of(resource).get(name)
         version = fence.version(resource, name)
+        if before is not None and resource is resources.SERVICES:
+            body = objects.with_present_port_name(body, before)
         if before is not None and not takeover.is_ours(before):
             version = await takeover.take_over(self._api, resource, name) or ABSENT
             await self._anchors.check(fence)

@@ -133,7 +133,8 @@ def _failed(reason: str, message: str, pod: Object | None) -> Failed:
         message,
         pod["metadata"]["name"],
         ended.get("exitCode"),
-        oom=ended.get("reason") == "OOMKilled" or ended.get("exitCode") == 137,
+        # An evicted container is killed, too.
+        oom=ended.get("reason") == "OOMKilled" or (ended.get("exitCode") == 137 and reason != "Evicted"),
     )
 
 

@@ -59,6 +59,19 @@ def owned(body: Object, owner: Object, generation: int, version: str) -> Object:
     }
 
 
+def with_present_port_name(service: Object, present: Object) -> Object:
+    """The Service with its port named as it is already.
+
+    A port that gets another name has no endpoints until their slices are written anew: half a second (seen).
+    """
+    (port,), there = service["spec"]["ports"], present["spec"].get("ports", [])
+    named = next((one for one in there if (one["port"], one["protocol"]) == (port["port"], port["protocol"])), port)
+    kept = {key: value for key, value in port.items() if key != "name"}
+    if "name" in named:
+        kept["name"] = named["name"]
+    return {**service, "spec": {**service["spec"], "ports": [kept]}}
+
+
 def is_revision(found: Object | None, revision: Revision) -> bool:
     """Whether the object is the revision's, at whatever generation it was applied."""
     notes = (found["metadata"].get("annotations") or {}) if found is not None else {}

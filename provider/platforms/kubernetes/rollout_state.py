@@ -6,6 +6,7 @@ is told at once, in the cluster's own words, not when a deadline has passed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,10 +91,13 @@ def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
     if newest is None:
         return Waiting("no ReplicaSet yet")
     pods = pods_of(newest, seen.pods)
+    late = _condition(deployment, "Progressing", "False")
+    if late is not None:
+        age, schedule_grace = _for_ever, 0.0  # whatever might have passed by itself did not
     broken = _refused(newest, seen.events, age) or _first_broken(pods, age, schedule_grace)
     if broken is not None:
         return _killed_by_probe(broken, pods, seen.events) or broken
-    if (late := _condition(deployment, "Progressing", "False")) is not None:
+    if late is not None:
         return _late(late, pods, seen.events)
     return _progress(deployment, pods, seen.slices)
 
@@ -189,6 +193,10 @@ def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken
         restarts=int(container.get("restartCount", 0)),
         previous="running" in container.get("state", {}),
     )
+
+
+def _for_ever(_: Object) -> float:
+    return math.inf
 
 
 def _late(condition: dict[str, Any], pods: Sequence[Object], events: Sequence[Object]) -> Broken:

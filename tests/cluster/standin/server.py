@@ -98,7 +98,7 @@ class ApiServer:
         """Breaks every open connection, watches included."""
         if self._handlers is not None:
             for connection in self._handlers.connections:
-                if connection.transport is not None:
+                if connection.transport is not None and not connection.transport.is_closing():
                     connection.transport.abort()
 
     def cut_watches(self, resource: str = "*") -> None:

@@ -106,8 +106,9 @@ async def _failure(container: Container, probe: Object) -> str:
         return f'Get "{url}": {refused}'
     asked = Asked("GET", path, {"User-Agent": "kube-probe/1.36"}, env=life.env, annotations=life.annotations)
     try:
-        timeout = probe.get("timeoutSeconds", 1) / container.host.clock.speed
-        answer = await asyncio.wait_for(container.program.answer(life, asked), timeout)
+        # Not `wait_for`: it may swallow a cancellation, and a life that is over be asked on.
+        async with asyncio.timeout(probe.get("timeoutSeconds", 1) / container.host.clock.speed):
+            answer = await container.program.answer(life, asked)
     except TimeoutError:
         return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
     good = FIRST_STATUS <= answer.status < PAST_STATUS

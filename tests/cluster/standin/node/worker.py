@@ -20,6 +20,8 @@ Object = dict[str, Any]
 PHASE_LAG = 1.1
 """Seen: so much later than its containers' ends a pod's phase tells that it is over."""
 MOUNT_RETRY = 2.0
+PRESSURE = "The node was low on resource"
+"""A pod that only exceeded its own limit is no disruption: the kubelet sets no such condition then (read)."""
 
 
 class PodWorker:
@@ -166,7 +168,8 @@ class PodWorker:
         if evicted:
             told |= {"reason": "Evicted", "message": evicted}
             why = {"reason": "TerminationByKubelet", "message": evicted}
-            put(told["conditions"], "DisruptionTarget", True, now, **why)
+            if evicted.startswith(PRESSURE):
+                put(told["conditions"], "DisruptionTarget", True, now, **why)
             self.events.warning(pod, "Evicted", evicted, by=COMPONENT)
         if told != pod["status"]:
             self._tools.store.update({**clone(pod), "status": told}, manager="kubelet", subresource="status")

@@ -1,0 +1,146 @@
+"""A build that can't succeed is told by its real cause; what is nobody's fault is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from tests.cluster.apps import App
+from tests.cluster.places import Place
+from tests.cluster.standin.script import BuildScript
+from tests.cluster.standin.world import World
+from tests.cluster.test_failures import quota, told
+from tests.cluster.watching import deploying
+from tests.cluster.world import ClusterWorld, cluster_world
+from tests.e2e.helpers import refused
+
+pytestmark = pytest.mark.timeout(120)
+
+Told = tuple[str, str, str]
+
+
+@pytest.fixture(scope="module")
+async def hasty(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
+    """A provider that gives a build little time."""
+    own = {"PLATFORM_ID": "hasty", "BUILD_TIMEOUT": "12"}
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("hasty"), own) as world:
+        yield world
+
+
+GIT = "Error: error resolving source context: "
+SCRIPTED: Mapping[str, tuple[BuildScript, Told, str]] = {
+    "killed": (BuildScript(oom=True), ("kaniko_build_failed", "OutOfMemory", "user"), "BUILD_MEMORY"),
+    "step-killed": (BuildScript(run_killed=True), ("kaniko_build_failed", "OutOfMemory", "user"), "use less"),
+    "full": (BuildScript(no_space=True), ("kaniko_build_failed", "DiskFull", "platform"), "BUILD_DISK"),
+    "evicted": (
+        BuildScript(evicted="Pod ephemeral local storage usage exceeds the total limit of containers 4Gi. "),
+        ("kaniko_build_failed", "DiskFull", "user"),
+        "BUILD_DISK",
+    ),
+    "clone": (
+        BuildScript(failure=f"{GIT}authentication required"),
+        ("kaniko_build_failed", "CredentialsRefused", "user"),
+        "credentials",
+    ),
+    "branch": (
+        BuildScript(failure=f"{GIT}reference not found"),
+        ("kaniko_build_failed", "CommitGone", "user"),
+        "deploy what is there now",
+    ),
+    "limit": (
+        BuildScript(failure="error building image: GET https://index.docker.io: TOOMANYREQUESTS: rate limit"),
+        ("kaniko_build_failed", "RateLimited", "platform"),
+        "REGISTRY_MIRRORS",
+    ),
+    "builder": (
+        BuildScript(cannot_start=True),
+        ("kaniko_create_failed", "ImagePullBackOff", "platform"),
+        "KANIKO_IMAGE",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+async def test_a_build_that_fails(cluster: ClusterWorld, standin: World, name: str) -> None:
+    script, expected, hint = SCRIPTED[name]
+    slug = f"build-{name}"
+    sha = await cluster.commit(slug)
+    standin.scripts.build(f"preview-build-{slug}-*", script)
+    failed = await refused(cluster.deploy(slug, sha))
+    assert told(failed) == expected
+    assert failed.reply["phase"] == "build"
+    assert hint in failed.reply["hint"]
+
+
+async def test_a_base_image_that_is_not_there(cluster: ClusterWorld) -> None:
+    dockerfile = f"FROM {cluster.place.registry}/base/nothing:9\n"
+    failed = await refused(cluster.app("build-base", App(more={"Dockerfile": dockerfile})))
+    assert told(failed) == ("kaniko_build_failed", "BaseImageNotFound", "user")
+    assert "base/nothing" in failed.reply["message"]
+    assert "FROM" in failed.reply["hint"]
+
+
+async def test_a_dockerfile_that_is_none(cluster: ClusterWorld) -> None:
+    dockerfile = f"FROM {cluster.place.base_image}\nRUNN make\n"
+    failed = await refused(cluster.app("build-words", App(more={"Dockerfile": dockerfile})))
+    assert told(failed) == ("kaniko_build_failed", "DockerfileInvalid", "user")
+    assert "RUNN" in failed.reply["message"].upper()
+    assert failed.reply["log_tail"]
+
+
+async def test_a_push_that_fails_is_tried_again(cluster: ClusterWorld, standin: World) -> None:
+    slug = "build-push"
+    sha = await cluster.commit(slug, App(body="pushed\n"))
+    standin.scripts.build(f"preview-build-{slug}-*", BuildScript(push_failure="connection refused"))
+    async with deploying(cluster, slug, sha) as asker:
+        await asker.warning()
+        assert "PushFailed" in str(asker.events) or "did not take it" in str(asker.events)
+        standin.scripts.build(f"preview-build-{slug}-*", BuildScript())
+        answer = await asker.answer()
+    assert (answer["ok"], answer.get("built")) == (True, True), answer
+    assert await cluster.guest.text(answer["url"]) == "pushed\n"
+
+
+async def test_no_node_takes_the_build(impatient: ClusterWorld, standin: World) -> None:
+    slug = "build-node"
+    sha = await impatient.commit(slug)
+    words = "0/1 nodes are available: 1 Insufficient cpu."
+    standin.scripts.build(f"preview-build-{slug}-*", BuildScript(unschedulable=words))
+    failed = await refused(impatient.deploy(slug, sha))
+    assert told(failed) == ("kaniko_create_failed", "Unschedulable", "platform")
+    assert words in failed.reply["message"]
+    await impatient.job_gone(slug, sha)
+
+
+async def test_a_build_that_takes_too_long(hasty: ClusterWorld) -> None:
+    sha = await hasty.commit("build-long", App(build_hangs=True))
+    failed = await refused(hasty.deploy("build-long", sha))
+    assert told(failed) == ("job_timeout", "BuildDeadline", "user")
+    assert any("begun" in line for line in failed.reply["log_tail"])
+
+
+async def test_a_quota_that_has_no_room_for_the_build(cluster: ClusterWorld) -> None:
+    async with quota(cluster, cluster.place.builds, pods="0"):
+        failed = await refused(cluster.app("build-quota", App()))
+    assert told(failed) == ("kaniko_create_failed", "PodRefused", "platform")
+    assert "exceeded quota: small" in failed.reply["message"]
+
+
+async def test_a_quota_that_has_no_room_for_the_job(cluster: ClusterWorld) -> None:
+    async with quota(cluster, cluster.place.builds, **{"count/jobs.batch": "0"}):
+        failed = await refused(cluster.app("build-jobs", App()))
+    assert failed.code == "quota_exceeded"
+    assert "exceeded quota: small" in str(failed.reply["evidence"])
+
+
+async def test_a_job_that_somebody_deletes_is_made_again(cluster: ClusterWorld) -> None:
+    slug = "build-deleted"
+    sha = await cluster.commit(slug, App(body="built twice\n", build_slow=True))
+    running = asyncio.create_task(cluster.deploy(slug, sha))
+    job = (await cluster.job(slug, sha))["metadata"]
+    await cluster.place.api.delete("Job", cluster.place.builds, job["name"])
+    done = await running
+    assert await cluster.guest.text(done.url) == "built twice\n"
+    assert (await cluster.job(slug, sha))["metadata"]["uid"] != job["uid"]
