@@ -10,7 +10,7 @@ from provider.errors import Permanent, PreviewError
 from provider.models import Revision
 from provider.platforms.kubernetes import objects, resources, takeover
 from provider.platforms.kubernetes.api import Api, Object
-from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.fence import ABSENT, FENCED, FINISH_SECONDS, GENERATION, TRIES, Anchors, Fence
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.resources import CONFIG_MAPS, DEPLOYMENTS, INGRESSES, Resource
 from provider.platforms.kubernetes.watches import Watches
@@ -61,7 +61,7 @@ class Applier:
         Returns a line for each, `deployment/my-app configured`.
         """
         wanted = objects.objects(revision, self._settings)
-        lines = [await self._apply(fence, resource, body) for resource, body in wanted]
+        lines = [await self._to_its_end(fence, resource, body) for resource, body in wanted]
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
         return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
@@ -84,6 +84,17 @@ class Applier:
         except PreviewError as error:
             return error
         return None
+
+    async def _to_its_end(self, fence: Fence, resource: Resource, body: Object) -> str:
+        """An apply that was begun is judged before an interruption goes on: it may have come too late."""
+        applying = asyncio.create_task(self._apply(fence, resource, body))
+        try:
+            return await asyncio.shield(applying)
+        except asyncio.CancelledError:
+            done, _ = await asyncio.wait({applying}, timeout=FINISH_SECONDS)
+            if done:
+                applying.exception()  # somebody has to look at it
+            raise
 
     async def _apply(self, fence: Fence, resource: Resource, body: Object) -> str:
         name = body["metadata"]["name"]
