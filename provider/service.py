@@ -225,7 +225,7 @@ class Provider:
         previews = await self._store.previews()
         for preview in previews:
             if preview.slug not in resumed:
-                await _logged(self._runner.tidy(preview.slug, preview.generation))
+                await _logged(self._runner.put_right(preview.slug))
 
         async def known() -> frozenset[str]:
             return frozenset(preview.slug for preview in await self._store.previews()) | resumed

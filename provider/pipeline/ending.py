@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from provider.errors import PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Phase, PhaseTiming, now
+from provider.models import DeployRecord, EventType, Phase, PhaseTiming, PreviewState, now
 from provider.pipeline import publish
 from provider.pipeline.context import Context
 from provider.pipeline.restore import restore
@@ -90,6 +90,15 @@ class Ending:
             keep = tuple(one for one in revisions if one is not None)
             await tolerate(self._ctx.platform.retire(slug, keep, up_to))
 
+    async def put_right(self, slug: str) -> None:
+        """What a provider that was killed, or could not, has left undone: the last good serves, leftovers go."""
+        async with self._lock(slug):
+            preview = await repeat(lambda: self._ctx.store.get_preview(slug))
+            if preview is not None and preview.state is PreviewState.DEGRADED:
+                await tolerate(self._ctx.platform.restore(slug, None, preview.last_good), RESTORE_SECONDS)
+        if preview is not None:
+            await self.tidy(slug, preview.generation)
+
     async def _restore(self, running: Running) -> None:
         """Restoring must not be given up by an interruption, and not lose the first cause by its own failure."""
         began = time.monotonic()
@@ -122,10 +131,10 @@ async def repeat(call: Callable[[], Awaitable[T]]) -> T:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def tolerate(call: Awaitable[None]) -> None:
+async def tolerate(call: Awaitable[None], seconds: float = CLEAN_UP_SECONDS) -> None:
     """Clean-up whose failure must not change an outcome; what it leaves is removed by the next one."""
     try:
-        async with asyncio.timeout(CLEAN_UP_SECONDS):
+        async with asyncio.timeout(seconds):
             await call
     except (PreviewError, TimeoutError) as error:
         log.warning("clean_up.failed", error=str(error))

@@ -106,9 +106,9 @@ class Runner:
         """Whoever changes what a preview runs holds this."""
         return self._slugs.setdefault(slug, asyncio.Lock())
 
-    async def tidy(self, slug: str, up_to: int) -> None:
-        """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
-        await self._ending.tidy(slug, up_to)
+    async def put_right(self, slug: str) -> None:
+        """Do for a preview what an earlier process has left undone."""
+        await self._ending.put_right(slug)
 
     async def close(self) -> None:
         """Stop; every record stays where it is, for the process that goes on with it."""

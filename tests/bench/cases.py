@@ -6,17 +6,15 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-from nats.errors import NoRespondersError
 
 from provider import names
 from provider.client import Deployed
 from provider.demo.sample_app import sample_files
 from provider.demo.world import World
 from tests.bench.bare import Bare, BareRun
+from tests.bench.process import resident, start_to_ready
 from tests.bench.report import Row, median, p99
 
 REPO = "bench/app"
@@ -168,30 +166,14 @@ class Bench:
     async def start(self) -> list[Row]:
         """From the start of the process to its first answer, and the memory that it then holds."""
         provider = self._world.provider
-        seconds: list[float] = []
-        for _ in range(STARTS):
-            await provider.stop()
-            began = time.perf_counter()
-            starting = asyncio.create_task(provider.start())
-            await self._first_answer()
-            seconds.append(time.perf_counter() - began)
-            await starting
+        seconds = [await start_to_ready(provider, self._world.client) for _ in range(STARTS)]
         await asyncio.sleep(IDLE_SECONDS)
-        memory = _resident(int(provider.pid or 0))
+        memory = resident(int(provider.pid or 0))
         detail = f"p50 of {len(seconds)}; slowest {max(seconds):.2f} s"
         return [
             Row("start to ready", median(seconds), 1.0, "s", detail, tuple(seconds)),
             Row("idle memory", sum(memory.values()), 90, "MB", _listed(memory)),
         ]
-
-    async def _first_answer(self) -> None:
-        subject = self._world.client.subjects.request("list")
-        while True:
-            try:
-                await self._world.client.nats.request(subject, b"{}", timeout=5)
-                return
-            except NoRespondersError:
-                await asyncio.sleep(0.002)
 
     # ---------------------------------------------------------------------------- parts
 
@@ -230,22 +212,6 @@ def _own_row(pairs: list[tuple[Run, BareRun]]) -> Row:
 
 def _phases(runs: list[dict[str, float]]) -> dict[str, float]:
     return {name: 1000 * median([run.get(name, 0.0) for run in runs]) for name in runs[0]}
-
-
-def _resident(pid: int) -> dict[str, float]:
-    """Resident MB (10⁶ bytes) of a process and of all that descend from it, by name."""
-    found: dict[str, float] = {}
-    for one in (pid, *_descendants(pid)):
-        status = dict(line.partition(":")[::2] for line in Path(f"/proc/{one}/status").read_text().splitlines())
-        found[f"{status['Name'].strip()} {one}"] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024 / 1e6
-    return found
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            yield int(child)
-            yield from _descendants(int(child))
 
 
 def _listed(memory: dict[str, float]) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One target. `value` and `target` are in `unit`; smaller is better."""
+    """One target. `value` and `target` are in `unit`; smaller is better, unless it is to be `at_least` the target."""
 
     name: str
     value: float
@@ -24,11 +24,12 @@ class Row:
     detail: str = ""
     samples: tuple[float, ...] = ()
     parts: dict[str, float] = field(default_factory=dict)
+    at_least: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the target is met."""
-        return self.value <= self.target
+        return self.value >= self.target if self.at_least else self.value <= self.target
 
 
 def median(values: Sequence[float]) -> float:
@@ -56,6 +57,7 @@ def as_json(rows: Sequence[Row], load: tuple[float, float]) -> dict[str, Any]:
                 "name": row.name,
                 "value": round(row.value, 4),
                 "target": row.target,
+                "at_least": row.at_least,
                 "unit": row.unit,
                 "ok": row.ok,
                 "detail": row.detail,
@@ -69,17 +71,19 @@ def as_json(rows: Sequence[Row], load: tuple[float, float]) -> dict[str, Any]:
 
 def print_table(rows: Sequence[Row], load: tuple[float, float], console: Console) -> None:
     """The outcome for people."""
-    table = Table(title="preview provider, measured against the bare engine in the same run", title_justify="left")
+    table = Table(title="preview provider, and what it is measured against in the same run", title_justify="left")
     for heading, justify in (("what", "left"), ("measured", "right"), ("target", "right"), ("", "left"), ("", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         verdict = "[green]ok[/]" if row.ok else "[red]MISSED[/]"
-        table.add_row(row.name, _shown(row.value, row.unit), f"≤ {_shown(row.target, row.unit)}", verdict, row.detail)
+        target = f"{'≥' if row.at_least else '≤'} {_shown(row.target, row.unit)}"
+        table.add_row(row.name, _shown(row.value, row.unit), target, verdict, row.detail)
     console.print(table)
     for row in rows:
         if row.parts:
             parts = ", ".join(f"{name} {value:.0f}" for name, value in row.parts.items())
-            console.print(f"{row.name}, medians in ms: {parts}", style="dim")
+            what = "the most" if row.unit == "" else "medians in ms"
+            console.print(f"{row.name}, {what}: {parts}", style="dim")
     console.print(
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}, load {load[0]:.1f} before, {load[1]:.1f} after",
         style="dim",
@@ -92,5 +96,7 @@ def _shown(value: float, unit: str) -> str:
             return f"{value:.0f} {unit}"
         case "ratio":
             return f"{value:.2f} ×"
+        case "":
+            return f"{value:.0f}"
         case _:
             return f"{value:.2f} {unit}"

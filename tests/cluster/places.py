@@ -74,20 +74,20 @@ class Place:
 @asynccontextmanager
 async def place(folder: Path) -> AsyncIterator[Place]:
     """The stand-in; a real cluster where the environment names its registry (see the Makefile)."""
-    chosen = _real(folder) if "CLUSTER_REGISTRY" in os.environ else _stand_in(folder)
+    chosen = _real(folder) if "CLUSTER_REGISTRY" in os.environ else stand_in(folder)
     async with chosen as made:
         yield made
 
 
 @asynccontextmanager
-async def _stand_in(folder: Path) -> AsyncIterator[Place]:
+async def stand_in(folder: Path, **options: Any) -> AsyncIterator[Place]:
+    """A stand-in, with what is around it; `options` are its own (see `StandIn`)."""
     registry = registry_server(folder)
     async with AsyncExitStack() as cleanup:
         await registry.start()
         cleanup.push_async_callback(registry.stop)
-        world = await cleanup.enter_async_context(
-            StandIn(domain=DOMAIN, registries={registry.address: registry.address})
-        )
+        known = {registry.address: registry.address}
+        world = await cleanup.enter_async_context(StandIn(domain=DOMAIN, registries=known, **options))
         root = world.api.kubeconfig(folder, "admin")
         api = await cleanup.enter_async_context(admin(root))
         await _install(api, "x1-previews", "x1agent")

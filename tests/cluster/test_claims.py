@@ -80,7 +80,7 @@ async def test_a_first_deploy_that_failed_is_tried_anew(cluster: ClusterWorld) -
 async def test_secrets_of_a_deploy_that_is_refused_in_admit_go(cluster: ClusterWorld) -> None:
     app = App(spec={"ingress": {"additionalHeaders": {"!": "no key of a ConfigMap"}}})
     failed = await refused(cluster.app("inadmissible", app, extra_env={"A": "1"}))
-    assert failed.reply["phase"] == "admit"
+    assert (failed.code, failed.reply["phase"]) == ("unsupported_feature", "admit")
 
     async def clean() -> bool:
         return await cluster.leftovers("inadmissible") == set()

@@ -68,6 +68,14 @@ async def test_secrets_reach_the_app_and_a_changed_one_rolls_it(cluster: Cluster
     await eventually(tidy, what="what was staged, and the bundle that nothing needs, are gone")
 
 
+async def test_a_branch_may_have_a_number_sign(cluster: ClusterWorld) -> None:
+    await cluster.commit("numbered")
+    files = App().files("numbered", cluster.place.base_image)
+    sha = await cluster.git.commit("acme/numbered", "feature/#123", files, orphan=True)
+    done = await cluster.client.deploy("acme/numbered", "feature/#123", commit_sha=sha, installation_id=INSTALLATION)
+    assert (done.built, done.commit_sha) == (True, sha)
+
+
 async def test_a_failed_build_is_told_with_its_cause_and_changes_nothing(cluster: ClusterWorld) -> None:
     good = await cluster.app("badbuild", App(body="good\n"))
     failed = await refused(cluster.app("badbuild", App(build_exit=3)))

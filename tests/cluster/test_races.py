@@ -130,3 +130,30 @@ async def test_a_deploy_after_a_teardown_that_was_cut_off_is_not_torn_down(
     await own_cluster.nothing_left("cut-a")
     await asyncio.sleep(GRACE)
     assert await own_cluster.guest.text(again.url) == "again\n"
+
+
+async def test_what_could_not_be_put_back_is_when_the_provider_starts_again(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    good = await own_cluster.app("later", App(body="good\n"))
+    checks = [{"path": "/", "body_contains": "good"}]
+    bad = await own_cluster.commit("later", App(body="bad\n"))
+    running = asyncio.create_task(own_cluster.deploy("later", bad, acceptance=checks))
+
+    async def applied() -> bool:
+        found = await own_cluster.place.api.get("Deployment", own_cluster.place.previews, "later")
+        return found is not None and found["metadata"]["generation"] > 1
+
+    await eventually(applied)
+    fault = standin.api.faults.error(403, verb="patch", resource="deployments")
+    failed = await refused(running)
+    assert any("provider starts again" in warning for warning in failed.reply["warnings"])
+    standin.api.faults.lift(fault)
+    await asyncio.sleep(GRACE)
+    await own_cluster.provider.stop()
+    await own_cluster.provider.start()
+
+    async def back() -> bool:
+        return await own_cluster.guest.text(good.url) == "good\n"
+
+    await eventually(back)

@@ -17,6 +17,7 @@ from provider.settings import Settings
 
 NGINX = "nginx.ingress.kubernetes.io/"
 TRAEFIK = "traefik.ingress.kubernetes.io/"
+_HEADER = re.compile(r"[A-Za-z0-9_-]+")
 ISSUER = "cert-manager.io/cluster-issuer"
 
 
@@ -54,6 +55,8 @@ def _for_nginx(service: Object, ingress: Object) -> list[Object]:
     headers = json.loads(_ours(ingress, "response-headers") or "{}")
     if not headers:
         return []
+    if strange := [name for name in headers if not _HEADER.fullmatch(name)]:
+        raise unsupported("additionalHeaders", "ingress-nginx", f"it knows no header {strange[0]}")
     metadata = ingress["metadata"]
     name = names.header_config(metadata["name"])
     notes[NGINX + "custom-headers"] = f"{metadata['namespace']}/{name}"

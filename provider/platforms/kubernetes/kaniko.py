@@ -109,7 +109,10 @@ def arguments(plan: BuildPlan, settings: Settings, created: datetime) -> list[st
 
 
 def _context(plan: BuildPlan, settings: Settings) -> str:
-    """`git://host/repo.git#refs/heads/branch#sha`: a bare sha is refused by servers that do not advertise it."""
+    """`git://host/repo.git#refs/heads/branch#sha`: a bare sha is refused by servers that do not advertise it.
+
+    Kaniko splits it at each `#`, which a branch's name may have. Without a branch it clones them all.
+    """
     base = urlsplit(settings.git_base_url)
     if base.scheme not in {"http", "https"}:
         raise Permanent(
@@ -121,7 +124,8 @@ def _context(plan: BuildPlan, settings: Settings) -> str:
             retryable=False,
         )
     path = f"{base.path.rstrip('/')}/{plan.repo_full_name}.git"
-    return f"git://{base.netloc}{path}#refs/heads/{plan.branch}#{plan.commit_sha}"
+    branch = "" if "#" in plan.branch else f"refs/heads/{plan.branch}"
+    return f"git://{base.netloc}{path}#{branch}#{plan.commit_sha}"
 
 
 def _env(plan: BuildPlan, settings: Settings, *, private: bool) -> list[Object]:

@@ -15,6 +15,7 @@ from provider.platforms.kubernetes import ingress, resources
 from provider.platforms.kubernetes.api import Object
 from provider.platforms.kubernetes.fence import GENERATION
 from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.watches import annotation
 from provider.settings import Settings
 
 CHECKSUM = render.PREFIX + "checksum"
@@ -71,12 +72,15 @@ def with_present_port_name(service: Object, present: Object) -> Object:
     return {**service, "spec": {**service["spec"], "ports": [kept]}}
 
 
+def is_revision(found: Object | None, revision: Revision) -> bool:
+    """Whether the object is the revision's, at whatever generation it was applied."""
+    notes = (found["metadata"].get("annotations") or {}) if found is not None else {}
+    return bool(notes.get(CHECKSUM) == render.checksum(revision.manifests))
+
+
 def is_applied(found: Object | None, revision: Revision, generation: int) -> bool:
     """Whether the object is the revision's, applied at that generation."""
-    if found is None:
-        return False
-    notes = found["metadata"].get("annotations") or {}
-    return (notes.get(CHECKSUM), notes.get(GENERATION)) == (render.checksum(revision.manifests), str(generation))
+    return found is not None and is_revision(found, revision) and annotation(found, GENERATION) == str(generation)
 
 
 def _network_policy(deployment: Object, settings: Settings) -> Object:

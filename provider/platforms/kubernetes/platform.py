@@ -18,7 +18,7 @@ from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.fence import Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
-from provider.platforms.kubernetes.objects import objects
+from provider.platforms.kubernetes.objects import is_revision, objects
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES
 from provider.platforms.kubernetes.rollout import Rollouts
@@ -181,7 +181,8 @@ class KubernetesPlatform:
         A failed first deploy keeps its pods, so that they can be looked at, but gets no traffic.
         """
         holder = failed or last_good
-        if holder is None:
+        deployment = self._watches.deployments.get(slug)
+        if holder is None or (failed is None and last_good is not None and is_revision(deployment, last_good)):
             return
         fence = await self._anchors.take(slug, holder.generation, restoring=True)
         if last_good is None:

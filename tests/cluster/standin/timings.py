@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cluster.standin.controllers.base import Key, key_of
+from tests.cluster.standin.controllers.conditions import is_true
 from tests.cluster.standin.controllers.rollout import is_complete
 
 Object = dict[str, Any]
@@ -14,11 +15,15 @@ Object = dict[str, Any]
 
 @dataclass
 class Span:
-    """From a commit of somebody's wish to the commit that tells its fulfilment; None while it is not there."""
+    """From a commit of somebody's wish to the commit that tells its fulfilment; None while it is not there.
+
+    `verdict` is when a Job's own status told it, which is later than its container's end.
+    """
 
     asked: float
     started: float | None = None
     done: float | None = None
+    verdict: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -48,10 +53,17 @@ class Timings:
         """Take down what a commit tells."""
         if event == "ADDED" and obj["kind"] == "Job":
             self.builds[key_of(obj)] = Span(time.monotonic())
+        elif event == "MODIFIED" and obj["kind"] == "Job":
+            self._job(obj)
         elif obj["kind"] == "Pod":
             self._pod(obj)
         elif obj["kind"] == "Deployment" and event != "DELETED":
             self._deployment(obj)
+
+    def _job(self, job: Object) -> None:
+        span = self.builds.get(key_of(job))
+        if span is not None and span.verdict is None and is_true(job, "Complete"):
+            span.verdict = time.monotonic()
 
     def _pod(self, pod: Object) -> None:
         namespace, labels = pod["metadata"]["namespace"], pod["metadata"].get("labels", {})

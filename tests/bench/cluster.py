@@ -1,0 +1,276 @@
+"""The measurements on Kubernetes: a provider's process, the stand-in's process, and a model of the present provider."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from provider.demo.processes import Server, clean_environment
+from tests.bench.cluster_process import MANY, MANY_SECONDS, READY
+from tests.bench.present import Present
+from tests.bench.process import peak, resident, start_to_ready
+from tests.bench.report import Row, median, p99
+from tests.cluster.admin import admin
+from tests.cluster.places import DOMAIN, Place
+from tests.cluster.world import SOURCE, ClusterWorld, cluster_world
+
+Figures = dict[str, Any]
+IDLE_SECONDS = 3.0
+SETTLE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSize:
+    """How much is measured: starts, first deploys one by one, deploys of the present provider's model among them,
+    the same commit again, and how often each of those at once deploys.
+    """
+
+    starts: int
+    deploys: int
+    present: int
+    repeats: int
+    laps: int
+
+
+FULL = ClusterSize(starts=5, deploys=24, present=4, repeats=20, laps=2)
+QUICK = ClusterSize(starts=3, deploys=6, present=1, repeats=5, laps=1)
+AT_ONCE = (1, 10, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """One deploy by the asker's clock; `job` is its build's."""
+
+    slug: str
+    job: str
+    began: float
+    ended: float
+    phases: Mapping[str, float]
+
+    def own(self, figures: Figures, build_ends: str = "done") -> float:
+        """Milliseconds without those that the cluster took: build to its container's end, and rollout."""
+        build, rollout = figures["builds"][self.job], figures["rollouts"][self.slug]
+        cluster = build[build_ends] - build["asked"] + rollout["done"] - rollout["asked"]
+        return 1000.0 * (self.ended - self.began - float(cluster))
+
+    def own_phases(self, figures: Figures) -> dict[str, float]:
+        """Where they went. What comes after the Deployment's apply is in parallel to its rollout."""
+        build, rollout = figures["builds"][self.job], figures["rollouts"][self.slug]
+        own = {name: 1000 * seconds for name, seconds in self.phases.items() if name != "total"}
+        own["build"] -= 1000 * (build["done"] - build["asked"])
+        own["deploy+rollout"] = own.pop("deploy") + own.pop("rollout") - 1000 * (rollout["done"] - rollout["asked"])
+        return {**own, "rest": 1000 * (self.ended - self.began - sum(self.phases.values()) + self.phases["total"])}
+
+
+@asynccontextmanager
+async def cluster_bench(size: ClusterSize) -> AsyncIterator[ClusterBench]:
+    """Both processes, started."""
+    with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
+        folder = Path(name)
+        cluster = Server(
+            name="cluster",
+            argv=(sys.executable, "-m", "tests.bench.cluster_process", name),
+            ready=READY,
+            folder=folder,
+            env={**clean_environment(folder), "PYTHONPATH": SOURCE},
+        )
+        await cluster.start()
+        try:
+            told = json.loads((folder / "place.json").read_text())
+            async with admin(folder / "admin.kubeconfig") as api, httpx.AsyncClient(trust_env=False) as http:
+                where = {**told["place"], "api": api}
+                place = Place(**where | {key: Path(where[key]) for key in ("kubeconfig", "ca_file")})
+                world_folder = folder / "world"
+                world_folder.mkdir()
+                async with cluster_world(place, world_folder, {"VERIFY_TIMEOUT": "60"}) as world:
+                    yield ClusterBench(world, http, told["figures"], folder / "admin.kubeconfig", size)
+        finally:
+            await cluster.stop()
+
+
+class ClusterBench:
+    """The measurements of one stand-in, in the order in which `rows` takes them."""
+
+    def __init__(
+        self, world: ClusterWorld, http: httpx.AsyncClient, figures: str, kubeconfig: Path, size: ClusterSize
+    ) -> None:
+        self._world = world
+        self._http = http
+        self._url = figures
+        self._size = size
+        place = world.place
+        self._present = Present(kubeconfig=kubeconfig, previews=place.previews, builds=place.builds)
+        self._numbers = itertools.count()
+        self._shas: dict[str, str] = {}
+
+    async def rows(self) -> list[Row]:
+        """Everything."""
+        return [*await self.start(), *await self.one_by_one(), *await self.same(), *await self.at_once()]
+
+    async def start(self) -> list[Row]:
+        """From the start of the process to its first answer, and the memory that it then holds."""
+        provider = self._world.provider
+        seconds = [await start_to_ready(provider, self._world.client) for _ in range(self._size.starts)]
+        await asyncio.sleep(IDLE_SECONDS)
+        memory = sum(resident(self._pid).values())
+        detail = f"p50 of {len(seconds)}; slowest {max(seconds):.2f} s"
+        return [
+            Row("k8s: start to ready", median(seconds), 2.0, "s", detail, tuple(seconds)),
+            Row("k8s: idle memory", memory, 160, "MB", "resident, 3 s after the start"),
+        ]
+
+    async def one_by_one(self) -> list[Row]:
+        """First deploys, each when the one before is over; deploys by the present provider's model among them."""
+        await self._deploy(await self._committed())
+        ours: list[Deploy] = []
+        present: list[Deploy] = []
+        spent: list[Figures] = []
+        every = self._size.deploys // self._size.present
+        for number in range(self._size.deploys):
+            name = await self._committed()
+            before = await self._settled()
+            ours.append(await self._deploy(name))
+            spent.append(_difference(before, await self._settled()))
+            if number % every == 0:
+                present.append(await self._present_deploy())
+        figures = await self._figures()
+        return [*_own_rows(ours, present, figures), _request_row("first deploy", 14, spent), _connection_row(spent)]
+
+    async def same(self) -> list[Row]:
+        """The commit that serves already, asked for again."""
+        name = await self._committed()
+        await self._deploy(name)
+        spent: list[Figures] = []
+        times: list[float] = []
+        for _ in range(self._size.repeats):
+            before = await self._settled()
+            again = await self._deploy(name, built=False)
+            times.append(1000 * (again.ended - again.began))
+            spent.append(_difference(before, await self._settled()))
+        return [_request_row("the same commit again", 8, spent, f"; {median(times):.0f} ms from request to reply")]
+
+    async def at_once(self) -> list[Row]:
+        """So many deploys under way: own share, open watches, memory."""
+        watches: dict[int, int] = {}
+        for count in AT_ONCE:
+            names = [[await self._committed(MANY) for _ in range(self._size.laps)] for _ in range(count)]
+            before = await self._figures()
+            provider_before = _cpu(self._pid)
+            under_way = [asyncio.create_task(self._after(MANY_SECONDS * i / count, lap)) for i, lap in enumerate(names)]
+            await asyncio.sleep(MANY_SECONDS)
+            watches[count] = (await self._figures())["watches"]
+            deploys = [one for lap in await asyncio.gather(*under_way) for one in lap]
+        figures = await self._settled()
+        own = tuple(one.own(figures) for one in deploys)
+        cpu = 1000 * (figures["cpu"] - before["cpu"]) / len(deploys)
+        mine = 1000 * (_cpu(self._pid) - provider_before) / len(deploys)
+        detail = f"p99 of {len(own)}; p50 {median(own):.0f} ms; CPU {mine:.0f} ms a deploy, the stand-in's {cpu:.0f}"
+        seen = ", ".join(f"{number} at {count}" for count, number in watches.items())
+        return [
+            Row("k8s: own share, 50 in flight", p99(own), 300, "ms", detail, own, _phases(deploys, figures)),
+            Row("k8s: watches opened by load", max(watches.values()) - min(watches.values()), 0, "", seen),
+            Row("k8s: memory, 50 in flight", peak(self._pid), 220, "MB", "the most that was ever resident"),
+        ]
+
+    # ---------------------------------------------------------------------------- parts
+
+    @property
+    def _pid(self) -> int:
+        return int(self._world.provider.pid or 0)
+
+    async def _figures(self) -> Figures:
+        return dict((await self._http.get(self._url)).json())
+
+    async def _settled(self) -> Figures:
+        await asyncio.sleep(SETTLE_SECONDS)
+        return await self._figures()
+
+    async def _committed(self, kind: str = "one") -> str:
+        """The name of a new repository with one commit."""
+        name = f"{kind}-{next(self._numbers)}"
+        self._shas[name] = await self._world.commit(name)
+        return name
+
+    async def _after(self, pause: float, names: list[str]) -> list[Deploy]:
+        await asyncio.sleep(pause)
+        return [await self._deploy(name) for name in names]
+
+    async def _deploy(self, name: str, *, built: bool = True) -> Deploy:
+        began = time.monotonic()
+        done = await self._world.deploy(name, self._shas[name])
+        ended = time.monotonic()
+        assert done.built is built
+        return Deploy(name, str(done.job_name), began, ended, done.timings)
+
+    async def _present_deploy(self) -> Deploy:
+        slug = f"present-{next(self._numbers)}"
+        began, before = time.monotonic(), self._present.requests
+        job = await self._present.deploy(slug, f"{slug}.{DOMAIN}")
+        ended = time.monotonic()
+        return Deploy(slug, job, began, ended, {"requests": self._present.requests - before})
+
+
+def _own_rows(ours: list[Deploy], present: list[Deploy], figures: Figures) -> list[Row]:
+    own = tuple(one.own(figures) for one in ours)
+    # Of the model, the time is taken off, too, that the Job's own verdict needs: it knows no better than to wait.
+    theirs = [one.own(figures, "verdict") for one in present]
+    requests = [one.phases["requests"] for one in present]
+    whole = median([one.ended - one.began for one in present])
+    from_container = median([one.own(figures) for one in present])
+    detail = (
+        f"{median(theirs):.0f} ms of its own after the Job's verdict ({from_container:.0f} after its container),"
+        f" {whole:.1f} s in all, {median(requests):.0f} requests"
+    )
+    ratio = median(theirs) / median(own)
+    shown = f"p50 of {len(own)}; p99 {p99(own):.0f} ms"
+    return [
+        Row("k8s: own share, 1 in flight", median(own), 60, "ms", shown, own, _phases(ours, figures)),
+        Row("k8s: the present provider's / ours", ratio, 30, "ratio", detail, tuple(theirs), at_least=True),
+    ]
+
+
+def _request_row(what: str, target: int, spent: list[Figures], more: str = "") -> Row:
+    most = max(spent, key=lambda one: sum(one["requests"].values()))
+    counts = tuple(float(sum(one["requests"].values())) for one in spent)
+    detail = f"most of {len(spent)}; p50 {median(counts):.0f}{more}"
+    parts = {name: float(count) for name, count in most["requests"].items()}
+    return Row(f"k8s: API requests, {what}", max(counts), target, "", detail, counts, parts)
+
+
+def _connection_row(spent: list[Figures]) -> Row:
+    counts = tuple(float(one["connections"]) for one in spent)
+    detail = f"p50 of {len(spent)} deploys one by one; most {max(counts):.0f}"
+    return Row("k8s: new TLS connections a deploy", median(counts), 0, "", detail, counts)
+
+
+def _difference(before: Figures, after: Figures) -> Figures:
+    """What was asked in between, but for watches, which are made again now and then."""
+    requests = {
+        name: count - before["requests"].get(name, 0)
+        for name, count in after["requests"].items()
+        if count != before["requests"].get(name, 0) and not name.startswith("watch ")
+    }
+    return {"requests": requests, "connections": after["connections"] - before["connections"]}
+
+
+def _phases(deploys: list[Deploy], figures: Figures) -> dict[str, float]:
+    runs = [one.own_phases(figures) for one in deploys]
+    return {name: median([run[name] for run in runs]) for name in runs[0]}
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process and its children that have ended have taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
