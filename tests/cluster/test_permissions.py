@@ -39,6 +39,7 @@ async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorl
     await cluster.deploy(slug, sha, extra_env={"A": "1"})
     await refused(cluster.app(slug, App(crash=3)))
     await cluster.deploy("allowed-anew")
+    await _changed_unseen(cluster, standin, "allowed-anew")
     await cluster.client.teardown(slug)
     user = f"system:serviceaccount:x1agent:{ACCOUNT}"
     used = {
@@ -47,6 +48,16 @@ async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorl
         if one.user == user and one.namespace
     }
     assert used == _table()
+
+
+async def _changed_unseen(cluster: ClusterWorld, standin: World, slug: str) -> None:
+    """A redeploy over a NetworkPolicy that somebody changed, and the watch has not told yet."""
+    api, namespace = cluster.place.api, cluster.place.previews
+    late = standin.api.faults.slow_watch(30.0, resource="networkpolicies")
+    (name,) = [name for name in await api.names("NetworkPolicy", namespace) if name.startswith(slug)]
+    await api.edit("NetworkPolicy", namespace, name, {"metadata": {"annotations": {"somebody": "else"}}})
+    await cluster.deploy(slug)
+    standin.api.faults.lift(late)
 
 
 async def test_doctor_asks_for_every_line(cluster: ClusterWorld) -> None:
