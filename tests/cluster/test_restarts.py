@@ -141,7 +141,8 @@ async def test_killed_between_two_applies(mortal: ClusterWorld, standin: World, 
     sha = await mortal.commit(slug, App(body="after\n", build_slow=True))
     async with deploying(mortal, slug, sha) as asker:
         await asker.line("begun")  # not the dry run of `admit`
-        held = standin.api.faults.hold(verb="patch", resource=resource, name=slug, times=1)
+        named = names.network_policy(slug) if resource == "networkpolicies" else slug
+        held = standin.api.faults.hold(verb="patch", resource=resource, name=named, times=1)
         async with killed_at(mortal, held):
             assert await mortal.guest.text(f"https://{slug}.preview.test") == "before\n"
             await mortal.provider.start()
@@ -176,7 +177,7 @@ async def test_killed_in_a_teardown(mortal: ClusterWorld, standin: World, resour
     """Before the anchor goes, and after: whoever comes next finishes it, though nobody asks again."""
     slug = f"kill-gone-{resource}"
     await mortal.deploy(slug, extra_env={"A": "1"})
-    held = standin.api.faults.hold(verb="delete", resource=resource, name=f"{slug}*", times=1)
+    held = standin.api.faults.hold(verb="delete", resource=resource, name=slug, times=1)
     async with asked(mortal, "teardown", slug=slug), killed_at(mortal, held):
         assert await mortal.leftovers(slug) != set()
         await mortal.provider.start()

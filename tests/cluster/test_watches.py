@@ -180,7 +180,7 @@ async def test_each_request_fails_once(cluster: ClusterWorld, standin: World, na
         faults: list[Fault] = []
 
         def arm() -> None:
-            named = slug if verb == "patch" else f"*{slug}*" if verb == "get" else "*"
+            named = f"{slug}*" if verb == "patch" else f"*{slug}*" if verb == "get" else "*"
             faults.append(FAULTS[name](standin.api.faults, verb=verb, resource=resource, name=named, times=1))
 
         if verb not in {"patch", "get"}:
