@@ -230,7 +230,7 @@ def _own_rows(ours: list[Deploy], present: list[Deploy], figures: Figures) -> li
     whole = median([one.ended - one.began for one in present])
     from_container = median([one.own(figures) for one in present])
     detail = (
-        f"{median(theirs):.0f} ms of its own after the Job's verdict ({from_container:.0f} after the build's container),"
+        f"{median(theirs):.0f} ms of its own after the Job's verdict ({from_container:.0f} after its container),"
         f" {whole:.1f} s in all, {median(requests):.0f} requests"
     )
     ratio = median(theirs) / median(own)

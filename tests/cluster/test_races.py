@@ -84,8 +84,12 @@ async def test_a_stale_provider_adds_nothing_that_the_newer_revision_does_withou
         own_cluster.second_provider(),
     ):
         await own_cluster.app("without", App(body="newer\n"))
+
+    async def gone() -> bool:
+        return "ConfigMap/without.response-headers" not in await own_cluster.leftovers("without")
+
     await asyncio.sleep(GRACE)
-    assert "ConfigMap/without.response-headers" not in await own_cluster.leftovers("without")
+    await eventually(gone)
 
 
 async def test_what_somebody_else_changed_last_is_removed_all_the_same(cluster: ClusterWorld, standin: World) -> None:
