@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     public_port: int = Field(443, ge=1, le=65535, description="Port of the public URLs.")
     ingress_address: str = Field("", description="host:port that the URL check connects to instead of what DNS says.")
     public_ca_file: Path | None = Field(
-        None, description="CA of the public certificates; default: the ingress's own CA."
+        None, description="CA of the public certificates; default: the ingress's own, on a cluster the system's."
     )
     share_base_url: str = Field("", description="Value of `from: preview.share_base_url`.")
     preview_namespace: str = Field("x1-previews", description="Namespace of the objects of previews.")
@@ -97,10 +97,12 @@ class Settings(BaseSettings):
     missing_secrets: Literal["warn", "fail"] = Field("warn", description="What a secret that nobody sent does.")
     read_only_root: bool = Field(False, description="Previews run with a read-only root file system.")
     pod_security: Literal["baseline", "restricted"] = Field("baseline", description="`restricted` adds runAsNonRoot.")
-    preview_pids: PositiveInt = Field(256, description="Most processes in one preview.")
+    preview_pids: PositiveInt = Field(256, description="Most processes in one preview; on an engine.")
     build_memory: str = Field("2Gi", pattern=QUANTITY, description="Memory of a build; on an engine, of a RUN step.")
-    build_pids: PositiveInt = Field(1024, description="Most processes in one build.")
-    builds_at_once: NonNegativeInt = Field(0, description="Most builds at once; 0: one more than there are CPUs.")
+    build_pids: PositiveInt = Field(1024, description="Most processes in one build; on an engine.")
+    builds_at_once: NonNegativeInt = Field(
+        0, description="Most builds at once, on an engine; 0: one more than there are CPUs."
+    )
 
     # Deadlines.
     budget_seconds: PositiveFloat = Field(1140.0, description="From arrival to answer; a request may ask for less.")

@@ -177,7 +177,8 @@ async def test_killed_in_a_teardown(mortal: ClusterWorld, standin: World, resour
     """Before the anchor goes, and after: whoever comes next finishes it, though nobody asks again."""
     slug = f"kill-gone-{resource}"
     await mortal.deploy(slug, extra_env={"A": "1"})
-    held = standin.api.faults.hold(verb="delete", resource=resource, name=slug, times=1)
+    named = names.anchor(slug) if resource == "configmaps" else slug
+    held = standin.api.faults.hold(verb="delete", resource=resource, name=named, times=1)
     async with asked(mortal, "teardown", slug=slug), killed_at(mortal, held):
         assert await mortal.leftovers(slug) != set()
         await mortal.provider.start()

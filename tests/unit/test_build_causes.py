@@ -121,7 +121,7 @@ def test_a_deadline() -> None:
     assert "60 s" in error.message
 
 
-@pytest.mark.parametrize("reason", ["JobGone", "NoDigest"])
+@pytest.mark.parametrize("reason", ["JobGone", "NoDigest", "CreateContainerConfigError"])
 def test_what_nobody_is_to_blame_for_is_tried_again(reason: str) -> None:
     error = failure(Failed(reason, "m"), [], [], plan())
     assert isinstance(error, Temporary)

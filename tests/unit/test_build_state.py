@@ -157,3 +157,11 @@ def test_finished_is_what_the_conditions_say() -> None:
     assert is_finished(job(("Complete", "", "")))
     assert not is_finished(job(("FailureTarget", "PodFailurePolicy", "")))
     assert not is_finished({"metadata": {}, "status": {"failed": 1}})
+
+
+def test_credentials_that_are_not_there_do_not_come_by_waiting() -> None:
+    lacking = pod({"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "b-git" not found'}})
+    assert isinstance(where(job(), lacking, age=1.0), Waiting)
+    verdict = where(job(), lacking, age=11.0)
+    assert isinstance(verdict, Failed)
+    assert verdict.message == 'secret "b-git" not found'

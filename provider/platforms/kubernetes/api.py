@@ -29,7 +29,8 @@ PAGE = 500
 WATCH_SECONDS = 240
 SILENCE_SECONDS = 90.0
 """A watch that is quiet for longer is dead: the server sends a bookmark about once a minute."""
-CONNECTIONS = 100
+CONNECTIONS = 1000
+"""No limit that is met: each log that is followed keeps one, and what waited for a free one would be an outage."""
 
 Object = dict[str, Any]
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -286,7 +287,7 @@ def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expir
         return Expired(message)
     if response.status == 429 or response.status >= 500:
         return unreachable(f"{response.status} {message}", delay)
-    return Refused(response.status, str(status.get("reason", "")), message, delay)
+    return Refused(response.status, str(status.get("reason", "")), message)
 
 
 def _change(line: bytes) -> Object:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from provider.errors import Permanent, PreviewError
+from provider.errors import PreviewError
 from provider.models import Revision
-from provider.platforms.kubernetes import objects, resources, takeover
+from provider.platforms.kubernetes import objects, takeover
 from provider.platforms.kubernetes.api import Api, Object
-from provider.platforms.kubernetes.fence import ABSENT, FENCED, FINISH_SECONDS, GENERATION, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.beside import Beside
+from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
-from provider.platforms.kubernetes.resources import CONFIG_MAPS, DEPLOYMENTS, INGRESSES, Resource
+from provider.platforms.kubernetes.resources import CONFIG_MAPS, DEPLOYMENTS, INGRESSES, SERVICES, Resource
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
 
@@ -40,6 +42,11 @@ class Applier:
         self._watches = watches
         self._anchors = anchors
         self._settings = settings
+        self._beside = Beside()
+
+    async def close(self) -> None:
+        """Finish what was cut short."""
+        await self._beside.close()
 
     async def dry_run(self, revision: Revision) -> None:
         """Ask the API server whether it would take every object but those that are to be taken over.
@@ -61,7 +68,7 @@ class Applier:
         Returns a line for each, `deployment/my-app configured`.
         """
         wanted = objects.objects(revision, self._settings)
-        lines = [await self._to_its_end(fence, resource, body) for resource, body in wanted]
+        lines = [await self._apply(fence, resource, body) for resource, body in wanted]
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
         return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
@@ -72,12 +79,7 @@ class Applier:
         return present is not None and not takeover.is_ours(present)
 
     async def _would_take(self, resource: Resource, body: Object) -> PreviewError | None:
-        name = body["metadata"]["name"]
-        before = self._watches.of(resource).get(name)
         try:
-            if before is not None and not takeover.is_ours(before):
-                # Else what the other client set would be judged together with what we set instead.
-                await takeover.take_over(self._api, resource, name)
             await self._api.apply(resource, body, dry_run=True)
         except Refused as error:
             return not_taken(error, _title(body))
@@ -85,22 +87,11 @@ class Applier:
             return error
         return None
 
-    async def _to_its_end(self, fence: Fence, resource: Resource, body: Object) -> str:
-        """An apply that was begun is judged before an interruption goes on: it may have come too late."""
-        applying = asyncio.create_task(self._apply(fence, resource, body))
-        try:
-            return await asyncio.shield(applying)
-        except asyncio.CancelledError:
-            done, _ = await asyncio.wait({applying}, timeout=FINISH_SECONDS)
-            if done:
-                applying.exception()  # somebody has to look at it
-            raise
-
     async def _apply(self, fence: Fence, resource: Resource, body: Object) -> str:
         name = body["metadata"]["name"]
         before = self._watches.of(resource).get(name)
         version = fence.version(resource, name)
-        if before is not None and resource is resources.SERVICES:
+        if before is not None and resource is SERVICES:
             body = objects.with_present_port_name(body, before)
         if before is not None and not takeover.is_ours(before):
             version = await takeover.take_over(self._api, resource, name) or ABSENT
@@ -110,8 +101,9 @@ class Applier:
             before, version = None, ABSENT
         for _ in range(TRIES):
             wanted = objects.owned(body, fence.owner, fence.generation, version)
+            extra = version == ABSENT and resource in OPTIONAL and name != fence.slug
             try:
-                after = await self._api.apply(resource, wanted)
+                after = await (self._add(fence, resource, wanted) if extra else self._api.apply(resource, wanted))
             except Refused as error:
                 if error.code != 409:
                     raise not_taken(error, _title(body)) from error
@@ -120,8 +112,6 @@ class Applier:
                 continue
             self._watches.of(resource).put(after)
             fence.versions[resource.kind, name] = after["metadata"]["resourceVersion"]
-            if version == ABSENT and resource in OPTIONAL and name != fence.slug:
-                await self._confirm(fence, resource, after)
             return f"{_title(body)} {_outcome(before, after)}"
         raise refused(Refused(409, "Conflict", "it changes all the time"), _title(body))
 
@@ -159,14 +149,20 @@ class Applier:
             await self._anchors.check(fence)
         raise refused(Refused(409, "Conflict", "it changes all the time"), f"{resource.kind.lower()}/{name}")
 
-    async def _confirm(self, fence: Fence, resource: Resource, made: Object) -> None:
-        """A newer generation need not have such an object, and then nothing else tells that we lost the preview."""
+    async def _add(self, fence: Fence, resource: Resource, wanted: Object) -> Object:
+        """Make what a newer generation may do without: no conflict would tell then that we lost the preview."""
+        unmake = partial(self._unmake, resource)
+        made = await self._beside.whole(self._api.apply(resource, wanted), unmake, "extra object")
         try:
             await self._anchors.check(fence)
-        except Permanent:
-            metadata = made["metadata"]
-            await self._api.delete(resource, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"])
+        except BaseException:
+            self._beside.start(unmake(made), "extra object")
             raise
+        return made
+
+    async def _unmake(self, resource: Resource, made: Object) -> None:
+        metadata = made["metadata"]
+        await self._api.delete(resource, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"])
 
 
 def _is_stuck(present: Object, wanted: Object, generation: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.platforms.base import BuildPlan
-from provider.platforms.kubernetes.build_state import Failed
+from provider.platforms.kubernetes.build_state import LACKS_SECRET, Failed
 
 Cause = tuple[str, str, Whose]
 
@@ -101,7 +101,7 @@ def failure(failed: Failed, tail: Sequence[str], errors: Sequence[str], plan: Bu
 
 def _not_run(failed: Failed, log_tail: tuple[str, ...]) -> PreviewError:
     """The build did not come to run, or was taken away in the middle."""
-    again = failed.reason in {"JobGone", "NoDigest", "BackoffLimitExceeded"}
+    again = failed.reason in {"JobGone", "NoDigest", "BackoffLimitExceeded", LACKS_SECRET}
     kind = Temporary if again else Permanent
     return kind(
         Code.KANIKO_CREATE_FAILED,

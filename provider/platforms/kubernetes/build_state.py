@@ -20,6 +20,7 @@ REFUSED_GRACE = 10.0
 VERDICT_GRACE = 5.0
 """Seconds by which the watch of pods may be behind that of Jobs: the pod knows why, the Job only that."""
 CANNOT_START = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")
+LACKS_SECRET = "CreateContainerConfigError"  # noqa: S105 - a reason of the kubelet's
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,9 @@ def _not_created(job: Object, events: Sequence[Object], age: Callable[[Object], 
 def _not_started(pod: Object, age: Callable[[Object], float], schedule_grace: float) -> State:
     name = pod["metadata"]["name"]
     waiting = _container(pod).get("state", {}).get("waiting", {})
-    if waiting.get("reason") in CANNOT_START:
-        return Failed(waiting["reason"], waiting.get("message", ""), name)
+    reason = waiting.get("reason")
+    if reason in CANNOT_START or (reason == LACKS_SECRET and age(pod) > REFUSED_GRACE):
+        return Failed(reason, waiting.get("message", ""), name)
     scheduled = _condition(pod, "PodScheduled", "False")
     if scheduled is not None:
         message = str(scheduled.get("message", ""))

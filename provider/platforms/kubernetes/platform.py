@@ -70,6 +70,7 @@ class KubernetesPlatform:
     async def close(self) -> None:
         """Stop watching; Jobs and previews run on."""
         await self._builds.close()
+        await self._applier.close()
         await self._watches.close()
         await self._api.close()
 

@@ -11,12 +11,11 @@ from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 class Refused(Exception):
     """The API server's own answer, as it stands in a Status object; never leaves this package."""
 
-    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         self.reason = reason
         self.message = message
-        self.retry_after = retry_after
 
 
 class Expired(Exception):

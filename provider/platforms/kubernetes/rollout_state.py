@@ -63,7 +63,6 @@ class Broken:
         message: what the cluster says.
         pod: whose log tells more.
         exit_code, restarts: of the app's container.
-        previous: the log of the container before the present one is meant.
     """
 
     reason: str
@@ -71,7 +70,6 @@ class Broken:
     pod: str | None = None
     exit_code: int | None = None
     restarts: int = 0
-    previous: bool = False
 
 
 State = Ready | Waiting | Broken
@@ -191,7 +189,6 @@ def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken
         pod,
         exit_code=ended.get("exitCode"),
         restarts=int(container.get("restartCount", 0)),
-        previous="running" in container.get("state", {}),
     )
 
 

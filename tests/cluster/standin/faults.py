@@ -8,6 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+HELD_SECONDS = 60.0
+"""How long a test waits for the request that it means to hold."""
+
 
 @dataclass(eq=False)
 class Fault:
@@ -49,8 +52,13 @@ class Fault:
                 await self._released.wait()
 
     async def held(self) -> None:
-        """Returns as soon as a request is being held."""
-        await self._held.wait()
+        """Returns as soon as a request is being held.
+
+        Raises:
+            TimeoutError: none that this fault is for came.
+        """
+        async with asyncio.timeout(HELD_SECONDS):
+            await self._held.wait()
 
     def release(self) -> None:
         """Lets the held requests go on, and those that come after them."""
