@@ -24,7 +24,8 @@ from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.errors import PreviewError
 from provider.health import HealthServer
-from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
+from provider.keeper.reconcile import Reconcile
+from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewRecord, PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
@@ -44,6 +45,7 @@ GIT_IDLE_SECONDS = 7 * 24 * 3600.0
 DRAIN_SECONDS = 5.0
 CANCEL_SECONDS = 0.2
 RESTART_PAUSE = 1.0
+RECONCILE_PAUSE = 0.1
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
 
@@ -142,6 +144,10 @@ class Provider:
         self._runner = Runner(ctx)
         actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
         self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._reconcile = Reconcile(
+            store=store, platform=platform, lock=self._runner.lock, warn=self._warn, mine=lambda _: True
+        )
+        platform.on_change(self._reconcile.touched)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -183,6 +189,8 @@ class Provider:
             asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
             asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
+            asyncio.create_task(_forever(self._reconcile.once, RECONCILE_PAUSE), name="reconcile"),
+            asyncio.create_task(_forever(self._reconcile.all, self._settings.reconcile_seconds), name="look at all"),
         ]
         await self._endpoints.start()
         address = await self._health.start()
@@ -236,6 +244,7 @@ class Provider:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
+            self._reconcile.on_preview(preview)
 
     async def _heartbeat(self) -> None:
         await self._store.heartbeat(self._owner.instance)
@@ -260,6 +269,18 @@ class Provider:
                 data=data,
             )
         )
+
+    def _warn(self, preview: PreviewRecord, data: Mapping[str, Any]) -> None:
+        """Tell of a preview what nobody asked for."""
+        event = Event(
+            event_id=uuid.uuid4().hex,
+            slug=preview.slug,
+            deploy_id=preview.newest.deploy_id,
+            at=now(),
+            type=EventType.WARNING,
+            data=data,
+        )
+        self._events.publish(event)
 
 
 async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:

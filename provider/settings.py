@@ -116,6 +116,11 @@ class Settings(BaseSettings):
     verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
 
+    # What is kept true when nobody asks.
+    reconcile_seconds: PositiveFloat = Field(
+        300.0, description="How often all that runs is compared with the records, beside what the platform tells."
+    )
+
     # The provider itself.
     http_address: str = Field("127.0.0.1:0", description="host:port of /healthz and /readyz; port 0: any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

@@ -33,6 +33,9 @@ class CloneCredential(Protocol):
         """Sent as its password; lives an hour (contract.md, "Clone credentials")."""
 
 
+Told = Callable[[str | None], None]
+"""Takes the slug of a preview of which something changed, None when it may be any; never blocks."""
+
 Known = Callable[[], Awaitable[frozenset[str]]]
 """The slugs of every preview that has a record."""
 
@@ -94,6 +97,19 @@ class Removed:
 
     deleted: list[str] = field(default_factory=list)
     also_deleted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What of a revision at rest is not as it was made.
+
+    Args:
+        what: what can be put back, in a few words each.
+        bundle_lost: the name of its secret bundle, where that is gone: nobody has its values any more.
+    """
+
+    what: tuple[str, ...]
+    bundle_lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,20 @@ class Platform(Protocol):
 
     async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
         """Put the last good revision back in traffic; without one, take the failed one out of traffic."""
+
+    # At rest: nothing is under way, and somebody may change what runs.
+    def on_change(self, told: Told) -> None:
+        """From `start` on, tell of which previews something changed on the platform."""
+
+    async def drift(self, serving: Mapping[str, Revision]) -> dict[str, Drift]:
+        """What is not as it was made, by slug, of these previews at rest; the others are well."""
+
+    async def put_back(self, slug: str, revision: Revision, generation: int) -> str | None:
+        """Make the preview again what the revision says, as that generation; returns what `anchor` does.
+
+        Raises:
+            Permanent: `superseded` when a newer generation has it; else it can't be put back.
+        """
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Remove workloads and bundles of generations up to `up_to` that no kept revision needs."""

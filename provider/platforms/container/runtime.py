@@ -207,6 +207,19 @@ class Runtime:
         """Remove one generation's container at once."""
         await self._remove(names.container(slug, generation))
 
+    async def remove_unfit(self, slug: str, revision: Revision) -> None:
+        """Remove the revision's container where it can't be started as it is: cut from its network, or paused."""
+        name, network = names.container(slug, revision.generation), names.network(slug)
+        container, present = await asyncio.gather(self._engine.container(name), self._engine.network(network))
+        if container is None:
+            self._addresses.pop(name, None)
+        elif (
+            present is None
+            or container["State"].get("Paused")
+            or network not in container["NetworkSettings"]["Networks"]
+        ):
+            await self._remove(name)
+
     async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
         """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
 

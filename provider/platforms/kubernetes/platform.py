@@ -11,16 +11,27 @@ import structlog
 from provider import render
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms import hosts
-from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.base import (
+    BuildPlan,
+    Candidate,
+    Drift,
+    Known,
+    LogSink,
+    PartStatus,
+    PublicAddress,
+    Removed,
+    Told,
+)
 from provider.platforms.kubernetes import access
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
-from provider.platforms.kubernetes.fence import Anchors, Fence, fenced
+from provider.platforms.kubernetes.drift import Comparison
+from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.objects import is_revision, objects
 from provider.platforms.kubernetes.removal import Removal
-from provider.platforms.kubernetes.resources import INGRESSES
+from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
 from provider.platforms.kubernetes.watches import Watches, name_of
@@ -48,6 +59,7 @@ class KubernetesPlatform:
         self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
         self._secrets = SecretObjects(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._builds = Builds(api=api, watches=watches, settings=settings)
+        self._comparison = Comparison(api=api, watches=watches, settings=settings)
         self._rollouts = Rollouts(api=api, watches=watches, settings=settings)
         self._removal = Removal(
             api=api, watches=watches, anchors=anchors, secrets=self._secrets, builds=self._builds,
@@ -193,6 +205,26 @@ class KubernetesPlatform:
             return
         await self._applier.apply(fence, last_good)
         await self._rollouts.wait(slug, last_good, fence.generation)
+
+    def on_change(self, told: Told) -> None:
+        """By the watches of what is applied, and of the secrets."""
+        for resource in (*FENCED, SECRETS):
+            self._watches.of(resource).told = told
+
+    async def drift(self, serving: Mapping[str, Revision]) -> dict[str, Drift]:
+        """See `Platform`."""
+        found = {}
+        for slug, revision in serving.items():
+            if (drift := await self._comparison.of(slug, revision)) is not None:
+                found[slug] = drift
+            await asyncio.sleep(0)  # of a thousand previews nobody else has to wait for all
+        return found
+
+    async def put_back(self, slug: str, revision: Revision, generation: int) -> str | None:
+        """See `Platform`."""
+        fence = await self._anchors.take(slug, generation)
+        await self._applier.apply(fence, revision)
+        return str(fence.anchor["metadata"]["uid"])
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """See `Platform`. Old ReplicaSets are the cluster's to remove."""
