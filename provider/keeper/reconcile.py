@@ -30,6 +30,8 @@ SETTLE_SECONDS = 0.2
 """What is told one after the other is looked at together."""
 BUSY_SECONDS = 1.0
 """How long a preview that somebody is changing is left alone."""
+OTHERS_SECONDS = 15.0
+"""When another instance should have put right what is its: longer than it takes to be known as dead."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 AT_ONCE = 4
 
@@ -69,6 +71,7 @@ class Reconcile:
         self._touched: set[str | None] = set()
         self._wake = asyncio.Event()
         self._pauses: dict[str, _Pause] = {}
+        self._others: set[str] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def touched(self, slug: str | None) -> None:
@@ -104,11 +107,19 @@ class Reconcile:
         await asyncio.gather(*(self._attend(slug) for slug in {*drifts, *lacks}))
 
     async def _resting(self, slugs: set[str | None]) -> dict[str, PreviewRecord]:
+        found = [await self._store.get_preview(slug) for slug in slugs if slug and self._may(slug)]
         if None in slugs:
-            found: list[PreviewRecord | None] = [*await self._store.previews()]
-        else:
-            found = [await self._store.get_preview(slug) for slug in slugs if slug and self._mine(slug)]
-        return {one.slug: one for one in found if one is not None and at_rest(one) and self._mine(one.slug)}
+            found += [one for one in await self._store.previews() if self._mine(one.slug)]
+        return {one.slug: one for one in found if one is not None and at_rest(one)}
+
+    def _may(self, slug: str) -> bool:
+        """Whether it is ours to look at; another instance's is when that had its time, for it may have died."""
+        if self._mine(slug) or slug in self._others:
+            self._others.discard(slug)
+            return True
+        self._others.add(slug)
+        self._later(slug, OTHERS_SECONDS)
+        return False
 
     async def _attend(self, slug: str) -> None:
         """Put one preview right, unless it has to wait; a failure is tried again, later each time."""
