@@ -25,6 +25,7 @@ from provider.bus.subjects import Subjects
 from provider.errors import PreviewError
 from provider.health import HealthServer
 from provider.keeper.reconcile import Reconcile
+from provider.keeper.sweep import Sweep
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewRecord, PreviewState, now
 from provider.pipeline.causes import cancelled
@@ -155,6 +156,13 @@ class Provider:
             store=store, platform=platform, lock=self._runner.lock, warn=self._warn, mine=self._leases.mine
         )
         platform.on_change(self._reconcile.touched)
+        self._sweep = Sweep(
+            store=store,
+            platform=platform,
+            lock=self._runner.lock,
+            grace=settings.sweep_grace,
+            mine=self._leases.mine,
+        )
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -188,8 +196,6 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        if self._platform.exclusive:  # else another provider may just be staging for a record to come
-            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
@@ -201,6 +207,10 @@ class Provider:
             asyncio.create_task(_forever(self._reconcile.once, RECONCILE_PAUSE), name="reconcile"),
             asyncio.create_task(_forever(self._reconcile.all, self._settings.reconcile_seconds), name="look at all"),
         ]
+        if self._jetstream:  # without lasting records nobody knows what is an orphan
+            self._tasks.append(
+                asyncio.create_task(_forever(self._sweep.once, self._settings.sweep_seconds), name="sweep")
+            )
         await self._endpoints.start()
         address = await self._health.start()
         log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
@@ -218,20 +228,12 @@ class Provider:
         await self._events.close()
 
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
-        """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
+        """Finish teardowns that were cut off, and tidy up what a killed provider had not tidied up yet."""
         for slug in going:
             await _logged(finish_teardown(self._ctx, self._runner, slug))
-        if not self._jetstream:
-            return  # without records nobody knows what belongs to whom
-        previews = await self._store.previews()
-        for preview in previews:
+        for preview in await self._store.previews():
             if preview.slug not in resumed:
                 await _logged(self._runner.put_right(preview.slug))
-
-        async def known() -> frozenset[str]:
-            return frozenset(preview.slug for preview in await self._store.previews()) | resumed
-
-        await _logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""

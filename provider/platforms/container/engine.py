@@ -220,6 +220,15 @@ class Engine:
         """The names of all networks."""
         return frozenset(str(found["name"]) for found in await self._podman("GET", "/networks/json"))
 
+    async def labelled_networks(self, **labels: str) -> list[tuple[str, str]]:
+        """Name and preview of the networks with these labels."""
+        found = await self._podman("GET", "/networks/json")
+        return [
+            (str(one["name"]), str(one["labels"][self._slug_label]))
+            for one in found
+            if labels.items() <= (one.get("labels") or {}).items() and self._slug_label in one["labels"]
+        ]
+
     async def remove_network(self, name: str) -> bool:
         """Remove a network; whether it was there."""
         return await self._podman("DELETE", f"/networks/{name}", absent=404) is not None

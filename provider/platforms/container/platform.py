@@ -19,6 +19,7 @@ from provider.platforms.base import (
     Drift,
     Known,
     LogSink,
+    Orphan,
     PartStatus,
     PublicAddress,
     Removed,
@@ -29,9 +30,11 @@ from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.ingress import Ingress, Route
 from provider.platforms.container.lock import take_locks
+from provider.platforms.container.orphans import Orphans
 from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.upkeep import Upkeep
+from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -57,7 +60,17 @@ class ContainerPlatform:
         )
         self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
+        self._images = OldImages(registry=self._registry, settings=settings)
         self._liveness = probes.Liveness(self._runtime.restart)
+        self._orphans = Orphans(
+            engine=self._engine,
+            runtime=self._runtime,
+            ingress=self._ingress,
+            liveness=self._liveness,
+            secrets=self._secrets,
+            builds=self._builds,
+            platform_id=settings.platform_id,
+        )
         self._background: set[asyncio.Task[None]] = set()
         self._locks: list[TextIO] = []
         self._ca: str | None = None
@@ -73,6 +86,7 @@ class ContainerPlatform:
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._locks = take_locks(self._settings)
+        self._secrets.remove_drafts()
         await asyncio.to_thread(_keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
@@ -115,10 +129,6 @@ class ContainerPlatform:
         """See `Platform`."""
         self._secrets.drop(staged)
 
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """See `Platform`."""
-        self._secrets.sweep_staged(keep)
-
     async def make_bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
     ) -> Bundle | None:
@@ -154,7 +164,7 @@ class ContainerPlatform:
         return [f"volume {name}: this engine does not enforce sizeLimit on emptyDir; use tmpfs" for name in limited]
 
     def generation(self, slug: str) -> int:
-        """0: what has no record is swept when the provider starts."""
+        """0: whatever else there is of it, containers of the same name are made anew."""
         return 0
 
     async def anchor(self, slug: str, generation: int) -> str | None:
@@ -243,14 +253,10 @@ class ContainerPlatform:
         also += [f"network/{names.network(slug)}"] if network else []
         return Removed(deleted, also + [f"job/{name}" for name in builds])
 
-    async def sweep(self, known: Known) -> None:
-        """See `Platform`."""
-        found = await self._runtime.slugs()
-        routed = {route.slug for route in await self._ingress.routes()}
-        for slug in found - await known() - routed:
-            log.warning("sweep", slug=slug)
-            await self._runtime.remove_all(slug, None)
-            self._secrets.remove_bundles(slug)
+    async def orphans(self, known: Known) -> list[Orphan]:
+        """What is on this machine, and tags of the registry."""
+        found, needed = await self._orphans.find(known)
+        return [*found, *await self._images.find(needed)]
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""

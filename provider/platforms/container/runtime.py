@@ -116,7 +116,11 @@ class Runtime:
             self._engine.create_network(
                 network,
                 names.bridge(slug, str(self._settings.state_dir)),
-                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+                {
+                    "x1-preview": "true",
+                    workload.SLUG_LABEL: slug,
+                    workload.PLATFORM_LABEL: self._settings.platform_id,
+                },
             ),
             self._local_image(work.image),
         )
@@ -236,11 +240,6 @@ class Runtime:
     async def _remove(self, name: str) -> None:
         self._addresses.pop(name, None)
         await self._engine.remove(name)
-
-    async def slugs(self) -> frozenset[str]:
-        """Every preview that has a container of this installation."""
-        found = await self._engine.containers(**{workload.PLATFORM_LABEL: self._settings.platform_id})
-        return frozenset(container["Labels"][workload.SLUG_LABEL] for container in found)
 
     async def log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines of the revision's app."""

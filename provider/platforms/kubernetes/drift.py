@@ -94,7 +94,8 @@ def lost(body: Object, fields: Object) -> list[str]:
         body: as it is applied.
         fields: FieldsV1 of our applies.
     """
-    told = {"metadata": {key: body["metadata"][key] for key in NAMED if key in body["metadata"]}}
+    metadata = {key: body["metadata"][key] for key in NAMED if key in body["metadata"]}
+    told = {"metadata": metadata} if metadata else {}
     told |= {key: value for key, value in body.items() if key not in {"apiVersion", "kind", "metadata"}}
     return list(_lost(told, fields, ""))
 

@@ -17,6 +17,7 @@ from provider.platforms.base import (
     Drift,
     Known,
     LogSink,
+    Orphan,
     PartStatus,
     PublicAddress,
     Removed,
@@ -30,11 +31,13 @@ from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.objects import is_revision, objects
+from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
 from provider.platforms.kubernetes.watches import Watches, name_of
+from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -61,7 +64,9 @@ class KubernetesPlatform:
             api=api, watches=watches, anchors=anchors, secrets=self._secrets, builds=self._builds,
             platform_id=platform_id,
         )  # fmt: skip
+        self._orphans = Orphans(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._registry = Registry(settings=settings, http=http)
+        self._images = OldImages(registry=self._registry, settings=settings)
         self._fences: dict[str, Fence] = {}
         self._taken_shapes: dict[str, None] = {}
         self._ca: str | None = None
@@ -108,10 +113,6 @@ class KubernetesPlatform:
     async def drop_staged(self, staged: str) -> None:
         """See `Platform`."""
         await self._secrets.drop(staged)
-
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """See `Platform`."""
-        await self._secrets.sweep_staged(keep)
 
     async def make_bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
@@ -238,14 +239,10 @@ class KubernetesPlatform:
         """See `Platform`."""
         return await self._removal.teardown(slug, up_to)
 
-    async def sweep(self, known: Known) -> None:
-        """Remove the anchors of previews without a record, and so what they own."""
-        found = self._anchors.present()
-        slugs = await known() if found else frozenset()
-        for slug, uid, generation in found:
-            if slug not in slugs:
-                log.warning("sweep", slug=slug)
-                await self._anchors.drop(slug, uid=uid, up_to=generation)
+    async def orphans(self, known: Known) -> list[Orphan]:
+        """Objects of both namespaces, and tags of the registry."""
+        found, needed = await self._orphans.find(known)
+        return [*found, *await self._images.find(needed)]
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""
