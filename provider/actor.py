@@ -69,6 +69,19 @@ class Actor:
             return None
         return {"ok": True, "accepted": True, "deploy_id": record.answer_id, "warnings": list(warnings)}
 
+    async def queued(self, incoming: Incoming) -> Answer | None:
+        """Accept a deploy from the work queue, which keeps its messages: so no secret may stand in one."""
+        secret = sorted(field for field in ("secret_values", "extra_env") if incoming.body.get(field))
+        if secret:
+            raise InvalidRequest(
+                Code.INVALID_REQUEST,
+                f"A queued request may not hold {' or '.join(secret)}: the queue is kept on disk.",
+                reason="SecretsInQueue",
+                hint="Send requests with secrets to `provision`, where they are kept apart from the request.",
+                evidence=tuple(f"{field}: must be left out" for field in secret),
+            )
+        return await self.provision(incoming)
+
     async def validate(self, incoming: Incoming) -> Answer:
         """What a deploy of this would make; nothing is built, applied or recorded."""
         warnings = requests.unknown_fields(incoming.body)
