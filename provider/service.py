@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import ssl
 import uuid
@@ -45,7 +46,10 @@ TEARDOWN_AGE = timedelta(seconds=30)
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
+ABANDON_SECONDS = 2.0
+END_SECONDS = 9.0
+"""From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
 LEAVE_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
@@ -75,7 +79,14 @@ async def serve(settings: Settings) -> int:
         await stop.wait()
         log.info("provider.stopping", why=causes or "asked to")
         unexpected = bool(causes)
+        loop.call_later(END_SECONDS, _end, int(unexpected))
     return 1 if unexpected else 0
+
+
+def _end(status: int) -> None:
+    """End the process as a kill would, which every record allows: something did not let go in time."""
+    log.warning("provider.killed_itself")
+    os._exit(status)
 
 
 async def parts(settings: Settings) -> list[PartStatus]:
@@ -206,7 +217,7 @@ class Provider:
             await ended([self._queue_task])
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
-        await self._runner.close()
+        await self._runner.close(ABANDON_SECONDS)
         await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):

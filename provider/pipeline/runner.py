@@ -120,10 +120,14 @@ class Runner:
                 one.task.cancel()
         await asyncio.gather(*(one.task for one in running if one.task is not None), return_exceptions=True)
 
-    async def close(self) -> None:
-        """Abandon everything, and begin nothing any more."""
+    async def close(self, timeout: float) -> None:
+        """Abandon everything, and begin nothing any more; what does not end within `timeout` seconds ends with us."""
         self._closing = True
-        await self.abandon()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.abandon()
+        except TimeoutError:
+            log.warning("runner.not_closed", deploys=len(self._running))
 
     # ------------------------------------------------------------------ one deploy
 
