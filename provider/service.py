@@ -24,16 +24,18 @@ from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.errors import PreviewError
 from provider.health import HealthServer
+from provider.keeper.keeper import Keeper
 from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
-from provider.pipeline.teardown import teardown
+from provider.pipeline.teardown import finish
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Lost, Store, memory_store, open_store, payload_limit
+from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +110,10 @@ class Reporter:
         """See `pipeline.context.Reporter`."""
         self._events.tell_session(session_id, text, event_id)
 
+    def audit(self, entry: Mapping[str, Any]) -> None:
+        """See `pipeline.context.Reporter`."""
+        self._events.audit(entry)
+
 
 class Provider:
     """One running provider: its parts, wired."""
@@ -141,7 +147,9 @@ class Provider:
         )
         self._runner = Runner(ctx)
         actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=lambda _: True, publish=self._events.publish)
+        tenure = Tenure(ctx=ctx, audit=self._events.audit)
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -183,6 +191,7 @@ class Provider:
             asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
             asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
+            *(asyncio.create_task(_forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
         address = await self._health.start()
@@ -219,7 +228,7 @@ class Provider:
         for slug in going:
             present = await self._store.get_preview(slug)
             if present is not None and present.state is PreviewState.REMOVING:  # else it was deployed since
-                await _logged(teardown(self._ctx, self._runner, slug))
+                await _logged(finish(self._ctx, self._runner, present))
         if not self._jetstream:
             return  # without records nobody knows what belongs to whom
         previews = await self._store.previews()
@@ -236,6 +245,7 @@ class Provider:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
+            self._keeper.on_preview(preview)
 
     async def _heartbeat(self) -> None:
         await self._store.heartbeat(self._owner.instance)
