@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from provider.errors import Permanent, PreviewError
+from provider.errors import Code, PreviewError
 from provider.keeper.known import Known, Mine, Preview
 from provider.keeper.notices import Notices
 from provider.models import EventType, PreviewRecord, PreviewState, digest_of, now
@@ -118,14 +118,11 @@ class Branches:
         except StillWanted:
             return
         except PreviewError as error:
-            log.warning("branches.not_judged", slug=record.slug, error=str(error), evidence=error.evidence)
+            say = log.debug if error.code is Code.NOT_FOUND else log.warning  # removed since the watch told of it
+            say("branches.not_judged", slug=record.slug, error=str(error), evidence=error.evidence)
 
     async def _note(self, slug: str, missing: bool, at: datetime) -> None:
-        try:
-            record = await self._ctx.store.change_preview(slug, branch_seen(not missing, at))
-        except Permanent as removed:
-            log.debug("branches.removed", slug=slug, error=str(removed))
-            return
+        record = await self._ctx.store.change_preview(slug, branch_seen(not missing, at))
         self._known.on_preview(record)
         if missing and record.branch_gone_at == at:
             log.info("branches.gone", slug=slug, branch=record.branch)

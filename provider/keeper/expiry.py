@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from provider.errors import Permanent, PreviewError
+from provider.errors import Code, Permanent, PreviewError
 from provider.keeper.known import Known, Mine
 from provider.keeper.notices import Notices
 from provider.models import EventType, PreviewRecord, now
@@ -124,7 +124,8 @@ class Expiry:
         except StillWanted:
             return  # touched, claimed or deployed since the watch told of it
         except PreviewError as error:
-            log.warning("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
+            say = log.debug if error.code is Code.NOT_FOUND else log.warning
+            say("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
             return
         log.info("expiry.removed", slug=slug, ttl_seconds=seconds)
         text = (
