@@ -26,6 +26,7 @@ from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.health import HealthServer
+from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
 from provider.pipeline.causes import cancelled
@@ -38,11 +39,10 @@ from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_store, payload_limit
+from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
-TEARDOWN_SECONDS = 15.0
-TEARDOWN_AGE = timedelta(seconds=30)
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
@@ -124,6 +124,10 @@ class Reporter:
         """See `pipeline.context.Reporter`."""
         self._events.tell_session(session_id, text, event_id)
 
+    def audit(self, entry: Mapping[str, Any]) -> None:
+        """See `pipeline.context.Reporter`."""
+        self._events.audit(entry)
+
 
 class Provider:
     """One running provider: its parts, wired."""
@@ -158,7 +162,9 @@ class Provider:
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
         intake = Intake(ctx, self._runner, lambda: membership.owner)
         actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish)
+        tenure = Tenure(ctx=ctx, audit=self._events.audit)
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -201,9 +207,9 @@ class Provider:
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
-            asyncio.create_task(forever(self._finish_teardowns, TEARDOWN_SECONDS), name="teardowns"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
+            *(asyncio.create_task(forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
         if self._jetstream:
@@ -246,18 +252,12 @@ class Provider:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
+            self._keeper.on_preview(preview)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""
         async for deploy_id in self._store.watch_cancel_requests():
             self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
-
-    async def _finish_teardowns(self) -> None:
-        """What a provider that was killed had begun to remove."""
-        for preview in await self._store.previews():
-            old = preview.state is PreviewState.REMOVING and preview.updated_at < now() - TEARDOWN_AGE
-            if old and self._leases.mine(preview.slug):
-                await logged(finish_teardown(self._ctx, self._runner, preview.slug))
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)

@@ -138,6 +138,7 @@ def failure_form(error: PreviewError) -> dict[str, Any]:
         "evidence": list(error.evidence),
         "log_tail": list(error.log_tail),
         "warnings": [],
+        **({"details": error.details} if error.details else {}),
     }
 
 

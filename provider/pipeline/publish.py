@@ -34,9 +34,9 @@ async def settle(ctx: Context, record: DeployRecord) -> DeployRecord:
 
 def _reducer(record: DeployRecord) -> Callable[[PreviewRecord | None], PreviewRecord]:
     if record.failure is not None:
-        return reducers.failed(record, record.failure)
+        return reducers.failed(record, record.failure, now())
     assert record.revision is not None, "a deploy without a failure has a revision"
-    return reducers.succeeded(record, record.revision)
+    return reducers.succeeded(record, record.revision, at=now())
 
 
 def _report(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> Report:

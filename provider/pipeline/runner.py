@@ -36,7 +36,7 @@ PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, P
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
-NOT_SHARED = {Code.CANCELLED, Code.BUDGET_EXCEEDED}
+NOT_SHARED = {Code.CANCELLED, Code.CLAIMED, Code.BUDGET_EXCEEDED}
 
 
 class Runner:
@@ -258,7 +258,7 @@ class Runner:
     async def _follow(self, running: Running) -> bool:
         """Answer from the outcome of the deploy that this one joined; False: go on alone.
 
-        Somebody else's cancellation or smaller budget is no answer to this asker, unless this is a repetition
+        Somebody else's cancellation, claim or smaller budget is no answer to this asker, unless this is a repetition
         of that very request.
         """
         record = running.record
