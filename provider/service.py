@@ -27,6 +27,7 @@ from provider.health import HealthServer
 from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
+from provider.pipeline.line import Line, limits_of
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import teardown
 from provider.platforms.base import PartStatus, Platform
@@ -138,6 +139,7 @@ class Provider:
             store=store,
             reporter=Reporter(nc, self._events),
             emit=self._emit,
+            line=Line(store=store, limits=limits_of(settings), emit=self._emit),
         )
         self._runner = Runner(ctx)
         actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
@@ -180,6 +182,7 @@ class Provider:
         resumed = await self._resume(unfinished)
         self._tasks = [
             asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(_forever(self._ctx.line.watch, 0), name="watch the line"),
             asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
             asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
@@ -192,6 +195,7 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         await self._endpoints.close(DRAIN_SECONDS)
         await self._runner.close()
+        await self._ctx.line.close()
         await _ended(self._tasks)
         await self._health.close()
         await self._platform.close()
