@@ -87,11 +87,11 @@ class Line:
         self._announcing: asyncio.TimerHandle | None = None
         self._announced_at = 0.0
 
-    async def watch(self) -> None:
-        """Learn what others write, and take out what they left; for ever."""
+    async def watch(self, mine: Callable[[str], bool]) -> None:
+        """Learn what others write, and take out what they left, where that is `mine` to do; for ever."""
         async with asyncio.TaskGroup() as both:
             both.create_task(self._writer.watch())
-            both.create_task(self._check_for_ever())
+            both.create_task(self._check_for_ever(mine))
 
     async def close(self) -> None:
         """Give back what is to be given back; deploys under way keep their places."""
@@ -217,11 +217,12 @@ class Line:
 
     # ----------------------------------------------------------------------------- parts
 
-    async def _check_for_ever(self) -> None:
+    async def _check_for_ever(self, mine: Callable[[str], bool]) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             try:
-                await self.check()
+                if mine("line"):
+                    await self.check()
             except PreviewError as error:
                 log.warning("line.not_checked", error=str(error))
 
