@@ -26,7 +26,7 @@ from provider.bus.connection import settled
 from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
-from provider.errors import Code, Permanent, PreviewError, internal_error
+from provider.errors import Code, Permanent, PreviewError, Temporary, internal_error
 from provider.models import now
 from provider.store import payload_limit
 
@@ -97,7 +97,7 @@ class Endpoints:
 
     async def _serve(self, name: str, request: Request, received_at: datetime) -> None:
         reply: str = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
-        answer = await self._answer(name, request.data, reply, received_at)
+        answer = await answered(name, self._handlers[name], request.data, reply, received_at)
         if answer is None:
             return
         if not reply:
@@ -109,21 +109,26 @@ class Endpoints:
         except nats.errors.Error as error:
             log.warning("request.not_answered", endpoint=name, error=type(error).__name__)
 
-    async def _answer(self, name: str, data: bytes, reply: str, received_at: datetime) -> dict[str, Any] | None:
-        """The handler's answer or the failure form; nothing is raised but cancellation."""
-        try:
-            return await self._handlers[name](Incoming(decode(data), reply, received_at))
-        except PreviewError as error:
-            return failure_form(error)
-        except Exception:
-            # The exception may hold anything, so only its id leaves the process.
-            error_id = uuid.uuid4().hex[:12]
-            log.exception("request.unexpected", endpoint=name, error_id=error_id)
-            return failure_form(internal_error(error_id))
+
+async def answered(
+    name: str, handler: Handler, data: bytes, reply: str, received_at: datetime
+) -> dict[str, Any] | None:
+    """The handler's answer or the failure form; nothing is raised but cancellation."""
+    try:
+        return await handler(Incoming(decode(data), reply, received_at))
+    except PreviewError as error:
+        return failure_form(error)
+    except Exception:
+        # The exception may hold anything, so only its id leaves the process.
+        error_id = uuid.uuid4().hex[:12]
+        log.exception("request.unexpected", endpoint=name, error_id=error_id)
+        return failure_form(internal_error(error_id))
 
 
 def failure_form(error: PreviewError) -> dict[str, Any]:
-    """The failure form of an error outside any deploy."""
+    """The failure form of an error outside any deploy; `retry_after_seconds` stands in it where that is known."""
+    delay = error.delay if isinstance(error, Temporary) else None
+    later = {} if delay is None else {"retry_after_seconds": delay}
     return {
         "ok": False,
         "code": error.code.value,
@@ -135,6 +140,8 @@ def failure_form(error: PreviewError) -> dict[str, Any]:
         "evidence": list(error.evidence),
         "log_tail": list(error.log_tail),
         "warnings": [],
+        **later,
+        **({"details": error.details} if error.details else {}),
     }
 
 

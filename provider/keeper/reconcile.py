@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from provider.errors import Code, Permanent, PreviewError, Whose
-from provider.models import Failure, PreviewRecord, Revision
+from provider.keeper.known import Mine
+from provider.keeper.notices import Notices
+from provider.models import EventType, Failure, PreviewRecord, Revision, now
 from provider.platforms.base import Drift, Platform
 from provider.store import Store
 from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
 
 log = structlog.get_logger(__name__)
-
-Warn = Callable[[PreviewRecord, Mapping[str, Any]], None]
-"""Publishes a warning event of a preview; never blocks."""
 
 SETTLE_SECONDS = 0.2
 """What is told one after the other is looked at together."""
@@ -50,8 +48,8 @@ class Reconcile:
     Args:
         store, platform: whose records, and where they run.
         lock: of a preview, by its slug; whoever changes what it runs holds it.
-        warn: tells that something was put back, or can't be.
-        mine: whether this instance looks after a preview.
+        notices: tell that something was put back, or can't be.
+        mine: see `known.Mine`.
     """
 
     def __init__(
@@ -60,13 +58,13 @@ class Reconcile:
         store: Store,
         platform: Platform,
         lock: Callable[[str], asyncio.Lock],
-        warn: Warn,
-        mine: Callable[[str], bool],
+        notices: Notices,
+        mine: Mine,
     ) -> None:
         self._store = store
         self._platform = platform
         self._lock = lock
-        self._warn = warn
+        self._notices = notices
         self._mine = mine
         self._touched: set[str | None] = set()
         self._wake = asyncio.Event()
@@ -169,7 +167,9 @@ class Reconcile:
                     await self._lacks(mine, Failure.of(error, None))
                 self._later(slug, pause)
             return
-        self._warn(mine, {"put_back": what, "message": f"Put back what was changed: {'; '.join(what)}."})
+        text = f"Somebody changed the preview {slug}; put back: {'; '.join(what)}."
+        data = {"put_back": what, "generation": mine.generation}
+        self._notices.event(mine, EventType.WARNING, "PutBack", text, now(), data)
         if drift.bundle_lost is None:
             await self._store.change_preview(slug, repaired(mine.generation, anchor))
 
@@ -177,15 +177,17 @@ class Reconcile:
         """Say in the record, and once by an event, what can't be put back."""
         changed = await self._store.change_preview(preview.slug, lacking(preview.generation, failure))
         if preview.failure != changed.failure:
-            self._warn(changed, {"code": failure.code, "reason": failure.reason, "message": failure.message})
+            text = " ".join(filter(None, (failure.message, failure.hint)))
+            data = {"code": failure.code, "generation": changed.generation}
+            self._notices.tell(changed, EventType.WARNING, failure.reason or "NotPutBack", text, now(), data)
         return changed
 
     def _paused(self, slug: str) -> float:
         """From now on leave the preview alone for a while, longer each time that follows soon; seconds."""
-        now, before = time.monotonic(), self._pauses.get(slug)
-        soon = before is not None and now < before.until + 2 * before.seconds + FIRST_PAUSE
+        moment, before = time.monotonic(), self._pauses.get(slug)
+        soon = before is not None and moment < before.until + 2 * before.seconds + FIRST_PAUSE
         seconds = min(2 * before.seconds, LONGEST_PAUSE) if before is not None and soon else FIRST_PAUSE
-        self._pauses[slug] = _Pause(seconds, now + seconds)
+        self._pauses[slug] = _Pause(seconds, moment + seconds)
         return seconds
 
     def _later(self, slug: str, seconds: float) -> None:

@@ -17,6 +17,12 @@ from provider.models.event import (
     Event,
     EventType,
 )
+from provider.models.line import (
+    LineRecord,
+    Stage,
+    Ticket,
+    short_repo,
+)
 from provider.models.records import (
     IMAGES_KEPT,
     LOG_TAIL_LINES,
@@ -41,10 +47,12 @@ from provider.models.records import (
 from provider.models.request import (
     MAX_ACCEPTANCE_BYTES,
     MAX_ALL_SECRETS_BYTES,
+    MAX_CLAIM_SECONDS,
     MAX_SECRET_BYTES,
     MAX_SECRETS,
     MAX_SPEC_BYTES,
     MAX_TTL_SECONDS,
+    REPLY_SUBJECT,
     AcceptanceCheck,
     DeployId,
     EnvName,
@@ -67,6 +75,7 @@ __all__ = [
     "LOG_TAIL_LINES",
     "MAX_ACCEPTANCE_BYTES",
     "MAX_ALL_SECRETS_BYTES",
+    "MAX_CLAIM_SECONDS",
     "MAX_EVIDENCE",
     "MAX_LINE_CHARS",
     "MAX_SECRETS",
@@ -74,6 +83,7 @@ __all__ = [
     "MAX_SPEC_BYTES",
     "MAX_TTL_SECONDS",
     "RECORD_VERSION",
+    "REPLY_SUBJECT",
     "AcceptanceCheck",
     "BuiltImage",
     "Bundle",
@@ -90,6 +100,7 @@ __all__ = [
     "HeaderName",
     "HeaderValue",
     "HostName",
+    "LineRecord",
     "Newest",
     "Owner",
     "Phase",
@@ -106,10 +117,13 @@ __all__ = [
     "SecretName",
     "SecretValues",
     "SessionId",
+    "Stage",
     "StoredRequest",
+    "Ticket",
     "Tolerant",
     "Waiter",
     "clipped",
     "digest_of",
     "now",
+    "short_repo",
 ]

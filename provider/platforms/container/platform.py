@@ -87,6 +87,7 @@ class ContainerPlatform:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._locks = take_locks(self._settings)
         self._secrets.remove_drafts()
+        self._ingress.open()
         await asyncio.to_thread(_keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
@@ -102,6 +103,7 @@ class ContainerPlatform:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._ingress.close()
         await self._builds.close()
         await self._engine.close()
         for lock in self._locks:
@@ -257,6 +259,10 @@ class ContainerPlatform:
         """What is on this machine, and tags of the registry."""
         found, needed = await self._orphans.find(known)
         return [*found, *await self._images.find(needed)]
+
+    def visited(self) -> frozenset[str]:
+        """See `Platform`."""
+        return self._ingress.visited()
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""

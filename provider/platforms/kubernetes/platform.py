@@ -244,6 +244,10 @@ class KubernetesPlatform:
         found, needed = await self._orphans.find(known)
         return [*found, *await self._images.find(needed)]
 
+    def visited(self) -> frozenset[str]:
+        """Nothing: an ingress controller tells nobody whom it was asked for."""
+        return frozenset()
+
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""
         return await self._rollouts.app_log(slug, lines)
