@@ -89,8 +89,9 @@ class Intake:
         try:
             created = await self._create(record)
         except DeployExists as known:
-            created = await self._again(record, known.existing)
+            known_one = await self._again(record, known.existing)
             await self._ctx.platform.drop_staged(staged)
+            return known_one
         self._runner.start(created)
         return created
 
@@ -102,7 +103,10 @@ class Intake:
         return await _tried(lambda: self._ctx.store.create_deploy(record))
 
     async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
-        """A repeated request: it gets the answer of the first one, by a record of its own."""
+        """A repeated request: it gets the answer of the first one, by a record of its own.
+
+        The first one is run by its owner, who may be another provider: to run it here, too, would do it twice.
+        """
         if existing.fingerprint != record.fingerprint:
             await self._ctx.platform.drop_staged(record.staged)
             raise Permanent(
@@ -116,9 +120,10 @@ class Intake:
             return await self._adopted(existing)
         await self._adopted(existing)
         own = f"{record.deploy_id}.{uuid.uuid4().hex[:8]}"
-        return await self._create(
-            record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
-        )
+        joining = record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
+        created = await self._create(joining)
+        self._runner.start(created)
+        return created
 
     async def _adopted(self, existing: DeployRecord) -> DeployRecord:
         """A deploy of ours that nobody runs (its creation seemed to fail) is run now."""
