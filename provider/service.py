@@ -24,24 +24,30 @@ from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.errors import PreviewError
 from provider.health import HealthServer
-from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
+from provider.leases import Leases
+from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
+from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
-from provider.pipeline.teardown import teardown
+from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
-from provider.store import Lost, Store, memory_store, open_store, payload_limit
+from provider.store import Membership, Store, memory_store, open_store, payload_limit
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
+TEARDOWN_SECONDS = 15.0
+TEARDOWN_AGE = timedelta(seconds=30)
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
 DRAIN_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
+BEATS = 3
+"""Heartbeats in the time of a lease."""
 CANCEL_SECONDS = 0.2
 RESTART_PAUSE = 1.0
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
@@ -76,7 +82,7 @@ async def serve(settings: Settings) -> int:
 async def parts(settings: Settings) -> list[PartStatus]:
     """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
     async with http_client(settings) as http:
-        platform = await open_platform(settings, http, epoch=0)
+        platform = await open_platform(settings, http)
         try:
             return [*await platform.parts(), *await platform.permissions()]
         finally:
@@ -121,11 +127,10 @@ class Provider:
         source: Source,
         store: Store,
         jetstream: bool,
-        owner: Owner,
+        membership: Membership,
     ) -> None:
         self._settings = settings
         self._jetstream = jetstream
-        self._owner = owner
         self._store = store
         self._source = source
         self._platform = platform
@@ -140,7 +145,9 @@ class Provider:
             emit=self._emit,
         )
         self._runner = Runner(ctx)
-        actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
+        self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
+        intake = Intake(ctx, self._runner, lambda: membership.owner)
+        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
         self._endpoints = Endpoints(nc, subjects, actor.handlers())
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -154,16 +161,14 @@ class Provider:
         else:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
-        instance = uuid.uuid4().hex[:12]
-        owner = Owner(instance=instance, epoch=await store.register(instance))
         return cls(
             settings=settings,
             nc=nc,
-            platform=await open_platform(settings, http, owner.epoch),
+            platform=await open_platform(settings, http),
             source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
             store=store,
             jetstream=jetstream,
-            owner=owner,
+            membership=store.membership(settings.instance_name or uuid.uuid4().hex[:12], settings.lease_seconds),
         )
 
     async def start(self) -> None:
@@ -177,10 +182,14 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        resumed = await self._resume(unfinished)
+        if self._platform.exclusive:  # else another provider may just be staging for a record to come
+            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
+        resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
-            asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
+            asyncio.create_task(_forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
+            asyncio.create_task(_forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
+            asyncio.create_task(_forever(self._finish_teardowns, TEARDOWN_SECONDS), name="teardowns"),
             asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
         ]
@@ -193,33 +202,17 @@ class Provider:
         await self._endpoints.close(DRAIN_SECONDS)
         await self._runner.close()
         await _ended(self._tasks)
+        with contextlib.suppress(TimeoutError):  # then it lapses
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await _logged(self._leases.close())
         await self._health.close()
         await self._platform.close()
         await self._events.close()
 
-    async def _resume(self, unfinished: list[DeployRecord]) -> frozenset[str]:
-        """Unfinished deploys are this process's now, on one machine by the platform's lock. Returns their slugs."""
-        await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
-        for record in unfinished:
-            log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)
-            taken = record.model_copy(update={"owner": self._owner})
-            try:
-                await self._store.save_deploy(taken)
-            except (PreviewError, Lost) as error:
-                log.error("deploy.not_resumed", deploy_id=record.deploy_id, error=str(error))
-                continue
-            self._runner.start(taken)
-        # What the watch tells was written before these ran here.
-        for preview in await self._store.previews():
-            self._runner.on_preview(preview)
-        return frozenset(record.slug for record in unfinished if record.slug)
-
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
         """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
         for slug in going:
-            present = await self._store.get_preview(slug)
-            if present is not None and present.state is PreviewState.REMOVING:  # else it was deployed since
-                await _logged(teardown(self._ctx, self._runner, slug))
+            await _logged(finish_teardown(self._ctx, self._runner, slug))
         if not self._jetstream:
             return  # without records nobody knows what belongs to whom
         previews = await self._store.previews()
@@ -237,8 +230,17 @@ class Provider:
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
 
-    async def _heartbeat(self) -> None:
-        await self._store.heartbeat(self._owner.instance)
+    async def _watch_cancel_requests(self) -> None:
+        """Stop deploys that somebody asked another provider to stop."""
+        async for deploy_id in self._store.watch_cancel_requests():
+            self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
+
+    async def _finish_teardowns(self) -> None:
+        """What a provider that was killed had begun to remove."""
+        for preview in await self._store.previews():
+            old = preview.state is PreviewState.REMOVING and preview.updated_at < now() - TEARDOWN_AGE
+            if old and self._leases.mine(preview.slug):
+                await _logged(finish_teardown(self._ctx, self._runner, preview.slug))
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
-from provider.models import now
+from provider.models import PreviewRecord, PreviewState, now
 from provider.pipeline.causes import torn_down
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
@@ -25,7 +25,19 @@ async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
     order = await ctx.store.next_order(slug)
     removing = reducers.removing(order, now(), slug=slug, platform_id=ctx.settings.platform_id)
     preview = await ctx.store.change_preview(slug, removing)
-    known = preview.removed_at is None
+    return await _carried_out(ctx, runner, preview, order)
+
+
+async def finish_teardown(ctx: Context, runner: Runner, slug: str) -> None:
+    """Carry out what another process had begun, unless the preview was deployed since."""
+    preview = await ctx.store.get_preview(slug)
+    if preview is not None and preview.state is PreviewState.REMOVING and preview.removed_at is None:
+        await _carried_out(ctx, runner, preview, preview.newest.order)
+
+
+async def _carried_out(ctx: Context, runner: Runner, preview: PreviewRecord, order: int) -> Removed:
+    """End what is older than the teardown, then remove everything, then say so in the record."""
+    slug, known = preview.slug, preview.removed_at is None
     for deploy_id in runner.on_slug(slug):
         if runner.accepted_before(deploy_id, order):
             runner.interrupt(deploy_id, torn_down(slug))

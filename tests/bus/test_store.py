@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -360,17 +359,6 @@ class TestOthersRecords:
         entry = await buckets[0].get("preview.my-app")
         assert entry is not None
         assert entry.revision == revision
-
-
-class TestInstances:
-    async def test_epochs_grow_and_heartbeats_keep_them(self, store: Store, buckets: tuple[KeyValue, KeyValue]) -> None:
-        first = await store.register("i")
-        await store.heartbeat("i")
-        beat = await buckets[1].get("instance.i")
-        assert beat is not None
-        assert beat.revision > first
-        assert json.loads(beat.value) == {"platform_id": "here", "epoch": first}
-        assert await another(buckets).register("i") > first
 
 
 class TestRestarts:
