@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,7 +81,11 @@ class Arena:
         """An installation of its own, without a provider yet."""
         number = next(self._numbers)
         slug = f"s{number}"
-        names = {"subject_prefix": f"x1.crash.n{number}", "platform_id": f"crash-{number}"}
+        names = {
+            "subject_prefix": f"x1.crash.n{number}",
+            "platform_id": f"crash-{number}",
+            "instance_name": "the-one",
+        }
         prefix = Subjects(names["subject_prefix"])
         self.standin.scripts.app(slug, self._app)
         self.standin.scripts.build(
@@ -123,10 +128,13 @@ class Arena:
         name = next((name for name, known in self.commits.items() if known == sha), "first")
         return APPS[name].app_script()
 
-    def forget_events(self) -> None:
-        """Every provider lists them at its start, and they would only grow."""
+    def forget_events(self, slug: str) -> None:
+        """Those about one preview: every provider lists them at its start, and they would only grow."""
+        mark = re.compile(rf"\b{slug}\b")
         for namespace in (self.place.previews, self.place.builds):
             for event in self.standin.store.list("Event", namespace):
+                if mark.search(event["involvedObject"]["name"]) is None:
+                    continue
                 self.standin.store.delete("Event", namespace, event["metadata"]["name"])
 
 

@@ -57,6 +57,14 @@ class Judge:
         found += self._applied(slug, record, good)
         return found + await self._served(slug, good)
 
+    def staged(self, platform_id: str) -> list[str]:
+        """Staged secrets: what a request left that died before it had a record is for the sweep."""
+        return [
+            f"left over: staged secret {secret['metadata']['name']}"
+            for secret in self._cluster.list("Secret", self._place.previews)
+            if STAGED in (notes := secret["metadata"].get("annotations", {})) and notes.get(PLATFORM) == platform_id
+        ]
+
     # ------------------------------------------------------------------ parts
 
     def _unfinished(self, deploys: list[DeployRecord]) -> Iterator[str]:
@@ -85,8 +93,6 @@ class Judge:
         for secret in self._cluster.list("Secret", self._place.previews):
             metadata = secret["metadata"]
             notes = metadata.get("annotations", {})
-            if STAGED in notes and notes.get(PLATFORM) == self._store._platform_id:
-                yield f"left over: staged secret {metadata['name']}"
             if metadata["name"].startswith(f"preview-secrets-{slug}-"):
                 there.add(metadata["name"])
         for name in there - needed:

@@ -63,8 +63,9 @@ class Mortal:
                 await asyncio.wait(left, timeout=ROUND)
         if self._http is not None:
             await self._http.aclose()
-        if self._provider is not None:
-            await self._provider._platform._api._client.close()  # type: ignore[attr-defined]  # else a socket leaks
+        if self._provider is not None:  # its sockets, which the kernel would close
+            await self._provider._health.close()
+            await self._provider._platform._api._client.close()  # type: ignore[attr-defined]
 
     async def close(self) -> list[str]:
         """End it as SIGTERM does; returns what is left of it all the same."""

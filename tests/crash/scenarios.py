@@ -39,7 +39,6 @@ class Run:
     point: Point | None
     effects: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    reborn: asyncio.Event = field(default_factory=asyncio.Event)
     reached: bool = False
 
     def wrong(self, problem: str) -> None:
@@ -56,15 +55,12 @@ class Run:
         await eventually(alive, timeout=BOUND, what="a provider is up again")
 
     async def news(self, question: Question, lives: int) -> None:
-        """Wait until the question has an answer, or another provider has come since."""
-        while not (question.answers or question.absent or (self.chain.lives > lives and self.reborn.is_set())):
-            waits = [asyncio.create_task(one.wait()) for one in (question.changed, self.reborn)]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in waits:
-                    one.cancel()
-            question.changed.clear()
+        """Wait until the question has an answer, or another provider has come since that many had lived."""
+
+        async def come() -> bool:
+            return bool(question.answers) or question.absent or self.chain.lives > lives
+
+        await eventually(come, timeout=2 * BOUND)
 
 
 @asynccontextmanager
@@ -80,7 +76,6 @@ async def watched_over(run: Run) -> AsyncIterator[None]:
             run.effects = provider.gate.effects
             await provider.kill()
             await run.chain.live()
-            run.reborn.set()
 
     succession = asyncio.create_task(succeed())
     waiting = asyncio.current_task()
@@ -98,18 +93,15 @@ async def watched_over(run: Run) -> AsyncIterator[None]:
 
 async def deploys(run: Run, app: str, deploy_id: str) -> Json | None:
     """The answer to a deploy, after everything about it is over; None if there was none in time."""
-    chain, body = run.chain, run.chain.request(app, deploy_id)
+    chain, body, lives = run.chain, run.chain.request(app, deploy_id), run.chain.lives
     questions = [await chain.ask("provision", body)]
     try:
         async with asyncio.timeout(BOUND):
             while not questions[-1].answers:
-                lives = chain.lives
-                await run.news(questions[-1], lives - (1 if run.reborn.is_set() else 0))
-                run.reborn.clear()
-                if questions[-1].answers:
-                    break
+                await run.news(questions[-1], lives)
                 await run.settled()
-                if await chain.store.get_deploy(deploy_id) is None:
+                lives = chain.lives
+                if not questions[-1].answers and await chain.store.get_deploy(deploy_id) is None:
                     questions.append(await chain.ask("provision", body))
             await _finished(chain, deploy_id)
             await run.settled()
@@ -161,17 +153,16 @@ async def _shown(chain: Chain, deploy_id: str) -> str:
 
 async def asks(run: Run, endpoint: str, body: Json, lost: Callable[[], Awaitable[bool]]) -> Json | None:
     """The answer to another request, which is repeated if `lost` says so after a death."""
-    question = await run.chain.ask(endpoint, body)
+    lives, question = run.chain.lives, await run.chain.ask(endpoint, body)
     try:
         async with asyncio.timeout(BOUND):
             while not question.answers:
-                await run.news(question, run.chain.lives - (1 if run.reborn.is_set() else 0))
-                run.reborn.clear()
+                await run.news(question, lives)
                 if not question.answers:
                     await run.settled()
                     while not await lost():
                         await asyncio.sleep(PAUSE)
-                    question = await run.chain.ask(endpoint, body)
+                    lives, question = run.chain.lives, await run.chain.ask(endpoint, body)
     except TimeoutError:
         run.wrong(f"no answer: {endpoint}")
         return None
