@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +18,15 @@ from nats.aio.client import Client
 
 from provider import logs
 from provider.actor import Actor
+from provider.background import ended, forever, logged
 from provider.bus.connection import connect, has_jetstream
 from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
+from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
-from provider.errors import PreviewError
 from provider.health import HealthServer
+from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
 from provider.pipeline.causes import cancelled
@@ -36,20 +39,20 @@ from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_store, payload_limit
+from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
-TEARDOWN_SECONDS = 15.0
-TEARDOWN_AGE = timedelta(seconds=30)
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
+ABANDON_SECONDS = 2.0
+END_SECONDS = 9.0
+"""From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
 LEAVE_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
-CANCEL_SECONDS = 0.2
-RESTART_PAUSE = 1.0
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
 
@@ -57,10 +60,10 @@ async def serve(settings: Settings) -> int:
     """Run a provider until SIGTERM or SIGINT; returns the process's exit code (0: ended as asked)."""
     logs.configure(settings)
     stop = asyncio.Event()
-    ended: list[str] = []
+    causes: list[str] = []
 
     def closed() -> None:
-        ended.append("the bus connection was closed for good")
+        causes.append("the bus connection was closed for good")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -74,9 +77,16 @@ async def serve(settings: Settings) -> int:
         stack.push_async_callback(provider.close)
         await provider.start()
         await stop.wait()
-        log.info("provider.stopping", why=ended or "asked to")
-        unexpected = bool(ended)
+        log.info("provider.stopping", why=causes or "asked to")
+        unexpected = bool(causes)
+        loop.call_later(END_SECONDS, _end, int(unexpected))
     return 1 if unexpected else 0
+
+
+def _end(status: int) -> None:
+    """End the process as a kill would, which every record allows: something did not let go in time."""
+    log.warning("provider.killed_itself")
+    os._exit(status)
 
 
 async def parts(settings: Settings) -> list[PartStatus]:
@@ -114,6 +124,10 @@ class Reporter:
         """See `pipeline.context.Reporter`."""
         self._events.tell_session(session_id, text, event_id)
 
+    def audit(self, entry: Mapping[str, Any]) -> None:
+        """See `pipeline.context.Reporter`."""
+        self._events.audit(entry)
+
 
 class Provider:
     """One running provider: its parts, wired."""
@@ -148,9 +162,13 @@ class Provider:
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
         intake = Intake(ctx, self._runner, lambda: membership.owner)
         actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish)
+        tenure = Tenure(ctx=ctx, audit=self._events.audit)
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
+        self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
+        self._queue_task: asyncio.Task[None] | None = None
 
     @classmethod
     async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
@@ -186,25 +204,30 @@ class Provider:
             await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
-            asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
-            asyncio.create_task(_forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
-            asyncio.create_task(_forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
-            asyncio.create_task(_forever(self._finish_teardowns, TEARDOWN_SECONDS), name="teardowns"),
-            asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
+            asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
+            asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
+            asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
+            *(asyncio.create_task(forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
+        if self._jetstream:
+            self._queue_task = asyncio.create_task(forever(self._queue.run, 0), name="queue")
         address = await self._health.start()
         log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
 
     async def close(self) -> None:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
+        if self._queue_task is not None:
+            await ended([self._queue_task])
         await self._endpoints.close(DRAIN_SECONDS)
-        await self._runner.close()
-        await _ended(self._tasks)
+        await self._queue.close()
+        await self._runner.close(ABANDON_SECONDS)
+        await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):
-                await _logged(self._leases.close())
+                await logged(self._leases.close())
         await self._health.close()
         await self._platform.close()
         await self._events.close()
@@ -212,35 +235,29 @@ class Provider:
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
         """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
         for slug in going:
-            await _logged(finish_teardown(self._ctx, self._runner, slug))
+            await logged(finish_teardown(self._ctx, self._runner, slug))
         if not self._jetstream:
             return  # without records nobody knows what belongs to whom
         previews = await self._store.previews()
         for preview in previews:
             if preview.slug not in resumed:
-                await _logged(self._runner.put_right(preview.slug))
+                await logged(self._runner.put_right(preview.slug))
 
         async def known() -> frozenset[str]:
             return frozenset(preview.slug for preview in await self._store.previews()) | resumed
 
-        await _logged(self._platform.sweep(known))
+        await logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
+            self._keeper.on_preview(preview)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""
         async for deploy_id in self._store.watch_cancel_requests():
             self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
-
-    async def _finish_teardowns(self) -> None:
-        """What a provider that was killed had begun to remove."""
-        for preview in await self._store.previews():
-            old = preview.state is PreviewState.REMOVING and preview.updated_at < now() - TEARDOWN_AGE
-            if old and self._leases.mine(preview.slug):
-                await _logged(finish_teardown(self._ctx, self._runner, preview.slug))
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)
@@ -249,6 +266,16 @@ class Provider:
     async def _parts(self) -> list[PartStatus]:
         bus = PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY)
         return [bus, *await self._platform.parts()]
+
+    def _refused(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """A queued request that became no deploy is told as an event, since nobody may wait for its answer."""
+        data = {key: answer.get(key) for key in ("ok", "code", "reason", "message", "hint", "retryable", "whose")}
+        asked = {key: body[key] for key in ("repo_full_name", "branch") if isinstance(body.get(key), str)}
+        deploy_id = str(answer.get("deploy_id") or "")
+        event_id, at = uuid.uuid4().hex, now()
+        self._events.publish(
+            Event(event_id=event_id, slug=None, deploy_id=deploy_id, at=at, type=EventType.STATE, data=data | asked)
+        )
 
     def _emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
         self._events.publish(
@@ -262,33 +289,3 @@ class Provider:
                 data=data,
             )
         )
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they are done.
-
-    Once is not enough: `asyncio.wait_for`, by which the NATS client waits, swallows a cancellation that comes
-    together with a message (seen on Python 3.11).
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
-
-
-async def _forever(step: Callable[[], Awaitable[None]], pause: float) -> None:
-    """Do `step` again and again; what it raises is logged, since the work must go on."""
-    while True:
-        await _logged(step())
-        await asyncio.sleep(pause or RESTART_PAUSE)
-
-
-async def _logged(work: Awaitable[object]) -> None:
-    """Work beside the requests: a failure is logged and ends nothing else."""
-    try:
-        await work
-    except PreviewError as error:
-        log.warning("background.failed", error=str(error), evidence=error.evidence)
-    except Exception:
-        log.exception("background.failed")

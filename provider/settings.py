@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     containers_registries_conf: Path | None = Field(None, description="Podman's own variable; given to builds.")
     caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
     caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
+    caddy_access_address: str = Field(
+        "127.0.0.1:2020", description="host:port (UDP) to which Caddy tells of visits; empty: they do not count."
+    )
 
     # The cluster, where PLATFORM is `kubernetes`.
     kubernetes_service_host: str = Field("", description="Set by Kubernetes inside a cluster.")
@@ -102,6 +105,22 @@ class Settings(BaseSettings):
     build_pids: PositiveInt = Field(1024, description="Most processes in one build; on an engine.")
     builds_at_once: NonNegativeInt = Field(
         0, description="Most builds at once, on an engine; 0: one more than there are CPUs."
+    )
+
+    # How long previews live.
+    preview_ttl_seconds: NonNegativeInt = Field(
+        86400, description="How long a preview lives from its last access; 0: for ever. A request may say otherwise."
+    )
+    preview_ttl_max: NonNegativeInt = Field(
+        0, description="The longest that a request may ask for, it gets no more; 0: any time, also for ever."
+    )
+    failed_ttl_seconds: PositiveInt = Field(3600, description="The same of a preview that never was up.")
+    expiry_warning_seconds: PositiveFloat = Field(
+        3600.0, description="How long before its end that is announced; a quarter of its time to live at most."
+    )
+    branch_check_seconds: PositiveFloat = Field(600.0, description="How often the branches of a repository are listed.")
+    branch_grace_seconds: PositiveFloat = Field(
+        3600.0, description="How long a branch has to be gone until its previews are removed."
     )
 
     # Deadlines.

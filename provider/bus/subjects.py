@@ -8,10 +8,10 @@ QUEUE_GROUP = "preview-provisioners"
 AUDIT = "x1.audit.preview"
 UNKNOWN_SLUG = "_"
 
-ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel")
+ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel", "touch", "claim", "release", "attach")
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "introspect", "wait", "touch", "claim", "release", "attach", "approve", "reject")
+UNSUPPORTED = ("sync", "debug", "introspect", "wait", "approve", "reject")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 
@@ -33,6 +33,16 @@ class Subjects:
     def all_events(self) -> str:
         """Every event of this installation."""
         return f"{self.prefix}.events.>"
+
+    @property
+    def queue(self) -> str:
+        """Where provisions are queued."""
+        return f"{self.prefix}.queue"
+
+    @property
+    def queue_stream(self) -> str:
+        """The JetStream stream that keeps queued provisions."""
+        return f"{self.bucket_prefix}_queue"
 
     @property
     def bucket_prefix(self) -> str:

@@ -36,7 +36,7 @@ PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, P
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
-NOT_SHARED = {Code.CANCELLED, Code.BUDGET_EXCEEDED}
+NOT_SHARED = {Code.CANCELLED, Code.CLAIMED, Code.BUDGET_EXCEEDED}
 
 
 class Runner:
@@ -120,10 +120,14 @@ class Runner:
                 one.task.cancel()
         await asyncio.gather(*(one.task for one in running if one.task is not None), return_exceptions=True)
 
-    async def close(self) -> None:
-        """Abandon everything, and begin nothing any more."""
+    async def close(self, timeout: float) -> None:
+        """Abandon everything, and begin nothing any more; what does not end within `timeout` seconds ends with us."""
         self._closing = True
-        await self.abandon()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.abandon()
+        except TimeoutError:
+            log.warning("runner.not_closed", deploys=len(self._running))
 
     # ------------------------------------------------------------------ one deploy
 
@@ -254,7 +258,7 @@ class Runner:
     async def _follow(self, running: Running) -> bool:
         """Answer from the outcome of the deploy that this one joined; False: go on alone.
 
-        Somebody else's cancellation or smaller budget is no answer to this asker, unless this is a repetition
+        Somebody else's cancellation, claim or smaller budget is no answer to this asker, unless this is a repetition
         of that very request.
         """
         record = running.record

@@ -128,6 +128,9 @@ class Platform(Protocol):
     async def permissions(self) -> list[PartStatus]:
         """What the platform lets the provider do, line by line, for `doctor`."""
 
+    def visited(self) -> frozenset[str]:
+        """The previews whose URL was asked since the last call; none, always, where the ingress tells nobody."""
+
     # Secrets: staged under the deploy before its record exists, then a bundle of the generation.
     async def stage_secrets(self, staged: str, values: SecretValues) -> str:
         """Keep `values` as `staged` until a bundle is made; returns their keyed checksum ("" for none)."""

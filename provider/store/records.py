@@ -212,7 +212,7 @@ class Store:
             if record is None or record.removed_at is None or record.removed_at > now() - older_than:
                 continue
             try:
-                await self._previews.delete(entry.key, entry.revision)
+                await self._previews.purge(entry.key, entry.revision)
                 purged += 1
             except WrongRevision:
                 continue  # in use again

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from provider.demo.processes import Server
 from tests.cluster.apps import App
+from tests.cluster.standin.world import World
 from tests.cluster.watching import Asker, asked, deploying
-from tests.cluster.world import ClusterWorld
+from tests.cluster.world import INSTALLATION, ClusterWorld
 from tests.e2e.helpers import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -61,6 +65,23 @@ async def test_another_goes_on_with_the_build_of_one_that_ends(
         assert time.monotonic() - began < 10
         await built_once(own_cluster, slug, sha, asker)
         assert await process(own_cluster, second, asker) is not first
+
+
+async def test_it_ends_in_time_though_the_cluster_does_not_answer(
+    own_cluster: ClusterWorld, standin: World, second: Server
+) -> None:
+    slug = "hanging"
+    sha = await own_cluster.commit(slug, SLOW)
+    async with deploying(own_cluster, slug, sha) as asker:
+        await asker.line("begun")
+        held = standin.api.faults.hold(verb="patch", resource="services", name=slug, times=1)
+        await held.held()
+        first = await process(own_cluster, second, asker)
+        began = time.monotonic()
+        await first.stop()
+        assert time.monotonic() - began < 10
+        held.release()
+        await built_once(own_cluster, slug, sha, asker)
 
 
 async def test_one_that_was_only_stopped_changes_nothing_afterwards(own_cluster: ClusterWorld, second: Server) -> None:
@@ -126,3 +147,33 @@ async def test_the_same_build_is_shared_though_the_first_asker_was_superseded(
             async with deploying(own_cluster, slug, sha, extra_env={"A": "1"}) as newer:
                 assert (await older.answer())["code"] == "superseded"
                 await built_once(own_cluster, slug, sha, newer)
+
+
+async def test_what_was_queued_while_no_provider_ran_is_done_when_one_does(own_cluster: ClusterWorld) -> None:
+    nats, subjects = own_cluster.client.nats, own_cluster.client.subjects
+    sha = await own_cluster.commit("queued", App(body="queued\n"))
+    await own_cluster.provider.kill()
+    answers: list[dict[str, Any]] = []
+
+    async def heard(message: Msg) -> None:
+        answers.append(json.loads(message.data))
+
+    await nats.subscribe("answers.queued", cb=heard)
+    body = {"repo_full_name": "acme/queued", "branch": "main", "commit_sha": sha, "installation_id": INSTALLATION}
+    secret = {**body, "deploy_id": "queued-2", "reply_to": "answers.queued", "secret_values": {"A": "hunter2"}}
+    for message in ({**body, "deploy_id": "queued-1", "reply_to": "answers.queued"}, secret):
+        await nats.jetstream().publish(subjects.queue, json.dumps(message).encode())
+    await own_cluster.provider.start()
+
+    async def both() -> bool:
+        return len(answers) == 2
+
+    await eventually(both, what="both are answered")
+    by_id = {answer["deploy_id"]: answer for answer in answers}
+    refused, done = by_id["queued-2"], by_id["queued-1"]
+    assert (refused["code"], refused["reason"]) == ("invalid_request", "SecretsInQueue")
+    assert "hunter2" not in json.dumps(refused)
+    assert (done["ok"], done["commit_sha"]) == (True, sha)
+    assert await own_cluster.guest.text(done["url"]) == "queued\n"
+    again = await own_cluster.deploy("queued", sha, deploy_id="queued-1")
+    assert again.deploy_id == "queued-1"

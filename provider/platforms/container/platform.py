@@ -61,6 +61,7 @@ class ContainerPlatform:
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._take_locks()
+        self._ingress.open()
         await asyncio.to_thread(_keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
@@ -73,6 +74,7 @@ class ContainerPlatform:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._ingress.close()
         await self._builds.close()
         await self._engine.close()
         for lock in self._locks:
@@ -221,6 +223,10 @@ class ContainerPlatform:
             log.warning("sweep", slug=slug)
             await self._runtime.remove_all(slug, None)
             self._secrets.remove_bundles(slug)
+
+    def visited(self) -> frozenset[str]:
+        """See `Platform`."""
+        return self._ingress.visited()
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""

@@ -215,6 +215,10 @@ class KubernetesPlatform:
                 log.warning("sweep", slug=slug)
                 await self._anchors.drop(slug, uid=uid, up_to=generation)
 
+    def visited(self) -> frozenset[str]:
+        """Nothing: an ingress controller tells nobody whom it was asked for."""
+        return frozenset()
+
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """See `Platform`."""
         return await self._rollouts.app_log(slug, lines)
