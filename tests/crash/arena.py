@@ -88,9 +88,7 @@ class Arena:
         }
         prefix = Subjects(names["subject_prefix"])
         self.standin.scripts.app(slug, self._app)
-        self.standin.scripts.build(
-            f"preview-build-{slug}-*", BuildScript(fetch=False, seconds=1.0, log=("begun",))
-        )
+        self.standin.scripts.build(f"preview-build-{slug}-*", BuildScript(fetch=False, seconds=1.0, log=("begun",)))
         hanging = f"preview-build-{slug}-{self.commits['hanging'][:8]}*"
         self.standin.scripts.build(hanging, BuildScript(fetch=False, hang=True, log=("begun",)))
         store = await open_store(self.nc, prefix.bucket_prefix, names["platform_id"])
@@ -101,7 +99,7 @@ class Arena:
         user = f"{PROVIDER}-{next(self._numbers)}"
         self.gates[user] = (gate, slug)
         file = self.standin.api.kubeconfig(self.place.ca_file.parent, user)
-        return Settings(**self.environment, **names, kubeconfig=file)
+        return Settings(**{**self.environment, **names, "kubeconfig": file})
 
     async def around(self, user: User, asked: Asked, act: Callable[[], Awaitable[web.StreamResponse]]) -> Any:
         """Requests of providers pass their gates."""

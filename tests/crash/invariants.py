@@ -92,7 +92,6 @@ class Judge:
         there = set()
         for secret in self._cluster.list("Secret", self._place.previews):
             metadata = secret["metadata"]
-            notes = metadata.get("annotations", {})
             if metadata["name"].startswith(f"preview-secrets-{slug}-"):
                 there.add(metadata["name"])
         for name in there - needed:

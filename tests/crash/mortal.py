@@ -55,7 +55,7 @@ class Mortal:
         """End it as SIGKILL does. What it had sent is sent; nothing else leaves it, and nothing of it goes on."""
         self.gate.die()
         if self._nc._transport is not None:  # a client has no other way to be cut off
-            self._nc._transport.close()
+            self._nc._transport.close()  # type: ignore[no-untyped-call]
         async with asyncio.timeout(PATIENCE):
             while left := self.left():
                 for task in left:
@@ -159,7 +159,7 @@ def _task(
     work: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
     context: contextvars.Context | None = None,
 ) -> asyncio.Task[Any]:
-    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)  # type: ignore[arg-type]
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
     who = context.get(_who) if context is not None else _who.get()
     if who is not None:
         who.tasks.add(task)

@@ -7,6 +7,7 @@ deploy id to hear the same; who was accepted waits; whose request was lost repea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -125,7 +126,9 @@ async def _same_again(run: Run, body: Json, deploy_id: str, questions: list[Ques
     first = questions[-1].answers[0]
     for other in answers:
         if other != first:
-            different = {key: (first.get(key), other.get(key)) for key in {*first, *other} if first.get(key) != other.get(key)}
+            different = {
+                key: (first.get(key), other.get(key)) for key in {*first, *other} if first.get(key) != other.get(key)
+            }
             run.wrong(f"two different answers: {different}")
     return first
 
@@ -160,8 +163,7 @@ async def asks(run: Run, endpoint: str, body: Json, lost: Callable[[], Awaitable
                 await run.news(question, lives)
                 if not question.answers:
                     await run.settled()
-                    while not await lost():
-                        await asyncio.sleep(PAUSE)
+                    await eventually(lost, timeout=2 * BOUND)
                     lives, question = run.chain.lives, await run.chain.ask(endpoint, body)
     except TimeoutError:
         run.wrong(f"no answer: {endpoint}")
@@ -264,10 +266,11 @@ async def _judged(chain: Chain) -> list[str]:
     bodies = {chain.arena.commits[name]: app.body for name, app in APPS.items()}
     judge = Judge(place=chain.arena.place, store=chain.store, guest=chain.arena.guest, bodies=bodies)
     found: list[str] = []
-    try:
-        async with asyncio.timeout(BOUND / 2):
-            while found := [*await judge.violations(chain.slug), *chain.built_twice()]:
-                await asyncio.sleep(PAUSE)
-    except TimeoutError:
-        return found
-    return []
+
+    async def fine() -> bool:
+        found[:] = [*await judge.violations(chain.slug), *chain.built_twice()]
+        return not found
+
+    with contextlib.suppress(AssertionError):
+        await eventually(fine, timeout=BOUND / 2)
+    return found

@@ -6,9 +6,12 @@ import asyncio
 import random
 import signal
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from provider.demo.processes import Server
+from tests.cluster.standin.faults import Fault
 from tests.soak.world import SoakWorld
 
 PROVIDER = "system:serviceaccount:*"
@@ -50,7 +53,6 @@ class Chaos:
     async def api(self, pause: float) -> None:
         """Faults of the API server, until it is cancelled."""
         server = self.world.cluster.api
-        faults = server.faults
         while True:
             await asyncio.sleep(self.random.uniform(0.5, 1.5) * pause)
             what = self.random.choice(("429", "500", "cut", "lost", "watches", "expired", "slow", "outage"))
@@ -64,16 +66,20 @@ class Chaos:
                 await asyncio.sleep(self.random.uniform(0.1, 1.0))
                 await server.start()
             else:
-                times = self.random.randint(1, 5)
-                fault = {
-                    "429": lambda: faults.too_many(1, user=PROVIDER, times=times),
-                    "500": lambda: faults.error(500, user=PROVIDER, times=times),
-                    "cut": lambda: faults.cut(user=PROVIDER, times=times),
-                    "lost": lambda: faults.cut(done=True, user=PROVIDER, times=times),
-                    "slow": lambda: faults.delay(0.5, user=PROVIDER, times=times),
-                }[what]()
+                fault = self._fault(what)
                 await asyncio.sleep(pause / 2)
-                faults.lift(fault)
+                server.faults.lift(fault)
+
+    def _fault(self, what: str) -> Fault:
+        """Some requests of providers meet it."""
+        faults, times = self.world.cluster.api.faults, self.random.randint(1, 5)
+        if what == "429":
+            return faults.too_many(1, user=PROVIDER, times=times)
+        if what == "500":
+            return faults.error(500, user=PROVIDER, times=times)
+        if what == "slow":
+            return faults.delay(0.5, user=PROVIDER, times=times)
+        return faults.cut(done=what == "lost", user=PROVIDER, times=times)
 
     async def end(self) -> None:
         """Everything is well again, and every provider runs."""
@@ -104,7 +110,7 @@ class Chaos:
         self.world.signal(one, signal.SIGSTOP)
         self._beside(thaw())
 
-    def _beside(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type,var-annotated]
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)

@@ -32,7 +32,15 @@ class Size:
 
 
 SHORT = Size(
-    providers=2, deploys=24, previews=6, at_once=6, kills=5, kill_pause=2.0, bus_restarts=1, bus_pause=5.0, api_pause=3.0
+    providers=2,
+    deploys=24,
+    previews=6,
+    at_once=6,
+    kills=5,
+    kill_pause=2.0,
+    bus_restarts=1,
+    bus_pause=5.0,
+    api_pause=3.0,
 )
 
 
@@ -115,4 +123,3 @@ def _progress(callers: Callers, chaos: Chaos) -> str:
     answered = sum(bool(one.answers) for one in callers.deploys)
     signals = chaos.done["SIGKILL"] + chaos.done["SIGSTOP"]
     return f"{answered} of {len(callers.deploys)} deploys answered, {signals} signals sent"
-

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from provider.demo.processes import Server
 from tests.crash.invariants import Judge
+from tests.e2e.helpers import eventually
 from tests.soak.callers import Callers
 from tests.soak.world import PLATFORM_ID, SoakWorld
 
@@ -61,9 +62,11 @@ async def leaks(world: SoakWorld) -> list[str]:
     """Watches, while the providers are there and idle; watches and slow ends, when they stop."""
     found = []
     metrics, expected = world.cluster.api.metrics, WATCHES * len(world.providers)
-    async with asyncio.timeout(60):
-        while metrics.watches < expected:
-            await asyncio.sleep(0.2)
+
+    async def all_open() -> bool:
+        return metrics.watches >= expected
+
+    await eventually(all_open, timeout=60, what="every provider watches")
     if metrics.watches > expected:
         found.append(f"{metrics.watches} watches of {len(world.providers)} providers")
     for provider in world.providers:
@@ -78,9 +81,7 @@ async def leaks(world: SoakWorld) -> list[str]:
     return found
 
 
-def counts(
-    world: SoakWorld, callers: Callers, wrong: dict[str, list[str]], leaked: list[str]
-) -> dict[str, list[str]]:
+def counts(world: SoakWorld, callers: Callers, wrong: dict[str, list[str]], leaked: list[str]) -> dict[str, list[str]]:
     """Everything that was found, by what it violates."""
     found = [f"{slug}: {one}" for slug, problems in wrong.items() for one in problems]
 

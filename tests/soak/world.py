@@ -118,9 +118,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
         subjects = Subjects("x1.provider.preview")
         store = await open_store(nc, subjects.bucket_prefix, PLATFORM_ID)
         made = [_provider(folder, settings, number) for number in range(providers)]
-        world = SoakWorld(
-            place, cluster, nats, nc, store, subjects, Visitor(place.ingress, http), commits, made
-        )
+        world = SoakWorld(place, cluster, nats, nc, store, subjects, Visitor(place.ingress, http), commits, made)
         cleanup.callback(cluster.store.subscribe(world.ledger.notice))
         for one in made:
             cleanup.push_async_callback(one.kill)
