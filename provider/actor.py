@@ -6,6 +6,7 @@ comes later by the reply promise.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import TeardownRequest
-from provider.errors import Code, InvalidRequest, Permanent, PreviewError
+from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Whose
 from provider.models import DeployRecord, Owner, PreviewRecord, ProvisionRequest, now
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
@@ -26,6 +27,8 @@ from provider.store.lifetime import Policy
 
 Answer = dict[str, Any]
 Audit = Callable[[dict[str, Any]], None]
+CANCEL_SECONDS = 60.0
+"""Longer than the lease of a dead provider, whose deploys another takes over and stops."""
 HIDDEN_OF_A_DEPLOY = {"waiters", "staged", "fingerprint", "spec_text"}
 
 
@@ -68,6 +71,19 @@ class Actor:
         if waits:
             return None
         return {"ok": True, "accepted": True, "deploy_id": record.answer_id, "warnings": list(warnings)}
+
+    async def queued(self, incoming: Incoming) -> Answer | None:
+        """Accept a deploy from the work queue, which keeps its messages: so no secret may stand in one."""
+        secret = sorted(field for field in ("secret_values", "extra_env") if incoming.body.get(field))
+        if secret:
+            raise InvalidRequest(
+                Code.INVALID_REQUEST,
+                f"A queued request may not hold {' or '.join(secret)}: the queue is kept on disk.",
+                reason="SecretsInQueue",
+                hint="Send requests with secrets to `provision`, where they are kept apart from the request.",
+                evidence=tuple(f"{field}: must be left out" for field in secret),
+            )
+        return await self.provision(incoming)
 
     async def validate(self, incoming: Incoming) -> Answer:
         """What a deploy of this would make; nothing is built, applied or recorded."""
@@ -150,15 +166,25 @@ class Actor:
         asked = requests.deploy_or_slug_request(incoming.body)
         deploy_id = asked.deploy_id or (await self._preview(str(asked.slug))).newest.deploy_id
         record = await self._deploy(deploy_id)
-        stopped = self._runner.interrupt(record.deploy_id, cancelled("by a cancel request"))
-        if stopped:
-            await self._runner.decided(record.deploy_id)
-        ended = await self._deploy(record.deploy_id)
+        ended = await self._stopped(record)
         was_cancelled = ended.failure is not None and ended.failure.code is Code.CANCELLED
         self._audited("cancel", ended)
         return {"ok": True, "deploy_id": ended.deploy_id, "slug": ended.slug, "cancelled": was_cancelled}
 
     # ------------------------------------------------------------------ parts
+
+    async def _stopped(self, record: DeployRecord) -> DeployRecord:
+        """The deploy after it has ended, here or where another provider runs it."""
+        if self._runner.interrupt(record.deploy_id, cancelled("by a cancel request")):
+            await self._runner.decided(record.deploy_id)
+        elif record.report is None:
+            await self._ctx.store.ask_cancel(record.deploy_id)
+            try:
+                async with asyncio.timeout(CANCEL_SECONDS):
+                    return await self._ctx.store.wait_deploy(record.deploy_id, lambda one: one.report is not None)
+            except TimeoutError:
+                raise _not_stopped(record.deploy_id) from None
+        return await self._deploy(record.deploy_id)
 
     async def _deploy(self, deploy_id: str) -> DeployRecord:
         record = await self._ctx.store.get_deploy(deploy_id)
@@ -218,6 +244,17 @@ def _not_found(what: str, name: str) -> Permanent:
         f"There is no {what} {name!r}.",
         reason=f"{what.title()}NotFound",
         hint="`list` names the previews that there are.",
+    )
+
+
+def _not_stopped(deploy_id: str) -> Permanent:
+    return Permanent(
+        Code.PLATFORM_UNREACHABLE,
+        f"The deploy {deploy_id} did not end within {CANCEL_SECONDS:g} s.",
+        reason="NotStoppedYet",
+        hint="It is asked to stop, and does as soon as a provider has it; ask for its status.",
+        retryable=True,
+        whose=Whose.PLATFORM,
     )
 
 

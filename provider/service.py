@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,35 +18,41 @@ from nats.aio.client import Client
 
 from provider import logs
 from provider.actor import Actor
+from provider.background import ended, forever, logged
 from provider.bus.connection import connect, has_jetstream
 from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
+from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
-from provider.errors import PreviewError
 from provider.health import HealthServer
 from provider.keeper.keeper import Keeper
-from provider.models import DeployRecord, Event, EventType, Owner, Phase, PreviewState, now
+from provider.leases import Leases
+from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
+from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.runner import Runner
-from provider.pipeline.teardown import finish
+from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
-from provider.store import Lost, Store, memory_store, open_store, payload_limit
+from provider.store import Membership, Store, memory_store, open_store, payload_limit
 from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
-DRAIN_SECONDS = 5.0
-CANCEL_SECONDS = 0.2
-RESTART_PAUSE = 1.0
+DRAIN_SECONDS = 3.0
+ABANDON_SECONDS = 2.0
+END_SECONDS = 9.0
+"""From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
+LEAVE_SECONDS = 1.0
+BEATS = 3
+"""Heartbeats in the time of a lease."""
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
 
@@ -53,10 +60,10 @@ async def serve(settings: Settings) -> int:
     """Run a provider until SIGTERM or SIGINT; returns the process's exit code (0: ended as asked)."""
     logs.configure(settings)
     stop = asyncio.Event()
-    ended: list[str] = []
+    causes: list[str] = []
 
     def closed() -> None:
-        ended.append("the bus connection was closed for good")
+        causes.append("the bus connection was closed for good")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -70,15 +77,22 @@ async def serve(settings: Settings) -> int:
         stack.push_async_callback(provider.close)
         await provider.start()
         await stop.wait()
-        log.info("provider.stopping", why=ended or "asked to")
-        unexpected = bool(ended)
+        log.info("provider.stopping", why=causes or "asked to")
+        unexpected = bool(causes)
+        loop.call_later(END_SECONDS, _end, int(unexpected))
     return 1 if unexpected else 0
+
+
+def _end(status: int) -> None:
+    """End the process as a kill would, which every record allows: something did not let go in time."""
+    log.warning("provider.killed_itself")
+    os._exit(status)
 
 
 async def parts(settings: Settings) -> list[PartStatus]:
     """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
     async with http_client(settings) as http:
-        platform = await open_platform(settings, http, epoch=0)
+        platform = await open_platform(settings, http)
         try:
             return [*await platform.parts(), *await platform.permissions()]
         finally:
@@ -127,11 +141,10 @@ class Provider:
         source: Source,
         store: Store,
         jetstream: bool,
-        owner: Owner,
+        membership: Membership,
     ) -> None:
         self._settings = settings
         self._jetstream = jetstream
-        self._owner = owner
         self._store = store
         self._source = source
         self._platform = platform
@@ -146,12 +159,16 @@ class Provider:
             emit=self._emit,
         )
         self._runner = Runner(ctx)
-        actor = Actor(ctx=ctx, runner=self._runner, intake=Intake(ctx, self._runner, owner), audit=self._events.audit)
-        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=lambda _: True, publish=self._events.publish)
+        self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
+        intake = Intake(ctx, self._runner, lambda: membership.owner)
+        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
+        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish)
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
         self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
+        self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
+        self._queue_task: asyncio.Task[None] | None = None
 
     @classmethod
     async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
@@ -162,16 +179,14 @@ class Provider:
         else:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
-        instance = uuid.uuid4().hex[:12]
-        owner = Owner(instance=instance, epoch=await store.register(instance))
         return cls(
             settings=settings,
             nc=nc,
-            platform=await open_platform(settings, http, owner.epoch),
+            platform=await open_platform(settings, http),
             source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
             store=store,
             jetstream=jetstream,
-            owner=owner,
+            membership=store.membership(settings.instance_name or uuid.uuid4().hex[:12], settings.lease_seconds),
         )
 
     async def start(self) -> None:
@@ -185,61 +200,53 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        resumed = await self._resume(unfinished)
+        if self._platform.exclusive:  # else another provider may just be staging for a record to come
+            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
+        resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
-            asyncio.create_task(_forever(self._watch_previews, 0), name="watch previews"),
-            asyncio.create_task(_forever(self._heartbeat, HEARTBEAT_SECONDS), name="heartbeat"),
-            asyncio.create_task(_forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
+            asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
+            asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
+            asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
-            *(asyncio.create_task(_forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
+            *(asyncio.create_task(forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
+        if self._jetstream:
+            self._queue_task = asyncio.create_task(forever(self._queue.run, 0), name="queue")
         address = await self._health.start()
         log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
 
     async def close(self) -> None:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
+        if self._queue_task is not None:
+            await ended([self._queue_task])
         await self._endpoints.close(DRAIN_SECONDS)
-        await self._runner.close()
-        await _ended(self._tasks)
+        await self._queue.close()
+        await self._runner.close(ABANDON_SECONDS)
+        await ended(self._tasks)
+        with contextlib.suppress(TimeoutError):  # then it lapses
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await logged(self._leases.close())
         await self._health.close()
         await self._platform.close()
         await self._events.close()
 
-    async def _resume(self, unfinished: list[DeployRecord]) -> frozenset[str]:
-        """Unfinished deploys are this process's now, on one machine by the platform's lock. Returns their slugs."""
-        await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
-        for record in unfinished:
-            log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase)
-            taken = record.model_copy(update={"owner": self._owner})
-            try:
-                await self._store.save_deploy(taken)
-            except (PreviewError, Lost) as error:
-                log.error("deploy.not_resumed", deploy_id=record.deploy_id, error=str(error))
-                continue
-            self._runner.start(taken)
-        # What the watch tells was written before these ran here.
-        for preview in await self._store.previews():
-            self._runner.on_preview(preview)
-        return frozenset(record.slug for record in unfinished if record.slug)
-
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
         """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
         for slug in going:
-            present = await self._store.get_preview(slug)
-            if present is not None and present.state is PreviewState.REMOVING:  # else it was deployed since
-                await _logged(finish(self._ctx, self._runner, present))
+            await logged(finish_teardown(self._ctx, self._runner, slug))
         if not self._jetstream:
             return  # without records nobody knows what belongs to whom
         previews = await self._store.previews()
         for preview in previews:
             if preview.slug not in resumed:
-                await _logged(self._runner.put_right(preview.slug))
+                await logged(self._runner.put_right(preview.slug))
 
         async def known() -> frozenset[str]:
             return frozenset(preview.slug for preview in await self._store.previews()) | resumed
 
-        await _logged(self._platform.sweep(known))
+        await logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
@@ -247,8 +254,10 @@ class Provider:
             self._runner.on_preview(preview)
             self._keeper.on_preview(preview)
 
-    async def _heartbeat(self) -> None:
-        await self._store.heartbeat(self._owner.instance)
+    async def _watch_cancel_requests(self) -> None:
+        """Stop deploys that somebody asked another provider to stop."""
+        async for deploy_id in self._store.watch_cancel_requests():
+            self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)
@@ -257,6 +266,16 @@ class Provider:
     async def _parts(self) -> list[PartStatus]:
         bus = PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY)
         return [bus, *await self._platform.parts()]
+
+    def _refused(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """A queued request that became no deploy is told as an event, since nobody may wait for its answer."""
+        data = {key: answer.get(key) for key in ("ok", "code", "reason", "message", "hint", "retryable", "whose")}
+        asked = {key: body[key] for key in ("repo_full_name", "branch") if isinstance(body.get(key), str)}
+        deploy_id = str(answer.get("deploy_id") or "")
+        event_id, at = uuid.uuid4().hex, now()
+        self._events.publish(
+            Event(event_id=event_id, slug=None, deploy_id=deploy_id, at=at, type=EventType.STATE, data=data | asked)
+        )
 
     def _emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
         self._events.publish(
@@ -270,33 +289,3 @@ class Provider:
                 data=data,
             )
         )
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they are done.
-
-    Once is not enough: `asyncio.wait_for`, by which the NATS client waits, swallows a cancellation that comes
-    together with a message (seen on Python 3.11).
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
-
-
-async def _forever(step: Callable[[], Awaitable[None]], pause: float) -> None:
-    """Do `step` again and again; what it raises is logged, since the work must go on."""
-    while True:
-        await _logged(step())
-        await asyncio.sleep(pause or RESTART_PAUSE)
-
-
-async def _logged(work: Awaitable[object]) -> None:
-    """Work beside the requests: a failure is logged and ends nothing else."""
-    try:
-        await work
-    except PreviewError as error:
-        log.warning("background.failed", error=str(error), evidence=error.evidence)
-    except Exception:
-        log.exception("background.failed")

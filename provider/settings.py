@@ -136,6 +136,14 @@ class Settings(BaseSettings):
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
 
     # The provider itself.
+    instance_name: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,63}$",
+        description="This process's name among the providers; default: a new one. Whoever has it next takes its place.",
+    )
+    lease_seconds: PositiveFloat = Field(
+        9.0, description="How long a provider may be silent before the others take over its deploys."
+    )
     http_address: str = Field("127.0.0.1:0", description="host:port of /healthz and /readyz; port 0: any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, else JSON.")

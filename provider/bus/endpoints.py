@@ -97,7 +97,7 @@ class Endpoints:
 
     async def _serve(self, name: str, request: Request, received_at: datetime) -> None:
         reply: str = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
-        answer = await self._answer(name, request.data, reply, received_at)
+        answer = await answered(name, self._handlers[name], request.data, reply, received_at)
         if answer is None:
             return
         if not reply:
@@ -109,17 +109,20 @@ class Endpoints:
         except nats.errors.Error as error:
             log.warning("request.not_answered", endpoint=name, error=type(error).__name__)
 
-    async def _answer(self, name: str, data: bytes, reply: str, received_at: datetime) -> dict[str, Any] | None:
-        """The handler's answer or the failure form; nothing is raised but cancellation."""
-        try:
-            return await self._handlers[name](Incoming(decode(data), reply, received_at))
-        except PreviewError as error:
-            return failure_form(error)
-        except Exception:
-            # The exception may hold anything, so only its id leaves the process.
-            error_id = uuid.uuid4().hex[:12]
-            log.exception("request.unexpected", endpoint=name, error_id=error_id)
-            return failure_form(internal_error(error_id))
+
+async def answered(
+    name: str, handler: Handler, data: bytes, reply: str, received_at: datetime
+) -> dict[str, Any] | None:
+    """The handler's answer or the failure form; nothing is raised but cancellation."""
+    try:
+        return await handler(Incoming(decode(data), reply, received_at))
+    except PreviewError as error:
+        return failure_form(error)
+    except Exception:
+        # The exception may hold anything, so only its id leaves the process.
+        error_id = uuid.uuid4().hex[:12]
+        log.exception("request.unexpected", endpoint=name, error_id=error_id)
+        return failure_form(internal_error(error_id))
 
 
 def failure_form(error: PreviewError) -> dict[str, Any]:

@@ -35,6 +35,16 @@ class Subjects:
         return f"{self.prefix}.events.>"
 
     @property
+    def queue(self) -> str:
+        """Where provisions are queued."""
+        return f"{self.prefix}.queue"
+
+    @property
+    def queue_stream(self) -> str:
+        """The JetStream stream that keeps queued provisions."""
+        return f"{self.bucket_prefix}_queue"
+
+    @property
     def bucket_prefix(self) -> str:
         """The prefix as the names of streams and KV buckets allow it."""
         return self.prefix.replace(".", "_")

@@ -12,11 +12,11 @@ from provider.keeper.known import Known, Mine
 from provider.models import PreviewState, now
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
-from provider.pipeline.teardown import finish
+from provider.pipeline.teardown import finish_teardown
 
 log = structlog.get_logger(__name__)
 
-STALLED = timedelta(seconds=60)
+STALLED = timedelta(seconds=30)
 """How long a record says `removing` until somebody else goes on; doing it twice at once is no harm."""
 
 
@@ -46,11 +46,8 @@ class Removals:
             stalled = seen.state is PreviewState.REMOVING and seen.updated_at + STALLED <= self._clock()
             if not stalled or not self._mine(seen.slug):
                 continue
-            record = await self._ctx.store.get_preview(seen.slug)
-            if record is None or record.state is not PreviewState.REMOVING or record.removed_at is not None:
-                continue
             try:
-                await finish(self._ctx, self._runner, record)
-                log.info("removal.finished", slug=record.slug)
+                await finish_teardown(self._ctx, self._runner, seen.slug)
+                log.info("removal.finished", slug=seen.slug)
             except PreviewError as error:
-                log.warning("removal.not_finished", slug=record.slug, error=str(error), evidence=error.evidence)
+                log.warning("removal.not_finished", slug=seen.slug, error=str(error), evidence=error.evidence)

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 from provider import names
 from provider.models.base import Frozen, Secret, Tolerant, digest_of
 
+REPLY_SUBJECT = r"^[A-Za-z0-9_-][^\s.*>]*(\.[^\s.*>]+)*$"
+"""A subject that an answer may go to: without wildcards, and none of the server's own (`$JS.…`)."""
 MAX_ACCEPTANCE_BYTES = 64 * 1024
 
 RepoName = Annotated[
@@ -167,9 +169,7 @@ class ProvisionRequest(RequestFields):
     extra_env: Annotated[dict[EnvName, EnvValue], Field(default_factory=dict, max_length=MAX_SECRETS)]
     deploy_id: DeployId | None = None
     dry_run: bool = False
-    reply_to: (
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][^\s.*>]*(\.[^\s.*>]+)*$", max_length=255)] | None
-    ) = None
+    reply_to: Annotated[str, StringConstraints(pattern=REPLY_SUBJECT, max_length=255)] | None = None
 
     @model_validator(mode="after")
     def _checks_fit_a_record(self) -> Self:

@@ -61,6 +61,7 @@ class Ending:
 
     async def settle(self, running: Running) -> None:
         """Put the last good back if this failed, then fix the outcome in both records."""
+        await self.written(running)  # a deploy that was taken from us by now is another's to settle
         while running.record.report is None:
             if running.record.failure is not None and running.record.phase not in BEFORE_CHANGES:
                 await self._restore(running)
@@ -94,8 +95,12 @@ class Ending:
         """What a provider that was killed, or could not, has left undone: the last good serves, leftovers go."""
         async with self._lock(slug):
             preview = await repeat(lambda: self._ctx.store.get_preview(slug))
+            if preview is not None and preview.state is PreviewState.PROVISIONING:
+                return  # whoever deploys it sees to it
             if preview is not None and preview.state is PreviewState.DEGRADED:
-                await tolerate(self._ctx.platform.restore(slug, None, preview.last_good), RESTORE_SECONDS)
+                await tolerate(
+                    self._ctx.platform.restore(slug, preview.generation, None, preview.last_good), RESTORE_SECONDS
+                )
         if preview is not None:
             await self.tidy(slug, preview.generation)
 

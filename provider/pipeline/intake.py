@@ -23,7 +23,7 @@ PAUSES = (0.2, 0.5, 1.0, 2.0)
 class Intake:
     """Turns a decoded request into a deploy record, and hands it to the runner."""
 
-    def __init__(self, ctx: Context, runner: Runner, owner: Owner) -> None:
+    def __init__(self, ctx: Context, runner: Runner, owner: Callable[[], Owner]) -> None:
         self._ctx = ctx
         self._runner = runner
         self._owner = owner
@@ -92,7 +92,11 @@ class Intake:
 
     async def _adopted(self, existing: DeployRecord) -> DeployRecord:
         """A deploy of ours that nobody runs (its creation seemed to fail) is run now."""
-        if existing.report is not None or existing.owner != self._owner or self._runner.is_running(existing.deploy_id):
+        if (
+            existing.report is not None
+            or existing.owner.instance != self._owner().instance
+            or self._runner.is_running(existing.deploy_id)
+        ):
             return existing
         for orphan in await self._ctx.store.unfinished_deploys():
             if orphan.deploy_id == existing.deploy_id:
@@ -117,7 +121,7 @@ class Intake:
         return DeployRecord(
             platform_id=settings.platform_id,
             deploy_id=deploy_id,
-            owner=self._owner,
+            owner=self._owner(),
             fingerprint=request.fingerprint(),
             staged=staged,
             request=request,

@@ -15,5 +15,5 @@ async def restore(ctx: Context, record: DeployRecord) -> DeployRecord:
     if failed is None and preview.current is not None and preview.current.deploy_id == record.deploy_id:
         failed = preview.current  # named before it was applied; the apply may have been cut short
     if failed is not None:
-        await ctx.platform.restore(preview.slug, failed, preview.last_good)
+        await ctx.platform.restore(preview.slug, record.generation, failed, preview.last_good)
     return record

@@ -21,7 +21,7 @@ from provider.pipeline.build import build
 from provider.pipeline.causes import bug, superseded_by
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
-from provider.pipeline.ending import Ending, entered, tolerate, with_time
+from provider.pipeline.ending import Ending, entered, repeat, tolerate, with_time
 from provider.pipeline.publish import tell
 from provider.pipeline.resolve import resolve
 from provider.pipeline.rollout import rollout
@@ -48,12 +48,13 @@ class Runner:
         self._slugs = WeakValueDictionary[str, asyncio.Lock]()
         self._steps = Steps(ctx)
         self._ending = Ending(ctx, self.lock)
+        self._closing = False
 
     # ------------------------------------------------------------------ from outside
 
     def start(self, record: DeployRecord) -> None:
         """Run a record that was just created, or go on with an unfinished one."""
-        if record.deploy_id not in self._running and not self._steps.closing:
+        if record.deploy_id not in self._running and not self._closing:
             running = Running(record)
             self._running[record.deploy_id] = running
             running.task = asyncio.create_task(self._run(running), name=f"deploy {record.deploy_id}")
@@ -110,13 +111,23 @@ class Runner:
         """Do for a preview what an earlier process has left undone."""
         await self._ending.put_right(slug)
 
-    async def close(self) -> None:
-        """Stop; every record stays where it is, for the process that goes on with it."""
-        self._steps.closing = True
-        tasks = [running.task for running in self._running.values() if running.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def abandon(self) -> None:
+        """Stop everything; every record stays as it is, for the process that goes on with it."""
+        running = list(self._running.values())
+        for one in running:
+            one.abandoned = True
+            if one.task is not None:
+                one.task.cancel()
+        await asyncio.gather(*(one.task for one in running if one.task is not None), return_exceptions=True)
+
+    async def close(self, timeout: float) -> None:
+        """Abandon everything, and begin nothing any more; what does not end within `timeout` seconds ends with us."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(timeout):
+                await self.abandon()
+        except TimeoutError:
+            log.warning("runner.not_closed", deploys=len(self._running))
 
     # ------------------------------------------------------------------ one deploy
 
@@ -212,7 +223,6 @@ class Runner:
             log.info("phase.failed", phase=phase, error=str(error), reason=error.reason)
             record = running.record
             update["failure"] = Failure.of(error, phase)
-            await self._undo(running, phase)
         update["timings"] = with_time(record, time.monotonic() - began)
         failure = update.get("failure")
         data: dict[str, object] = {"ok": failure is None, "seconds": round(time.monotonic() - began, 4)}
@@ -222,24 +232,28 @@ class Runner:
         await self._ending.save_beside(running, record.model_copy(update=update))
         if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
             await self._ending.written(running)
+        if failure is not None and phase is Phase.BUILD:
+            await self._stop_build(running)
         self._overtake(running)
 
-    async def _undo(self, running: Running, phase: Phase) -> None:
-        """A build that nobody waits for any more is stopped; the rest is what `restore` does."""
+    async def _stop_build(self, running: Running) -> None:
+        """A build that nobody waits for any more is stopped; by its owner alone, who just wrote the record."""
+        await self._ending.written(running)
         record = running.record
-        if phase is not Phase.BUILD or not record.slug or self._is_shared(running):
-            return
-        await tolerate(self._ctx.platform.stop_build(record.slug, record.build_inputs))
+        if record.slug and not await self._is_shared(running):
+            await tolerate(self._ctx.platform.stop_build(record.slug, record.build_inputs))
 
-    def _is_shared(self, running: Running) -> bool:
-        """Whether another deploy waits for the same build."""
+    async def _is_shared(self, running: Running) -> bool:
+        """Whether another deploy waits for the same build, here or elsewhere."""
         mine = running.record
-        return any(
-            other is not running
-            and not other.decided.is_set()
-            and (other.record.slug, other.record.build_inputs) == (mine.slug, mine.build_inputs)
-            for other in self._running.values()
-        )
+        here = (one.record for one in self._running.values() if one is not running and not one.decided.is_set())
+        if any((other.slug, other.build_inputs) == (mine.slug, mine.build_inputs) for other in here):
+            return True
+        preview = await repeat(lambda: self._ctx.preview_of(mine))
+        if preview is None or preview.newest.deploy_id in ("", mine.deploy_id):
+            return False
+        newest = await repeat(lambda: self._ctx.store.get_deploy(preview.newest.deploy_id))
+        return newest is not None and newest.report is None and newest.build_inputs == mine.build_inputs
 
     async def _follow(self, running: Running) -> bool:
         """Answer from the outcome of the deploy that this one joined; False: go on alone.

@@ -34,7 +34,8 @@ class Running:
     """A deploy in this process.
 
     `stop` is why it has to end; `seen` the preview's record as the watch last showed it; `turn` the preview's lock
-    while it is held; `writing` the write of its record that is under way; `decided` set when its outcome is fixed.
+    while it is held; `writing` the write of its record that is under way; `decided` set when its outcome is fixed;
+    `abandoned` whether it is another process's now, so that nothing of it may be changed here.
     """
 
     record: DeployRecord
@@ -45,6 +46,7 @@ class Running:
     turn: asyncio.Lock | None = None
     writing: asyncio.Task[None] | None = None
     decided: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: bool = False
 
     def interrupt(self, cause: PreviewError) -> None:
         """End the present step, and let no further one begin; the first cause counts."""
@@ -63,11 +65,10 @@ class Running:
 
 
 class Steps:
-    """Tries steps. Once `closing` is set, cancellation means the end of the process, not of the deploy."""
+    """Tries steps."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self.closing = False
 
     async def with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
         """The record after `step`, which is tried again while its errors are temporary and its deadline allows."""
@@ -119,7 +120,7 @@ class Steps:
 
     def _end(self, running: Running) -> None:
         """Turn a cancellation into the interruption's cause, if that is what it is."""
-        if running.stop is not None and not self.closing:
+        if running.stop is not None and not running.abandoned:
             raise running.stop from None
 
     def deadline(self, record: DeployRecord, phase: Phase | None = None) -> float:

@@ -109,6 +109,13 @@ class PartStatus:
 class Platform(Protocol):
     """What the pipeline asks of a platform. `slug` and `Revision` name things; no call needs more state."""
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether one provider alone works on it: then whoever started it knows that every other one has ended."""
+
+    def renew(self, epoch: int) -> None:
+        """From now on this process acts by that epoch; it is higher than those of all that are dead by now."""
+
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Connect, take the platform's lock, and bring up what serves by slug, as the records say."""
 
@@ -191,8 +198,11 @@ class Platform(Protocol):
     async def public_address(self) -> PublicAddress:
         """How to reach public URLs."""
 
-    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
-        """Put the last good revision back in traffic; without one, take the failed one out of traffic."""
+    async def restore(self, slug: str, generation: int, failed: Revision | None, last_good: Revision | None) -> None:
+        """Put the last good revision back in traffic; without one, take the failed one out of traffic.
+
+        `generation` is that of whoever asks: only the newest that changed the preview may.
+        """
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Remove workloads and bundles of generations up to `up_to` that no kept revision needs."""

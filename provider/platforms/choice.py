@@ -8,13 +8,12 @@ from provider.platforms.base import Platform
 from provider.settings import Settings
 
 
-async def open_platform(settings: Settings, http: httpx.AsyncClient, epoch: int) -> Platform:
+async def open_platform(settings: Settings, http: httpx.AsyncClient) -> Platform:
     """The platform of `settings.platform`, connected as far as it needs to be before `start`.
 
     Args:
         settings: `platform` is `container` or `kubernetes`.
         http: for the registry, and what else speaks plain HTTP.
-        epoch: of this provider process; higher than that of every earlier one.
 
     Raises:
         Permanent: `platform_unreachable`, where the platform is not configured.
@@ -22,7 +21,7 @@ async def open_platform(settings: Settings, http: httpx.AsyncClient, epoch: int)
     if settings.platform == "kubernetes":
         from provider.platforms.kubernetes.platform import KubernetesPlatform
 
-        return await KubernetesPlatform.connect(settings=settings, http=http, epoch=epoch)
+        return await KubernetesPlatform.connect(settings=settings, http=http)
     from provider.platforms.container.platform import ContainerPlatform
 
     return ContainerPlatform(settings=settings, http=http)

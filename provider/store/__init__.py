@@ -5,6 +5,17 @@ they are, `reducers` are the only ways in which a preview changes.
 """
 
 from provider.store.jetstream import open_store, payload_limit
+from provider.store.membership import Lapsed, Living, Membership
 from provider.store.records import DeployExists, Lost, Store, memory_store
 
-__all__ = ["DeployExists", "Lost", "Store", "memory_store", "open_store", "payload_limit"]
+__all__ = [
+    "DeployExists",
+    "Lapsed",
+    "Living",
+    "Lost",
+    "Membership",
+    "Store",
+    "memory_store",
+    "open_store",
+    "payload_limit",
+]

@@ -22,9 +22,9 @@ def encode(record: PreviewRecord | DeployRecord) -> bytes:
     return record.model_dump_json(by_alias=True).encode()
 
 
-def stamp(platform_id: str, epoch: int | None = None) -> bytes:
-    """What stands in a key that is no record: whose it is, and for an instance its epoch."""
-    return json.dumps({"platform_id": platform_id, "epoch": epoch}).encode()
+def stamp(platform_id: str) -> bytes:
+    """What stands in a key that says nothing but whose it is."""
+    return json.dumps({"platform_id": platform_id}).encode()
 
 
 def decode(entry: Entry, model: type[Record]) -> Record:

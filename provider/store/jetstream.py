@@ -8,9 +8,8 @@ its first listing early; a missing stream must never look like a missing record.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -19,14 +18,14 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType
+from nats.js.api import StorageType
 from nats.js.kv import KV_OP, KeyValue
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import now
 from provider.store.kv import Deleted, Entry, KeyExists, WrongRevision, check_size
+from provider.store.listing import Listing
 from provider.store.records import DEPLOY_TTL, Store
 
 log = structlog.get_logger(__name__)
@@ -35,12 +34,11 @@ HEADROOM_BYTES = 64 * 1024
 """Left for headers: the client closes for good when payload and headers pass the server's limit."""
 REQUEST_TIMEOUT = 5.0
 RELIST_SECONDS = 5.0
+WHOLE_EVERY = 60
+"""Turns of a watch from one that lists everything to the next."""
 _BUCKET_BYTES = {"previews": 128 << 20, "deploys": 512 << 20}
-_BATCH = 256
 _NO_MESSAGE = 10037
-_NO_MORE = ("404", "408")
 _WRONG_LAST_SEQUENCE = (10071, 10164)
-_CONSUMER_KEPT_SECONDS = 30.0
 
 
 def payload_limit(nc: Client) -> int:
@@ -164,10 +162,19 @@ class JetStreamKeyValue:
                     raise
                 raise WrongRevision(key) from None
 
+    async def purge(self, key: str, revision: int) -> None:
+        """See `kv.KeyValue`. A deleted key leaves a marker, which nothing else would ever remove."""
+        await self.delete(key, revision)
+        subject = self._subjects + key
+        with translated():
+            marker = await self._js.get_msg(self._stream, subject=subject, direct=False)
+            if KV_OP in (marker.headers or {}):  # else it was made anew since
+                await self._js.purge_stream(self._stream, seq=(marker.seq or 0) + 1, subject=subject)
+
     async def entries(self, prefix: str) -> list[Entry]:
         """See `kv.KeyValue`."""
         with translated():
-            listing = await _Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
+            listing = await Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
             try:
                 return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
             finally:
@@ -176,25 +183,30 @@ class JetStreamKeyValue:
     async def watch(self, prefix: str) -> AsyncIterator[Entry | Deleted]:
         """See `kv.KeyValue`. Each turn lists and then follows with the same consumer, so nothing falls between.
 
-        A turn is short, because a consumer dies with its server and a change can then only be listed.
+        A turn is short, because a consumer dies with its server and a change can then only be listed. Most list but
+        what came after the last change that is known; what vanished without a trace is found by the whole ones.
         """
         known: dict[str, int] = {}
+        turns = 0
         while True:
             try:
-                async for change in self._turn(prefix, known):
+                async for change in self._turn(prefix, known, whole=turns % WHOLE_EVERY == 0):
                     yield change
+                turns += 1
             except PreviewError as error:
+                turns = 0
                 log.debug("store.watch.again", prefix=prefix, error=str(error), evidence=error.evidence)
                 await asyncio.sleep(min(1.0, self._relist))
 
-    async def _turn(self, prefix: str, known: dict[str, int]) -> AsyncIterator[Entry | Deleted]:
+    async def _turn(self, prefix: str, known: dict[str, int], *, whole: bool) -> AsyncIterator[Entry | Deleted]:
         """One listing's differences from `known`, then what follows for a while."""
+        after = 0 if whole else max(known.values(), default=0)
         with translated():
-            listing = await _Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
+            listing = await Listing.open(self._nc, self._js, self._stream, self._subject(prefix), after)
         try:
             with translated():
                 first = await listing.first(self._change)
-            gone = known.keys() - {change.key for change in first if isinstance(change, Entry)}
+            gone = known.keys() - {change.key for change in first if isinstance(change, Entry)} if not after else ()
             for change in [*(Deleted(key) for key in gone), *first]:
                 if _is_news(change, known):
                     yield change
@@ -232,75 +244,4 @@ def _is_news(change: Entry | Deleted, known: dict[str, int]) -> bool:
     if known.get(change.key, 0) >= change.revision:
         return False
     known[change.key] = change.revision
-    return True
-
-
-class _Listing:
-    """What is below a subject, then what comes, from one short-lived consumer.
-
-    Neither the client's watcher nor a message's count of pending ones says reliably where the listing
-    ends: the count is wrong when keys are rewritten meanwhile (seen on 2.9.10). A pull request with
-    `no_wait` makes the server say itself that there is no more.
-    """
-
-    def __init__(self, nc: Client, inbox: Subscription, pull_subject: str, empty: bool) -> None:
-        self._nc = nc
-        self._inbox = inbox
-        self._pull_subject = pull_subject
-        self._empty = empty
-
-    @classmethod
-    async def open(cls, nc: Client, js: JetStreamContext, stream: str, subject: str) -> _Listing:
-        config = ConsumerConfig(
-            filter_subject=subject,
-            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
-            ack_policy=AckPolicy.NONE,
-            inactive_threshold=_CONSUMER_KEPT_SECONDS,
-            mem_storage=True,
-        )
-        info = await js.add_consumer(stream, config)
-        inbox = await nc.subscribe(nc.new_inbox())
-        return cls(nc, inbox, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{info.name}", empty=not info.num_pending)
-
-    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
-        """Everything that is there."""
-        found: dict[str, Entry | Deleted] = {}
-        more = not self._empty
-        while more:
-            await self._pull({"batch": _BATCH, "no_wait": True})
-            for _ in range(_BATCH):
-                message = await self._inbox.next_msg(timeout=REQUEST_TIMEOUT)
-                if _is_end(message):
-                    more = False
-                    break
-                found[message.subject] = change(message)
-        return list(found.values())
-
-    async def next(self, timeout: float) -> Msg | None:
-        """The next message, or None when none came in `timeout` seconds."""
-        await self._pull({"batch": 1, "expires": int(timeout * 1e9)})
-        try:
-            message = await self._inbox.next_msg(timeout=timeout)
-        except TimeoutError:
-            return None
-        return None if _is_end(message) else message
-
-    async def close(self) -> None:
-        """Stop listening; the server removes the consumer by itself."""
-        try:
-            await self._inbox.unsubscribe()
-        except nats.errors.Error as error:
-            log.debug("store.listing.close", error=type(error).__name__)
-
-    async def _pull(self, request: dict[str, object]) -> None:
-        await self._nc.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox.subject)
-
-
-def _is_end(message: Msg) -> bool:
-    """Whether this is the server's word that there is no (more) message; any other word is an error."""
-    status = (message.headers or {}).get("Status")
-    if status is None:
-        return False
-    if status not in _NO_MORE:
-        raise nats.js.errors.Error(f"pull ended with {status}")
     return True

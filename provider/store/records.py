@@ -17,6 +17,7 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, PreviewRecord, now
 from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
+from provider.store.membership import Membership
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,6 @@ class Store:
         self._platform_id = platform_id
         self._owned: dict[str, int] = {}
         self._listed: dict[str, int] = {}
-        self._epochs: dict[str, int] = {}
 
     # ------------------------------------------------------------------------- deploys
 
@@ -212,7 +212,7 @@ class Store:
             if record is None or record.removed_at is None or record.removed_at > now() - older_than:
                 continue
             try:
-                await self._previews.delete(entry.key, entry.revision)
+                await self._previews.purge(entry.key, entry.revision)
                 purged += 1
             except WrongRevision:
                 continue  # in use again
@@ -220,16 +220,27 @@ class Store:
 
     # ---------------------------------------------------------------------- instances
 
-    async def register(self, instance: str) -> int:
-        """Begin an epoch of this instance; returns it."""
-        epoch = await self._deploys.put(f"instance.{instance}", stamp(self._platform_id))
-        self._epochs[instance] = epoch
-        await self.heartbeat(instance)
-        return epoch
+    def membership(self, name: str, lease: float) -> Membership:
+        """The heartbeat of this process among the providers of the installation."""
+        return Membership(bucket=self._deploys, platform_id=self._platform_id, name=name, lease=lease)
 
-    async def heartbeat(self, instance: str) -> None:
-        """Say that this registered instance lives."""
-        await self._deploys.put(f"instance.{instance}", stamp(self._platform_id, self._epochs[instance]))
+    async def ask_cancel(self, deploy_id: str) -> None:
+        """Ask whoever runs the deploy, or will run it, to stop it."""
+        await self._deploys.put(f"cancel.{deploy_id}", stamp(self._platform_id))
+
+    async def cancel_requests(self) -> frozenset[str]:
+        """The deploys that somebody asked to stop."""
+        entries = await self._deploys.entries("cancel.")
+        return frozenset(one.key.removeprefix("cancel.") for one in entries if self._is_stamped(one))
+
+    async def watch_cancel_requests(self) -> AsyncIterator[str]:
+        """The ids of deploys that somebody asks, or asked, to stop."""
+        async for change in self._deploys.watch("cancel."):
+            if isinstance(change, Entry) and self._is_stamped(change):
+                yield change.key.removeprefix("cancel.")
+
+    def _is_stamped(self, entry: Entry) -> bool:
+        return entry.value == stamp(self._platform_id)
 
     # ------------------------------------------------------------------------ reading
 

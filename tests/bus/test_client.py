@@ -148,7 +148,18 @@ async def quiet(_: Exception) -> None:
 async def provider(server: Server, *answers: dict[str, Any] | bytes | None) -> AsyncIterator[Scripted]:
     connection = await nats.connect(server.url, error_cb=quiet, reconnect_time_wait=0, max_reconnect_attempts=-1)
     scripted = Scripted(connection, list(answers))
-    for name in ("provision", "teardown", "validate", "status", "list", "cancel", "touch", "claim", "release", "attach"):
+    for name in (
+        "provision",
+        "teardown",
+        "validate",
+        "status",
+        "list",
+        "cancel",
+        "touch",
+        "claim",
+        "release",
+        "attach",
+    ):
         await connection.subscribe(f"{PREFIX}.{name}", cb=scripted.handle)
     await connection.flush()
     yield scripted

@@ -69,8 +69,8 @@ class ClusterWorld:
 
     @asynccontextmanager
     async def second_provider(self) -> AsyncIterator[Server]:
-        """Another process of the same installation, as it starts where the first one is thought to be dead."""
-        settings = {**self.settings, "STATE_DIR": str(self.folder / "second-state")}
+        """Another provider of the same installation."""
+        settings = {**self.settings, "INSTANCE_NAME": "second", "STATE_DIR": str(self.folder / "second-state")}
         second = provider_process(self.folder, settings, "second")
         await second.start()
         try:
@@ -164,6 +164,7 @@ async def cluster_world(
             "API_URL": api.url,
             "API_INTERNAL_TOKEN": internal.get_secret_value(),
             "STATE_DIR": str(folder / "state"),
+            "INSTANCE_NAME": "first",
             "LOG_FORMAT": "json",
             "PYTHONPATH": SOURCE,
             "VERIFY_TIMEOUT": "10",

@@ -50,6 +50,14 @@ class ContainerPlatform:
         self._locks: list[TextIO] = []
         self._ca: str | None = None
 
+    @property
+    def exclusive(self) -> bool:
+        """`start` takes the engine's lock."""
+        return True
+
+    def renew(self, epoch: int) -> None:
+        """Nothing to do: nobody else has the engine's lock."""
+
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._take_locks()
@@ -166,7 +174,7 @@ class ContainerPlatform:
         """The ingress, trusted by its own authority unless a CA file is set."""
         return PublicAddress(self._settings.ingress_address or None, await self._ca_pem(), commit_header=True)
 
-    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
+    async def restore(self, slug: str, generation: int, failed: Revision | None, last_good: Revision | None) -> None:
         """The last good container serves; the failed one is removed, or kept stopped when there is no other."""
         if last_good is None:
             self._liveness.forget(slug)

@@ -11,8 +11,10 @@ what is made under an anchor that is gone is collected at once, for its owner is
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from provider import names, render
 from provider.errors import Code, Permanent, PreviewError
@@ -24,6 +26,8 @@ from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
 
 GENERATION = render.PREFIX + "generation"
 EPOCH = render.PREFIX + "epoch"
+RESERVED = render.PREFIX + "reserved"
+"""On an anchor: the newest generation that has its bundle below it, and may change nothing yet."""
 PLATFORM = render.PREFIX + "platform-id"
 ABSENT = "1"
 """The version that no object has: an apply with it makes the object, or is refused."""
@@ -67,29 +71,40 @@ class Fence:
 
 
 class Anchors:
-    """Takes, checks and removes anchors.
+    """Takes, checks and removes anchors; `renew` has to come first."""
 
-    Args:
-        epoch: of this provider process; a later process has a higher one.
-    """
-
-    def __init__(self, *, api: Api, watches: Watches, platform_id: str, epoch: int) -> None:
+    def __init__(self, *, api: Api, watches: Watches, platform_id: str) -> None:
         self._api = api
         self._watches = watches
         self._platform_id = platform_id
-        self._epoch = epoch
+        self._epochs: list[int] = []
 
-    async def take(self, slug: str, generation: int, *, restoring: bool = False) -> Fence:
+    def renew(self, epoch: int) -> None:
+        """Take anchors by that epoch from now on. Those of this process's earlier epochs are its own still."""
+        self._epochs.append(epoch)
+
+    async def take(self, slug: str, generation: int) -> Fence:
         """Make the anchor, or write our generation into it.
 
         An interruption waits for what comes of it: an anchor that nobody knows of would stay.
-        With `restoring` a newer generation of this process keeps the anchor: it has but made its bundle below it, and
-        changes nothing before this has ended.
 
         Raises:
             Permanent: `superseded`: a newer generation or provider has it.
         """
-        taking = asyncio.create_task(self._take(slug, generation, restoring))
+        return await self._to_its_end(self._take(slug, generation))
+
+    async def reserve(self, slug: str, generation: int) -> Object:
+        """The owner reference of what a generation has before it may change the preview: a teardown leaves it.
+
+        Whoever has the anchor keeps it: an older generation may still have to put the last good back.
+
+        Raises:
+            Permanent: `superseded`: a newer generation has it.
+        """
+        return (await self._to_its_end(self._take(slug, generation, reserve=True))).owner
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Fence]) -> Fence:
+        taking = asyncio.create_task(work)
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -118,15 +133,17 @@ class Anchors:
                 resources.CONFIG_MAPS, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"]
             )
 
-    async def _take(self, slug: str, generation: int, restoring: bool) -> Fence:
+    async def _take(self, slug: str, generation: int, *, reserve: bool = False) -> Fence:
         present = self._watches.anchors.get(names.anchor(slug))
         for _ in range(TRIES):
             versions = self._versions(slug)
+            holder, reserved = (generation, self._epochs[-1]), generation
             if present is not None:
-                generation = max(generation, _holder(present)[0]) if restoring else generation
-                self._must_be_older(present, generation)
+                self._must_be_older(present, generation, reserve)
+                holder = _holder(present) if reserve else holder
+                reserved = max(generation, _reserved(present))
             try:
-                taken = await self._write(slug, generation, present)
+                taken = await self._write(slug, holder, reserved, present)
             except Refused as error:
                 if error.code not in {404, 409}:
                     raise refused(error, f"configmap {names.anchor(slug)}") from error
@@ -146,8 +163,7 @@ class Anchors:
         if present is None or present["metadata"]["uid"] != fence.anchor["metadata"]["uid"]:
             raise fenced("its anchor is gone: the preview was torn down")
         generation, epoch = _holder(present)
-        # A newer generation of this very process waits for its turn: it has but made its bundle below the anchor.
-        if epoch != self._epoch or generation < fence.generation:
+        if epoch not in self._epochs or generation != fence.generation:
             raise fenced(f"generation {generation} is being applied")
 
     async def drop(self, slug: str, uid: str | None = None, up_to: int | None = None) -> bool:
@@ -159,7 +175,7 @@ class Anchors:
                 return False
             if annotation(present, PLATFORM) != self._platform_id:
                 return False
-            if up_to is not None and _holder(present)[0] > up_to:
+            if up_to is not None and _reserved(present) > up_to:
                 return False
             metadata = present["metadata"]
             version = metadata["resourceVersion"]
@@ -168,14 +184,14 @@ class Anchors:
         return False
 
     def generation(self, slug: str) -> int:
-        """The newest generation that holds the preview, as far as it is known here; 0: none."""
+        """The newest generation that has something in the cluster, as far as it is known here; 0: none."""
         present = self._watches.anchors.get(names.anchor(slug))
-        return _holder(present)[0] if present is not None else 0
+        return _reserved(present) if present is not None else 0
 
     def present(self) -> list[tuple[str, str, int]]:
         """Slug, uid and generation of every anchor of this installation."""
         return [
-            (slug_of(found), found["metadata"]["uid"], _holder(found)[0])
+            (slug_of(found), found["metadata"]["uid"], _reserved(found))
             for found in self._watches.anchors.all()
             if found["metadata"]["name"] == names.anchor(slug_of(found))
             and annotation(found, PLATFORM) == self._platform_id
@@ -188,7 +204,7 @@ class Anchors:
             for found in self._watches.of(resource).of(slug)
         }
 
-    def _must_be_older(self, present: Object, generation: int) -> None:
+    def _must_be_older(self, present: Object, generation: int, reserve: bool) -> None:
         if annotation(present, PLATFORM) != self._platform_id:
             raise Permanent(
                 Code.SLUG_TAKEN,
@@ -197,10 +213,11 @@ class Anchors:
                 hint="Give each installation a PREVIEW_NAMESPACE of its own.",
                 evidence=(f"platform id {annotation(present, PLATFORM)}",),
             )
-        if _holder(present) > (generation, self._epoch):
-            raise fenced(f"generation {_holder(present)[0]} has the preview")
+        holder = _holder(present)
+        if holder[0] > generation or (not reserve and holder > (generation, self._epochs[-1])):
+            raise fenced(f"generation {holder[0]} has the preview")
 
-    async def _write(self, slug: str, generation: int, present: Object | None) -> Object:
+    async def _write(self, slug: str, holder: tuple[int, int], reserved: int, present: Object | None) -> Object:
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -214,8 +231,9 @@ class Anchors:
                     PLATFORM: render.label_value(self._platform_id),
                 },
                 "annotations": {
-                    GENERATION: str(generation),
-                    EPOCH: str(self._epoch),
+                    GENERATION: str(holder[0]),
+                    EPOCH: str(holder[1]),
+                    RESERVED: str(reserved),
                     PLATFORM: self._platform_id,
                 },
             },
@@ -238,3 +256,7 @@ def fenced(why: str) -> Permanent:
 
 def _holder(anchor: Object) -> tuple[int, int]:
     return int(annotation(anchor, GENERATION) or 0), int(annotation(anchor, EPOCH) or 0)
+
+
+def _reserved(anchor: Object) -> int:
+    return max(_holder(anchor)[0], int(annotation(anchor, RESERVED) or 0))

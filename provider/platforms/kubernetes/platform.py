@@ -33,18 +33,14 @@ SHAPES_KEPT = 256
 
 
 class KubernetesPlatform:
-    """Fulfils `platforms.base.Platform` on a cluster, within two namespaces.
+    """Fulfils `platforms.base.Platform` on a cluster, within two namespaces."""
 
-    Args:
-        epoch: of this provider process; higher than that of every earlier one (see `fence`).
-    """
-
-    def __init__(self, *, settings: Settings, http: httpx.AsyncClient, api: Api, epoch: int) -> None:
+    def __init__(self, *, settings: Settings, http: httpx.AsyncClient, api: Api) -> None:
         self._settings = settings
         self._api = api
         self._watches = Watches(api)
         watches, platform_id = self._watches, settings.platform_id
-        anchors = self._anchors = Anchors(api=api, watches=watches, platform_id=platform_id, epoch=epoch)
+        anchors = self._anchors = Anchors(api=api, watches=watches, platform_id=platform_id)
         self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
         self._secrets = SecretObjects(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._builds = Builds(api=api, watches=watches, settings=settings)
@@ -59,9 +55,18 @@ class KubernetesPlatform:
         self._ca: str | None = None
 
     @classmethod
-    async def connect(cls, *, settings: Settings, http: httpx.AsyncClient, epoch: int) -> KubernetesPlatform:
+    async def connect(cls, *, settings: Settings, http: httpx.AsyncClient) -> KubernetesPlatform:
         """The platform on the cluster that the settings or the environment name."""
-        return cls(settings=settings, http=http, api=await Api.connect(settings), epoch=epoch)
+        return cls(settings=settings, http=http, api=await Api.connect(settings))
+
+    @property
+    def exclusive(self) -> bool:
+        """Any number of providers share a cluster."""
+        return False
+
+    def renew(self, epoch: int) -> None:
+        """See `Platform`."""
+        self._anchors.renew(epoch)
 
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Begin to watch. What serves is the cluster's to keep up."""
@@ -176,16 +181,15 @@ class KubernetesPlatform:
             self._ca = self._settings.public_ca_file.read_text()
         return PublicAddress(self._settings.ingress_address or None, self._ca, commit_header=False)
 
-    async def restore(self, slug: str, failed: Revision | None, last_good: Revision | None) -> None:
+    async def restore(self, slug: str, generation: int, failed: Revision | None, last_good: Revision | None) -> None:
         """Apply the last good revision's manifests again and wait for it; without one, take the URL away.
 
         A failed first deploy keeps its pods, so that they can be looked at, but gets no traffic.
         """
-        holder = failed or last_good
         deployment = self._watches.deployments.get(slug)
-        if holder is None or (failed is None and last_good is not None and is_revision(deployment, last_good)):
+        if failed is None and (last_good is None or is_revision(deployment, last_good)):
             return
-        fence = await self._anchors.take(slug, holder.generation, restoring=True)
+        fence = await self._anchors.take(slug, generation)
         if last_good is None:
             for found in self._watches.ingresses.of(slug):
                 name = found["metadata"]["name"]

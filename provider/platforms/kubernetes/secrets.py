@@ -73,12 +73,12 @@ class SecretObjects:
         for earlier in reuse:
             if earlier.checksum == checksum and self._watches.secrets.get(earlier.name) is not None:
                 return earlier
-        fence = await self._anchors.take(slug, generation)
+        owner = await self._anchors.reserve(slug, generation)
         name = names.secret_bundle(slug, generation)
         body = self._body(name, {GENERATION: str(generation)}, values)
         body["immutable"] = True
         body["metadata"]["labels"]["app"] = slug
-        body["metadata"]["ownerReferences"] = [fence.owner]
+        body["metadata"]["ownerReferences"] = [owner]
         await self._make(body)
         return Bundle(name=name, checksum=checksum, keys=tuple(sorted(values)))
 

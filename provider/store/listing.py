@@ -1,0 +1,98 @@
+"""What is below a subject of a stream, then what comes: the seam between a bucket and the server's consumers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from provider.store.kv import Deleted, Entry
+
+log = structlog.get_logger(__name__)
+
+LISTING_SECONDS = 5.0
+"""How long the next message of a listing may take."""
+_BATCH = 256
+_NO_MORE = ("404", "408")
+_KEPT_SECONDS = 30.0
+
+
+class Listing:
+    """What is below a subject, then what comes, from one short-lived consumer.
+
+    Neither the client's watcher nor a message's count of pending ones says reliably where the listing
+    ends: the count is wrong when keys are rewritten meanwhile (seen on 2.9.10). A pull request with
+    `no_wait` makes the server say itself that there is no more.
+    """
+
+    def __init__(self, nc: Client, inbox: Subscription, pull_subject: str, empty: bool) -> None:
+        self._nc = nc
+        self._inbox = inbox
+        self._pull_subject = pull_subject
+        self._empty = empty
+
+    @classmethod
+    async def open(cls, nc: Client, js: JetStreamContext, stream: str, subject: str, after: int = 0) -> Listing:
+        """`after`: list only what was written after that revision."""
+        config = ConsumerConfig(
+            filter_subject=subject,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.LAST_PER_SUBJECT,
+            opt_start_seq=after + 1 if after else None,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=_KEPT_SECONDS,
+            mem_storage=True,
+        )
+        info = await js.add_consumer(stream, config)
+        inbox = await nc.subscribe(nc.new_inbox())
+        return cls(nc, inbox, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{info.name}", empty=not info.num_pending)
+
+    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
+        """Everything that is there."""
+        found: dict[str, Entry | Deleted] = {}
+        more = not self._empty
+        while more:
+            await self._pull({"batch": _BATCH, "no_wait": True})
+            for _ in range(_BATCH):
+                message = await self._inbox.next_msg(timeout=LISTING_SECONDS)
+                if _is_end(message):
+                    more = False
+                    break
+                found[message.subject] = change(message)
+        return list(found.values())
+
+    async def next(self, timeout: float) -> Msg | None:
+        """The next message, or None when none came in `timeout` seconds."""
+        await self._pull({"batch": 1, "expires": int(timeout * 1e9)})
+        try:
+            message = await self._inbox.next_msg(timeout=timeout)
+        except TimeoutError:
+            return None
+        return None if _is_end(message) else message
+
+    async def close(self) -> None:
+        """Stop listening; the server removes the consumer by itself."""
+        try:
+            await self._inbox.unsubscribe()
+        except nats.errors.Error as error:
+            log.debug("store.listing.close", error=type(error).__name__)
+
+    async def _pull(self, request: dict[str, object]) -> None:
+        await self._nc.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox.subject)
+
+
+def _is_end(message: Msg) -> bool:
+    """Whether this is the server's word that there is no (more) message; any other word is an error."""
+    status = (message.headers or {}).get("Status")
+    if status is None:
+        return False
+    if status not in _NO_MORE:
+        raise nats.js.errors.Error(f"pull ended with {status}")
+    return True

@@ -1,0 +1,171 @@
+"""Which provider processes live: one heartbeat key each, judged by the observer's own clock.
+
+Clocks of machines differ and processes are stopped for seconds, so nobody compares times: another process is dead
+when its key did not change while this one looked at it again and again, or when its key is gone. A process that was
+taken for dead learns so by its next heartbeat, since its key is not as it left it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from provider.errors import Code, Permanent
+from provider.models import Owner
+from provider.store.kv import Entry, KeyValue, WrongRevision
+
+log = structlog.get_logger(__name__)
+
+_PREFIX = "instance."
+
+
+class Lapsed(Exception):
+    """The process was taken for dead: what it runs may be somebody else's by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """The processes that live.
+
+    Args:
+        since: by name, the first epoch of the process that has the name now.
+    """
+
+    since: Mapping[str, int]
+
+    def has(self, owner: Owner) -> bool:
+        """Whether that owner is one of them, and not an earlier process of the same name."""
+        return owner.epoch >= self.since.get(owner.instance, owner.epoch + 1)
+
+    def keeper(self, key: str) -> str:
+        """The one that sees to `key`: the same in everybody's eyes, and few change when one comes or goes."""
+        return max(self.since, key=lambda name: hashlib.sha256(f"{name}/{key}".encode()).digest())
+
+
+@dataclass(slots=True)
+class _Seen:
+    revision: int
+    quiet: float = 0.0
+
+
+@dataclass(slots=True)
+class Membership:
+    """One process's own heartbeat, and its view of the others.
+
+    Args:
+        bucket: of the heartbeats; its revisions are the epochs.
+        platform_id: of whose installation; others' heartbeats in the same bucket are not seen.
+        name: of this process; who joins under the name of another takes its place.
+        lease: seconds for which another may be silent; `beat` and `look` are to be called three times as often.
+    """
+
+    bucket: KeyValue
+    platform_id: str
+    name: str
+    lease: float
+    epoch: int = 0
+    _since: int = 0
+    _revision: int = 0
+    _looked: float = 0.0
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Owner:
+        """What stands in the records of deploys that begin now."""
+        return Owner(instance=self.name, epoch=self.epoch)
+
+    async def join(self, *, alone: bool = False) -> None:
+        """Begin a life, with an epoch above all there were. `alone`: whoever else was there is dead."""
+        if alone:
+            for entry in await self._entries():
+                await self._bury(entry)
+        self.epoch = self._since = self._revision = await self.bucket.put(self._key, self._value(None))
+        await self.beat()
+
+    async def renew(self) -> int:
+        """Begin an epoch above all there were, in the same life; returns it."""
+        self.epoch = await self.beat()
+        return self.epoch
+
+    async def beat(self) -> int:
+        """Say that this process lives; returns the revision. Raises `Lapsed`."""
+        value = self._value(self._since)
+        for _ in range(2):
+            try:
+                self._revision = await self.bucket.update(self._key, value, self._revision)
+            except WrongRevision:
+                # An earlier beat that seemed to fail may have come through late: then it is still ours.
+                entry = await self.bucket.get(self._key)
+                if entry is None or self._first_epoch(entry) != self._since:
+                    break
+                self._revision = entry.revision
+            else:
+                return self._revision
+        raise Lapsed(self.name)
+
+    async def leave(self) -> None:
+        """End this life: others go on with what is unfinished, at once."""
+        try:
+            await self.bucket.delete(self._key, self._revision)
+        except WrongRevision:
+            log.info("membership.not_left", instance=self.name)
+
+    async def look(self) -> Living:
+        """Who lives. Call it every few seconds: quiet time counts only from one look to the next."""
+        entries = await self._entries()
+        at = time.monotonic()
+        step, self._looked = min(at - self._looked, self.lease / 2), at
+        seen = {entry.key: self._seen_again(entry, step) for entry in entries}
+        self._seen = seen
+        since = {self.name: self._since}
+        for entry in entries:
+            if entry.key == self._key:
+                continue
+            if seen[entry.key].quiet >= self.lease:
+                log.warning("membership.lapsed", instance=entry.key.removeprefix(_PREFIX))
+                await self._bury(entry)
+            else:
+                since[entry.key.removeprefix(_PREFIX)] = self._first_epoch(entry) or 0
+        return Living(since)
+
+    def _seen_again(self, entry: Entry, step: float) -> _Seen:
+        before = self._seen.get(entry.key)
+        if before is None or before.revision != entry.revision:
+            return _Seen(entry.revision)
+        return _Seen(entry.revision, before.quiet + step)
+
+    async def _entries(self) -> list[Entry]:
+        return [one for one in await self.bucket.entries(_PREFIX) if _read(one).get("platform_id") == self.platform_id]
+
+    async def _bury(self, entry: Entry) -> None:
+        """Remove a dead one's key, if it did not come to life since."""
+        try:
+            await self.bucket.delete(entry.key, entry.revision)
+        except WrongRevision:
+            log.info("membership.alive_after_all", instance=entry.key.removeprefix(_PREFIX))
+
+    @property
+    def _key(self) -> str:
+        return _PREFIX + self.name
+
+    def _value(self, since: int | None) -> bytes:
+        return json.dumps({"platform_id": self.platform_id, "since": since}).encode()
+
+    def _first_epoch(self, entry: Entry) -> int | None:
+        found = _read(entry).get("since")
+        return found if isinstance(found, int) else None
+
+
+def _read(entry: Entry) -> dict[str, object]:
+    try:
+        found = json.loads(entry.value)
+    except ValueError:
+        raise Permanent(
+            Code.INTERNAL_ERROR, f"{entry.key} is not a readable heartbeat.", reason="UnreadableRecord"
+        ) from None
+    return found if isinstance(found, dict) else {}
