@@ -74,11 +74,11 @@ class Expiry:
         await self._write_visits(at)
         over: list[PreviewRecord] = []
         for preview in self._known:
-            record, end = preview.record, self._policy.expires_at(preview.record)
-            if end is not None and end <= at and self._mine(record.slug):
-                over.append(record)
-            elif unwarned(record, self._policy, at) and self._mine(record.slug):
-                await self._announce(record.slug, at)
+            slug = preview.record.slug
+            if preview.ends is not None and preview.ends <= at and self._mine(slug):
+                over.append(preview.record)
+            elif preview.warns is not None and preview.warns <= at and self._mine(slug):
+                await self._announce(slug, at)
         await asyncio.gather(*(self._remove(record, at) for record in over))
 
     async def _write_visits(self, at: datetime) -> None:

@@ -12,6 +12,7 @@ from provider.keeper.notices import Notices, Publish
 from provider.keeper.removals import Removals
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
+from provider.store.lifetime import Policy
 
 OFTEN = 5.0
 """Seconds between two looks at what the keeper knows, which cost next to nothing."""
@@ -36,14 +37,14 @@ class Keeper:
     """
 
     def __init__(self, *, ctx: Context, runner: Runner, mine: Mine, publish: Publish) -> None:
-        known = Known()
+        known = Known(Policy.of(ctx.settings))
         notices = Notices(publish=publish, reporter=ctx.reporter)
         expiry = Expiry(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, visited=ctx.platform.visited)
         branches = Branches(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, heads=ctx.source.heads)
         removals = Removals(ctx=ctx, runner=runner, known=known, mine=mine)
         self.on_preview = known.on_preview
         self.chores = (
-            Chore("expiry", expiry.once, OFTEN),
+            Chore("expiry", expiry.once, 1.0),
             Chore("branches", branches.once, OFTEN),
             Chore("removals", removals.once, OFTEN),
         )

@@ -16,6 +16,7 @@ from provider.platforms.base import Platform, Removed
 from provider.settings import Settings
 from provider.source import Source
 from provider.store import memory_store
+from provider.store.lifetime import Policy
 from provider.store.records import Reducer
 from tests.unit.test_claims import READY
 
@@ -67,11 +68,11 @@ class Surroundings:
     mine: bool = True
     told: Told = field(default_factory=Told)
     platform: Removing = field(default_factory=Removing)
-    known: Known = field(default_factory=Known)
     visits: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.store = memory_store("here")
+        self.known = Known(Policy.of(self.settings))
         self.ctx = Context(
             settings=self.settings,
             platform=cast(Platform, self.platform),
