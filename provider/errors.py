@@ -47,6 +47,7 @@ class Code(StrEnum):
     CLAIMED = "claimed"
     QUOTA_EXCEEDED = "quota_exceeded"
     POLICY_DENIED = "policy_denied"
+    QUEUE_FULL = "queue_full"
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
     BUDGET_EXCEEDED = "budget_exceeded"
@@ -107,6 +108,7 @@ CODES: dict[Code, CodeInfo] = {
     Code.VERIFY_FAILED: _user("The new revision runs, but a check of its answers failed; expected and got are named."),
     Code.QUOTA_EXCEEDED: _user("The namespace's quota leaves no room for the preview."),
     Code.POLICY_DENIED: _user("A policy of the cluster refuses what would run; its words are the evidence."),
+    Code.QUEUE_FULL: _platform("So many deploys wait already that no more are taken; `retry_after_seconds` says when."),
     Code.SUPERSEDED: _user("A deploy that was accepted later took this one's place."),
     Code.CANCELLED: _user("The deploy was stopped by `cancel` or by a teardown."),
     Code.BUDGET_EXCEEDED: CodeInfo(Whose.PLATFORM, True, "The deploy's whole time budget passed; the phase is named."),

@@ -10,6 +10,7 @@ import ssl
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ from provider.models import DeployRecord, Event, EventType, Phase, PreviewState,
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
+from provider.pipeline.line import Line, limits_of
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
@@ -157,6 +159,7 @@ class Provider:
             store=store,
             reporter=Reporter(nc, self._events),
             emit=self._emit,
+            line=Line(store=store, limits=limits_of(settings), emit=self._emit),
         )
         self._runner = Runner(ctx)
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
@@ -205,6 +208,7 @@ class Provider:
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(forever(partial(self._ctx.line.watch, self._leases.mine), 0), name="watch the line"),
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
@@ -224,6 +228,7 @@ class Provider:
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
         await self._runner.close(ABANDON_SECONDS)
+        await self._ctx.line.close()
         await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):

@@ -50,12 +50,42 @@ class Intake:
 
         Raises:
             Permanent: `conflict` when the deploy id was used for a different request.
+            Temporary: `queue_full`.
         """
+        deploy_id = deploy_id or uuid.uuid4().hex
+        reserved = await self._reserved(deploy_id, request)
+        accepted = ""
+        try:
+            record = await self._accepted(request, secrets, deploy_id, reply, received_at, warnings)
+            accepted = record.deploy_id
+        finally:
+            if reserved and accepted != deploy_id:
+                self._ctx.line.give_back(deploy_id)
+        return record
+
+    async def _reserved(self, deploy_id: str, request: StoredRequest) -> bool:
+        """Whether a place was reserved; a full line does not keep a request from being repeated."""
+        try:
+            return await self._ctx.line.reserve(deploy_id, request.repo_full_name, self._owner().instance)
+        except Temporary:
+            if await self._ctx.store.get_deploy(deploy_id) is None:
+                raise
+            return False
+
+    async def _accepted(
+        self,
+        request: StoredRequest,
+        secrets: SecretValues,
+        deploy_id: str,
+        reply: str | None,
+        received_at: datetime,
+        warnings: tuple[str, ...],
+    ) -> DeployRecord:
         staged = uuid.uuid4().hex
         checksum = await _tried(lambda: self._ctx.platform.stage_secrets(staged, secrets))
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
-        record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, waiters, received_at, warnings)
+        record = self._record(stored, staged, deploy_id, waiters, received_at, warnings)
         try:
             created = await self._create(record)
         except DeployExists as known:

@@ -30,7 +30,7 @@ async def teardown(ctx: Context, runner: Runner, slug: str, asker: Asker = NOBOD
     if held := seen.displaced(preview, asker, at):
         entry = {"action": "claim.forced", "by": "teardown", "slug": slug, "session_id": asker.session_id}
         ctx.reporter.audit(entry | {"displaced": held.model_dump(mode="json")})
-    return await _carried_out(ctx, runner, preview, order)
+    return await finish(ctx, runner, preview)
 
 
 async def retire(ctx: Context, runner: Runner, slug: str, check: Check) -> Removed:
@@ -41,20 +41,19 @@ async def retire(ctx: Context, runner: Runner, slug: str, check: Check) -> Remov
     Raises:
         StillWanted: `check` does not want it removed (any more).
     """
-    preview = await ctx.store.change_preview(slug, retiring(check))
-    return await _carried_out(ctx, runner, preview, preview.newest.order)
+    return await finish(ctx, runner, await ctx.store.change_preview(slug, retiring(check)))
 
 
 async def finish_teardown(ctx: Context, runner: Runner, slug: str) -> None:
     """Carry out what another process had begun, unless the preview was deployed since."""
     preview = await ctx.store.get_preview(slug)
     if preview is not None and preview.state is PreviewState.REMOVING and preview.removed_at is None:
-        await _carried_out(ctx, runner, preview, preview.newest.order)
+        await finish(ctx, runner, preview)
 
 
-async def _carried_out(ctx: Context, runner: Runner, preview: PreviewRecord, order: int) -> Removed:
-    """End what is older than the teardown, then remove everything, then say so in the record."""
-    slug, known = preview.slug, preview.removed_at is None
+async def finish(ctx: Context, runner: Runner, preview: PreviewRecord) -> Removed:
+    """Do what a record that says `removing` wants, from the beginning or from where a killed process left it."""
+    slug, order, known = preview.slug, preview.newest.order, preview.removed_at is None
     for deploy_id in runner.on_slug(slug):
         if runner.accepted_before(deploy_id, order):
             runner.interrupt(deploy_id, torn_down(slug))

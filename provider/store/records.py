@@ -17,6 +17,7 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, PreviewRecord, now
 from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
+from provider.store.line_records import LineRecords
 from provider.store.membership import Membership
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Store:
         self._platform_id = platform_id
         self._owned: dict[str, int] = {}
         self._listed: dict[str, int] = {}
+        self.line = LineRecords(deploys, platform_id)
 
     # ------------------------------------------------------------------------- deploys
 

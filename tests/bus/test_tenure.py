@@ -16,6 +16,7 @@ from provider.bus.events import EventPublisher
 from provider.bus.subjects import AUDIT, ENDPOINTS, Subjects
 from provider.client import PreviewClient, PreviewFailed
 from provider.pipeline.context import Context
+from provider.pipeline.line import Line, limits_of
 from provider.platforms.base import Platform
 from provider.settings import Settings
 from provider.source import Source
@@ -50,12 +51,14 @@ async def _provider(nc: Client, prefix: str) -> tuple[Endpoints, EventPublisher,
     store = await open_store(nc, Subjects(prefix).bucket_prefix, "here")
     events = EventPublisher(nc, Subjects(prefix), jetstream=True)
     events.start()
+    settings = Settings(subject_prefix=prefix, platform_id="here", preview_ttl_max=1000)
     ctx = Context(
-        settings=Settings(subject_prefix=prefix, platform_id="here", preview_ttl_max=1000),
+        settings=settings,
         platform=cast(Platform, None),
         source=cast(Source, None),
         store=store,
         reporter=Told(),
+        line=Line(store=store, limits=limits_of(settings), emit=lambda *_: None),
         emit=lambda *_: None,
     )
     handlers = dict.fromkeys(ENDPOINTS, _nothing) | Tenure(ctx=ctx, audit=events.audit).handlers()

@@ -169,6 +169,7 @@ async def cluster_world(
             "PYTHONPATH": SOURCE,
             "VERIFY_TIMEOUT": "10",
             "ROLLOUT_TIMEOUT": "40",
+            "BUILDS_AT_ONCE": "64",
             **(more or {}),
         }
         provider = provider_process(folder, settings)
