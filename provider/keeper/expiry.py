@@ -124,8 +124,9 @@ class Expiry:
         except StillWanted:
             return  # touched, claimed or deployed since the watch told of it
         except PreviewError as error:
-            say = log.debug if error.code is Code.NOT_FOUND else log.warning
-            say("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
+            if error.code is Code.NOT_FOUND:
+                self._known.forget(slug)  # until the watch tells of it again
+            log.warning("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
             return
         log.info("expiry.removed", slug=slug, ttl_seconds=seconds)
         text = (

@@ -50,6 +50,10 @@ class Known:
         ends, warns = self._policy.expires_at(light), self._policy.warns_at(light)
         self._previews[record.slug] = Preview(light, branches(record), ends, None if record.warned_at else warns)
 
+    def forget(self, slug: str) -> None:
+        """There is no such preview any more, whatever the watch has told."""
+        self._previews.pop(slug, None)
+
     def get(self, slug: str) -> PreviewRecord | None:
         """The record as it was seen last."""
         found = self._previews.get(slug)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from provider.errors import Code, Permanent
 from provider.keeper.known import Known
 from provider.keeper.notices import Notices
 from provider.models import Event, PreviewRecord
@@ -51,8 +52,13 @@ class Removing:
     def __init__(self) -> None:
         self.removed: list[tuple[str, int | None]] = []
         self.before: Callable[[], Awaitable[object]] | None = None
+        self.asked = 0
+        self.fails = False
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
+        self.asked += 1
+        if self.fails:
+            raise Permanent(Code.PLATFORM_UNREACHABLE, "told to fail")
         if self.before is not None:
             await self.before()
         self.removed.append((slug, up_to))
