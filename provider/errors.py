@@ -95,7 +95,9 @@ CODES: dict[Code, CodeInfo] = {
     Code.TOKEN_MINT_FAILED: _platform("The platform's credentials endpoint gave no clone credentials."),
     Code.SLUG_TAKEN: _user("Another repository owns a preview of that name."),
     Code.CLAIMED: _user("Another session alone may change the preview now; `details.claim` has it, and until when."),
-    Code.SECRET_MISSING: _user("The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`)."),
+    Code.SECRET_MISSING: _user(
+        "The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`), or a bundle was deleted."
+    ),
     Code.UNSUPPORTED_ENTRYPOINT: _user("That entrypoint kind is valid, but not deployable by this provider yet."),
     Code.UNSUPPORTED_FEATURE: _user("That field or subject is valid, but not supported here yet; the field is named."),
     Code.KANIKO_CREATE_FAILED: _platform("The build could not be started."),

@@ -165,7 +165,9 @@ class Provider:
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
         intake = Intake(ctx, self._runner, lambda: membership.owner)
         actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
-        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish)
+        self._keeper = Keeper(
+            ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
+        )
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
         self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
@@ -203,8 +205,6 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        if self._platform.exclusive:  # else another provider may just be staging for a record to come
-            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
@@ -238,20 +238,12 @@ class Provider:
         await self._events.close()
 
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
-        """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
+        """Finish teardowns that were cut off, and tidy up what a killed provider had not tidied up yet."""
         for slug in going:
             await logged(finish_teardown(self._ctx, self._runner, slug))
-        if not self._jetstream:
-            return  # without records nobody knows what belongs to whom
-        previews = await self._store.previews()
-        for preview in previews:
+        for preview in await self._store.previews():
             if preview.slug not in resumed:
                 await logged(self._runner.put_right(preview.slug))
-
-        async def known() -> frozenset[str]:
-            return frozenset(preview.slug for preview in await self._store.previews()) | resumed
-
-        await logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""

@@ -142,6 +142,18 @@ class Settings(BaseSettings):
     verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
 
+    # What is kept true when nobody asks.
+    reconcile_seconds: PositiveFloat = Field(
+        300.0, description="How often all that runs is compared with the records, beside what the platform tells."
+    )
+    sweep_seconds: PositiveFloat = Field(600.0, description="How often what no record needs is looked for.")
+    sweep_grace: PositiveFloat = Field(
+        900.0, description="How long it is left alone, from when a provider first saw that nothing needs it."
+    )
+    keep_images: PositiveInt = Field(
+        20, description="Images of a preview that are kept in the registry; more only where its record names them."
+    )
+
     # The provider itself.
     instance_name: str = Field(
         "",

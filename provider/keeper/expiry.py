@@ -108,7 +108,7 @@ class Expiry:
         when = end.isoformat(timespec="seconds")
         text = (
             f"The preview {slug} ({record.url}) is removed at {when}, unless it is used until then. To keep it, "
-            f"open it, run `preview touch {slug}`, or deploy it again."
+            f"touch it (`preview touch {slug}`) or deploy it again."
         )
         self._notices.tell(record, EventType.WARNING, "ExpiresSoon", text, at, {"expires_at": end.isoformat()})
         try:
