@@ -50,7 +50,7 @@ class Upkeep:
         containers = {str(one["Names"][0]).lstrip("/"): one for one in found}
         drifts = {}
         for slug, revision in serving.items():
-            what = tuple(_differences(slug, revision, containers, networks, routed))
+            what = tuple(differences(slug, revision, containers, networks, routed))
             bundle = revision.bundle
             lost = bundle.name if bundle is not None and self._secrets.values(bundle.name) is None else None
             if what or lost is not None:
@@ -85,7 +85,7 @@ class Upkeep:
                     told(slug)
 
 
-def _differences(
+def differences(
     slug: str,
     revision: Revision,
     containers: Mapping[str, dict[str, Any]],
