@@ -69,6 +69,9 @@ def test_a_failed_deploy_is_still_told_of_when_something_was_put_back() -> None:
     failure = Failure(code=Code.VERIFY_FAILED, message="no", phase=Phase.VERIFY)
     degraded = preview(state=PreviewState.DEGRADED, failure=failure)
     assert repaired(4, None)(degraded) == degraded
+    said = lacking(4, LOST)(degraded)
+    assert said.failure == failure.model_copy(update={"evidence": ("BundleLost: gone",)})
+    assert lacking(4, LOST)(said) == said
 
 
 RUNS = {"State": "running", "NetworkSettings": {"Networks": {"x1-preview-shop": {}}}}
