@@ -9,7 +9,7 @@ import pytest
 
 from provider.errors import Code, Permanent
 from provider.models import Failure, Newest, Phase, PreviewRecord, PreviewState, Revision
-from provider.platforms.container.upkeep import differences
+from provider.platforms.container.upkeep import Crashes, differences
 from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,3 +97,23 @@ def test_what_an_engine_lacks_is_named(
     containers: dict[str, Any], networks: frozenset[str], routed: dict[str, int], found: list[str]
 ) -> None:
     assert differences("shop", GOOD, containers, networks, routed) == found
+
+
+def test_a_container_that_crashes_again_and_again_rests_longer_each_time() -> None:
+    crashes, rests, moment = Crashes(), [], 0.0
+    for _ in range(40):
+        if (rest := crashes.died("shop-g3", moment)) is not None:
+            rests.append(rest)
+            assert crashes.rests("shop-g3", moment + rest - 0.1)
+            assert not crashes.rests("shop-g3", moment + rest)
+            moment += rest
+        moment += 0.1
+    assert rests == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_one_that_crashes_now_and_then_does_not_rest() -> None:
+    crashes = Crashes()
+    assert [crashes.died("shop-g3", 10.0 * number) for number in range(20)] == [None] * 20
+    for number in range(5):
+        crashes.died("other-g1", number)
+    assert [crashes.died("other-g1", 1000.0 + number) for number in range(5)][-1] == 10, "it was calm meanwhile"
