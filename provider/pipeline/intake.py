@@ -12,7 +12,7 @@ from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
-from provider.store import DeployExists
+from provider.store import DeployExists, Lost
 
 T = TypeVar("T")
 
@@ -89,8 +89,9 @@ class Intake:
         try:
             created = await self._create(record)
         except DeployExists as known:
-            created = await self._again(record, known.existing)
+            known_one = await self._again(record, known.existing)
             await self._ctx.platform.drop_staged(staged)
+            return known_one
         self._runner.start(created)
         return created
 
@@ -102,7 +103,10 @@ class Intake:
         return await _tried(lambda: self._ctx.store.create_deploy(record))
 
     async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
-        """A repeated request: it gets the answer of the first one, by a record of its own."""
+        """A repeated request: it gets the answer of the first one, by a record of its own.
+
+        The first one is run by its owner, who may be another provider: to run it here, too, would do it twice.
+        """
         if existing.fingerprint != record.fingerprint:
             await self._ctx.platform.drop_staged(record.staged)
             raise Permanent(
@@ -116,12 +120,17 @@ class Intake:
             return await self._adopted(existing)
         await self._adopted(existing)
         own = f"{record.deploy_id}.{uuid.uuid4().hex[:8]}"
-        return await self._create(
-            record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
-        )
+        joining = record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
+        created = await self._create(joining)
+        self._runner.start(created)
+        return created
 
     async def _adopted(self, existing: DeployRecord) -> DeployRecord:
-        """A deploy of ours that nobody runs (its creation seemed to fail) is run now."""
+        """A deploy of ours that nobody runs (its creation seemed to fail) is run now.
+
+        It is taken as any other is, by compare-and-set: another provider may be taking it over from a process that
+        had our name before.
+        """
         if (
             existing.report is not None
             or existing.owner.instance != self._owner().instance
@@ -129,9 +138,16 @@ class Intake:
         ):
             return existing
         for orphan in await self._ctx.store.unfinished_deploys():
-            if orphan.deploy_id == existing.deploy_id:
-                self._runner.start(orphan)
+            if orphan.deploy_id == existing.deploy_id and orphan.owner.instance == self._owner().instance:
+                await self._take(orphan.model_copy(update={"owner": self._owner()}))
         return existing
+
+    async def _take(self, orphan: DeployRecord) -> None:
+        try:
+            await self._ctx.store.save_deploy(orphan)
+        except Lost:
+            return
+        self._runner.start(orphan)
 
     def _waiters(self, reply: str | None, received_at: datetime) -> tuple[Waiter, ...]:
         until = received_at + timedelta(seconds=self._ctx.settings.reply_deadline)

@@ -177,6 +177,8 @@ class Runner:
                 return
             await self._prepare(running)
         if running.record.failure is not None and running.record.phase in PREPARE:
+            if running.record.phase is Phase.BUILD:  # here, so that whoever goes on from the record does it, too
+                await self._stop_build(running)
             await self._ending.settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
         await self._take_turn(running)
@@ -243,8 +245,6 @@ class Runner:
         await self._ending.save_beside(running, record.model_copy(update=update))
         if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
             await self._ending.written(running)
-        if failure is not None and phase is Phase.BUILD:
-            await self._stop_build(running)
         self._overtake(running)
 
     async def _stop_build(self, running: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -194,6 +195,29 @@ async def test_a_deploy_that_is_cancelled_in_the_queue_is_gone_at_once(start: St
     await seen(one, Stage.WAITING, "d3")
     one.line.leave("d1")
     await waiting[1]
+
+
+async def test_waiting_for_a_build_does_not_run_down_a_phases_deadline(start: Start) -> None:
+    one, other = await start(ONE), await start(ONE)
+    await one.wait_for_build(1)
+    record = other.record(2, phase=Phase.ROLLOUT)
+    other.line.enter(record)
+    begun = time.monotonic()
+    clock = Clock(begun + 0.4, begun + 30)
+    async with clock.running():
+        building = asyncio.create_task(other.line.build_turn(record, clock))
+        await seen(one, Stage.BUILD_WAITING, "d2")
+
+        async def too_late() -> bool:
+            return time.monotonic() > begun + 0.4
+
+        await eventually(too_late)
+        one.line.leave("d1")
+        assert await building is True
+        assert 0 < clock.deadline - time.monotonic() < 0.4
+    with pytest.raises(TimeoutError):
+        async with Clock(time.monotonic() + 0.1, time.monotonic() + 0.2).running():
+            await asyncio.Event().wait()
 
 
 async def test_a_taken_over_deploy_keeps_its_place(start: Start) -> None:
