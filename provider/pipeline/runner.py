@@ -144,6 +144,7 @@ class Runner:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
             self._ctx.line.forget(running.record.deploy_id)
+            self._steps.outages.release(running.record.deploy_id)
             if running.writing is not None:
                 running.writing.cancel()
                 await asyncio.gather(running.writing, return_exceptions=True)
