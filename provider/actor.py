@@ -13,7 +13,8 @@ from typing import Any
 
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
-from provider.errors import Code, InvalidRequest, Permanent, Whose
+from provider.bus.queries import TeardownRequest
+from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Whose
 from provider.models import DeployRecord, Owner, PreviewRecord, ProvisionRequest, now
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
@@ -21,6 +22,8 @@ from provider.pipeline.intake import Intake
 from provider.pipeline.preflight import preflight
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import teardown
+from provider.store.claims import Asker
+from provider.store.lifetime import Policy
 
 Answer = dict[str, Any]
 Audit = Callable[[dict[str, Any]], None]
@@ -113,15 +116,20 @@ class Actor:
 
     async def teardown(self, incoming: Incoming) -> Answer:
         """Remove a preview."""
-        slug = requests.slug_request(incoming.body).slug
-        removed = await teardown(self._ctx, self._runner, slug)
-        self._audit({"action": "teardown", "slug": slug, "deleted": removed.deleted, "at": now().isoformat()})
+        asked = requests.query(TeardownRequest, incoming.body)
+        slug, entry = asked.slug, {"action": "teardown", **asked.model_dump(mode="json")}
+        try:
+            removed = await teardown(self._ctx, self._runner, slug, Asker(asked.session_id, asked.force))
+        except PreviewError as error:
+            self._audit(entry | {"decided": error.code})
+            raise
+        self._audit(entry | {"decided": "removed", "deleted": removed.deleted, "at": now().isoformat()})
         return {
             "ok": True,
             "slug": slug,
             "deleted": removed.deleted,
             "also_deleted": removed.also_deleted,
-            "warnings": list(requests.unknown_fields(incoming.body, requests.SlugRequest)),
+            "warnings": list(requests.unknown_fields(incoming.body, TeardownRequest)),
         }
 
     async def status(self, incoming: Incoming) -> Answer:
@@ -129,7 +137,7 @@ class Actor:
         asked = requests.deploy_or_slug_request(incoming.body)
         if asked.deploy_id is not None:
             return {"ok": True, **_deploy_view(await self._deploy(asked.deploy_id))}
-        return {"ok": True, **_preview_view(await self._preview(str(asked.slug)))}
+        return {"ok": True, **self._preview_view(await self._preview(str(asked.slug)))}
 
     async def list_previews(self, incoming: Incoming) -> Answer:
         """A page of previews, by slug."""
@@ -149,7 +157,7 @@ class Actor:
         page = matching[: asked.limit]
         return {
             "ok": True,
-            "previews": [_short_view(preview) for preview in page],
+            "previews": [self._short_view(preview) for preview in page],
             "next": page[-1].slug if len(matching) > len(page) else None,
         }
 
@@ -190,6 +198,21 @@ class Actor:
             raise _not_found("preview", slug)
         return preview
 
+    def _preview_view(self, preview: PreviewRecord) -> Answer:
+        view = preview.model_dump(mode="json")
+        serving, end = preview.last_good, Policy.of(self._ctx.settings).expires_at(preview)
+        return view | {
+            "commit_sha": serving.commit_sha if serving else None,
+            "deploy_id": preview.newest.deploy_id,
+            "expires_at": end.isoformat() if end else None,
+        }
+
+    def _short_view(self, preview: PreviewRecord) -> Answer:
+        view = self._preview_view(preview)
+        for heavy in ("current", "last_good", "images"):
+            del view[heavy]
+        return view
+
     def _audited(self, action: str, record: DeployRecord) -> None:
         request = record.request
         self._audit(
@@ -200,6 +223,7 @@ class Actor:
                 "repo_full_name": request.repo_full_name,
                 "branch": request.branch,
                 "session_id": request.session_id,
+                "force": request.force,
                 "at": now().isoformat(),
             }
         )
@@ -232,19 +256,6 @@ def _not_stopped(deploy_id: str) -> Permanent:
         retryable=True,
         whose=Whose.PLATFORM,
     )
-
-
-def _preview_view(preview: PreviewRecord) -> Answer:
-    view = preview.model_dump(mode="json")
-    serving = preview.last_good
-    return view | {"commit_sha": serving.commit_sha if serving else None, "deploy_id": preview.newest.deploy_id}
-
-
-def _short_view(preview: PreviewRecord) -> Answer:
-    view = _preview_view(preview)
-    for heavy in ("current", "last_good", "images"):
-        del view[heavy]
-    return view
 
 
 def _deploy_view(record: DeployRecord) -> Answer:

@@ -12,8 +12,10 @@ escapes is a bug: it reaches callers as `internal_error` with an id that stands 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Whose(StrEnum):
@@ -42,6 +44,7 @@ class Code(StrEnum):
     COMMIT_NOT_FOUND = "commit_not_found"
     REPO_UNREACHABLE = "repo_unreachable"
     SLUG_TAKEN = "slug_taken"
+    CLAIMED = "claimed"
     QUOTA_EXCEEDED = "quota_exceeded"
     POLICY_DENIED = "policy_denied"
     QUEUE_FULL = "queue_full"
@@ -91,7 +94,10 @@ CODES: dict[Code, CodeInfo] = {
     ),
     Code.TOKEN_MINT_FAILED: _platform("The platform's credentials endpoint gave no clone credentials."),
     Code.SLUG_TAKEN: _user("Another repository owns a preview of that name."),
-    Code.SECRET_MISSING: _user("The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`)."),
+    Code.CLAIMED: _user("Another session alone may change the preview now; `details.claim` has it, and until when."),
+    Code.SECRET_MISSING: _user(
+        "The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`), or a bundle was deleted."
+    ),
     Code.UNSUPPORTED_ENTRYPOINT: _user("That entrypoint kind is valid, but not deployable by this provider yet."),
     Code.UNSUPPORTED_FEATURE: _user("That field or subject is valid, but not supported here yet; the field is named."),
     Code.KANIKO_CREATE_FAILED: _platform("The build could not be started."),
@@ -128,6 +134,7 @@ class PreviewError(Exception):
         evidence: what was observed: short lines, status codes, log excerpts.
         log_tail: last lines of the build's or app's log.
         whose, retryable: override the code's general ones.
+        details: facts of this code for programs, JSON-able; the failure form has them as `details`.
     """
 
     def __init__(
@@ -141,6 +148,7 @@ class PreviewError(Exception):
         log_tail: tuple[str, ...] = (),
         whose: Whose | None = None,
         retryable: bool | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -149,6 +157,7 @@ class PreviewError(Exception):
         self.hint = hint
         self.evidence = evidence
         self.log_tail = log_tail
+        self.details = dict(details or {})
         self.whose = whose if whose is not None else CODES[code].whose
         self.retryable = retryable if retryable is not None else CODES[code].retryable
 

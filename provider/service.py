@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import ssl
 import uuid
@@ -26,6 +27,7 @@ from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
 from provider.bus.subjects import Subjects
 from provider.health import HealthServer
+from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
 from provider.pipeline.causes import cancelled
@@ -39,15 +41,17 @@ from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_store, payload_limit
+from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
-TEARDOWN_SECONDS = 15.0
-TEARDOWN_AGE = timedelta(seconds=30)
 HOUSEKEEPING_SECONDS = 600.0
 TOMBSTONE_AGE = timedelta(hours=1)
 GIT_IDLE_SECONDS = 7 * 24 * 3600.0
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
+ABANDON_SECONDS = 2.0
+END_SECONDS = 9.0
+"""From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
 LEAVE_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
@@ -77,7 +81,14 @@ async def serve(settings: Settings) -> int:
         await stop.wait()
         log.info("provider.stopping", why=causes or "asked to")
         unexpected = bool(causes)
+        loop.call_later(END_SECONDS, _end, int(unexpected))
     return 1 if unexpected else 0
+
+
+def _end(status: int) -> None:
+    """End the process as a kill would, which every record allows: something did not let go in time."""
+    log.warning("provider.killed_itself")
+    os._exit(status)
 
 
 async def parts(settings: Settings) -> list[PartStatus]:
@@ -115,6 +126,10 @@ class Reporter:
         """See `pipeline.context.Reporter`."""
         self._events.tell_session(session_id, text, event_id)
 
+    def audit(self, entry: Mapping[str, Any]) -> None:
+        """See `pipeline.context.Reporter`."""
+        self._events.audit(entry)
+
 
 class Provider:
     """One running provider: its parts, wired."""
@@ -150,7 +165,11 @@ class Provider:
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
         intake = Intake(ctx, self._runner, lambda: membership.owner)
         actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers())
+        self._keeper = Keeper(
+            ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
+        )
+        tenure = Tenure(ctx=ctx, audit=self._events.audit)
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -186,17 +205,15 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        if self._platform.exclusive:  # else another provider may just be staging for a record to come
-            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
             asyncio.create_task(forever(partial(self._ctx.line.watch, self._leases.mine), 0), name="watch the line"),
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
-            asyncio.create_task(forever(self._finish_teardowns, TEARDOWN_SECONDS), name="teardowns"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
+            *(asyncio.create_task(forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
         if self._jetstream:
@@ -210,7 +227,7 @@ class Provider:
             await ended([self._queue_task])
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
-        await self._runner.close()
+        await self._runner.close(ABANDON_SECONDS)
         await self._ctx.line.close()
         await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
@@ -221,37 +238,23 @@ class Provider:
         await self._events.close()
 
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
-        """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
+        """Finish teardowns that were cut off, and tidy up what a killed provider had not tidied up yet."""
         for slug in going:
             await logged(finish_teardown(self._ctx, self._runner, slug))
-        if not self._jetstream:
-            return  # without records nobody knows what belongs to whom
-        previews = await self._store.previews()
-        for preview in previews:
+        for preview in await self._store.previews():
             if preview.slug not in resumed:
                 await logged(self._runner.put_right(preview.slug))
-
-        async def known() -> frozenset[str]:
-            return frozenset(preview.slug for preview in await self._store.previews()) | resumed
-
-        await logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
+            self._keeper.on_preview(preview)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""
         async for deploy_id in self._store.watch_cancel_requests():
             self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
-
-    async def _finish_teardowns(self) -> None:
-        """What a provider that was killed had begun to remove."""
-        for preview in await self._store.previews():
-            old = preview.state is PreviewState.REMOVING and preview.updated_at < now() - TEARDOWN_AGE
-            if old and self._leases.mine(preview.slug):
-                await logged(finish_teardown(self._ctx, self._runner, preview.slug))
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     containers_registries_conf: Path | None = Field(None, description="Podman's own variable; given to builds.")
     caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
     caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
+    caddy_access_address: str = Field(
+        "127.0.0.1:2020", description="host:port (UDP) to which Caddy tells of visits; empty: they do not count."
+    )
 
     # The cluster, where PLATFORM is `kubernetes`.
     kubernetes_service_host: str = Field("", description="Set by Kubernetes inside a cluster.")
@@ -109,6 +112,22 @@ class Settings(BaseSettings):
     )
     queue_length: PositiveInt = Field(500, description="Most deploys that wait; beyond, requests get `queue_full`.")
 
+    # How long previews live.
+    preview_ttl_seconds: NonNegativeInt = Field(
+        86400, description="How long a preview lives from its last access; 0: for ever. A request may say otherwise."
+    )
+    preview_ttl_max: NonNegativeInt = Field(
+        0, description="The longest that a request may ask for, it gets no more; 0: any time, also for ever."
+    )
+    failed_ttl_seconds: PositiveInt = Field(3600, description="The same of a preview that never was up.")
+    expiry_warning_seconds: PositiveFloat = Field(
+        3600.0, description="How long before its end that is announced; a quarter of its time to live at most."
+    )
+    branch_check_seconds: PositiveFloat = Field(600.0, description="How often the branches of a repository are listed.")
+    branch_grace_seconds: PositiveFloat = Field(
+        3600.0, description="How long a branch has to be gone until its previews are removed."
+    )
+
     # Deadlines.
     budget_seconds: PositiveFloat = Field(1140.0, description="From arrival to answer; a request may ask for less.")
     resolve_timeout: PositiveFloat = Field(150.0, description="Deadline of the resolve phase.")
@@ -120,6 +139,18 @@ class Settings(BaseSettings):
     verify_successes: PositiveInt = Field(2, description="Successes in a row that the URL check wants.")
     verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
+
+    # What is kept true when nobody asks.
+    reconcile_seconds: PositiveFloat = Field(
+        300.0, description="How often all that runs is compared with the records, beside what the platform tells."
+    )
+    sweep_seconds: PositiveFloat = Field(600.0, description="How often what no record needs is looked for.")
+    sweep_grace: PositiveFloat = Field(
+        900.0, description="How long it is left alone, from when a provider first saw that nothing needs it."
+    )
+    keep_images: PositiveInt = Field(
+        20, description="Images of a preview that are kept in the registry; more only where its record names them."
+    )
 
     # The provider itself.
     instance_name: str = Field(

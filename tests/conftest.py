@@ -17,6 +17,11 @@ from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a run may do more than it has to."""
+    parser.addoption("--every-crash-point", action="store_true", help="Leave out none of the crash points.")
+
+
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
     """The whole stack, shared by the session: leave its servers running, and name what you make uniquely."""

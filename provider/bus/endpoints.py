@@ -141,6 +141,7 @@ def failure_form(error: PreviewError) -> dict[str, Any]:
         "log_tail": list(error.log_tail),
         "warnings": [],
         **later,
+        **({"details": error.details} if error.details else {}),
     }
 
 

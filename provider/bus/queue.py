@@ -72,7 +72,7 @@ class WorkQueue:
         consumer = await js.pull_subscribe_bind(durable=CONSUMER, stream=self._subjects.queue_stream)
         try:
             while True:
-                with suppress(nats.errors.TimeoutError):
+                with suppress(TimeoutError):  # the client's own, or asyncio's when the bus went away meanwhile
                     messages = await consumer.fetch(AT_ONCE, timeout=FETCH_SECONDS)
                     await asyncio.gather(*(self._take(message) for message in messages))
         finally:

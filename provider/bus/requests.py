@@ -9,24 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from rapidfuzz import fuzz, process
 
-from provider import names
+from provider.bus.queries import SLUG_ALLOWED, DeployOrSlugRequest, ListRequest, SlugRequest
 from provider.errors import Code, InvalidRequest
-from provider.models import (
-    DeployId,
-    Frozen,
-    PreviewState,
-    ProvisionRequest,
-    RepoName,
-    SecretValues,
-    SessionId,
-    StoredRequest,
-)
+from provider.models import ProvisionRequest, SecretValues, StoredRequest
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 32
@@ -44,56 +35,13 @@ _ALLOWED = {
     "session_id": "1 to 128 of A-Z a-z 0-9 _ -",
     "deploy_id": "1 to 64 of A-Z a-z 0-9 _ -",
     "reply_to": "a NATS subject without wildcards that does not begin with $",
-    "slug": "a preview's name: ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "slug": SLUG_ALLOWED,
+    "from_session": "1 to 128 of A-Z a-z 0-9 _ -",
     "secret_values": "{name: string}, names ^[A-Za-z_][A-Za-z0-9_]{0,63}$",
     "extra_env": "{name: string}, names ^[A-Za-z_][A-Za-z0-9_]{0,127}$",
 }
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def _slug(text: str) -> str:
-    if not names.is_slug(text):
-        raise ValueError(_ALLOWED["slug"])
-    return text
-
-
-Slug = Annotated[str, AfterValidator(_slug)]
-
-
-class _Query(Frozen):
-    # Unknown fields are warnings, not errors, in every request of the contract.
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
-
-
-class SlugRequest(_Query):
-    """What `teardown` asks."""
-
-    slug: Slug
-
-
-class DeployOrSlugRequest(_Query):
-    """What `status` and `cancel` ask: exactly one of the two is set."""
-
-    slug: Slug | None = None
-    deploy_id: DeployId | None = None
-
-    @model_validator(mode="after")
-    def _only_one(self) -> DeployOrSlugRequest:
-        if self.slug is not None and self.deploy_id is not None:
-            raise ValueError("slug or deploy_id, not both")
-        return self
-
-
-class ListRequest(_Query):
-    """What `list` asks: filters, and a page that begins behind the slug `after`."""
-
-    repo: RepoName | None = None
-    branch: str | None = None
-    session_id: SessionId | None = None
-    state: PreviewState | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 100
-    after: Slug | None = None
 
 
 # ------------------------------------------------------------------------------ decode
@@ -189,9 +137,14 @@ def provision_request(body: Mapping[str, Any]) -> ProvisionRequest:
     return _parse(ProvisionRequest, present)
 
 
+def query(model: type[M], body: Mapping[str, Any]) -> M:
+    """The request of that kind (see `queries`) that `body` is; raises as `provision_request` does."""
+    return _parse(model, _without_nulls(body))
+
+
 def slug_request(body: Mapping[str, Any]) -> SlugRequest:
-    """The request of `teardown`; raises as `provision_request` does."""
-    return _parse(SlugRequest, _without_nulls(body))
+    """The request that only names a preview; raises as `provision_request` does."""
+    return query(SlugRequest, body)
 
 
 def deploy_or_slug_request(body: Mapping[str, Any]) -> DeployOrSlugRequest:

@@ -8,10 +8,10 @@ QUEUE_GROUP = "preview-provisioners"
 AUDIT = "x1.audit.preview"
 UNKNOWN_SLUG = "_"
 
-ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel")
+ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel", "touch", "claim", "release", "attach")
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "introspect", "wait", "touch", "claim", "release", "attach", "approve", "reject")
+UNSUPPORTED = ("sync", "debug", "introspect", "wait", "approve", "reject")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 

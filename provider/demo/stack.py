@@ -68,6 +68,7 @@ class Stack:
             "CONTAINER_HOST": self.engine.address,
             "CADDY_ADMIN_URL": self.caddy.address,
             "CADDY_LISTEN": self.ingress,
+            "CADDY_ACCESS_ADDRESS": self.ingress,  # UDP, where nobody speaks HTTP/3
             "PUBLIC_PORT": self.ingress.rpartition(":")[2],
             "INGRESS_ADDRESS": self.ingress,
             "PREVIEW_DOMAIN": PREVIEW_DOMAIN,

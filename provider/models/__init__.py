@@ -47,6 +47,7 @@ from provider.models.records import (
 from provider.models.request import (
     MAX_ACCEPTANCE_BYTES,
     MAX_ALL_SECRETS_BYTES,
+    MAX_CLAIM_SECONDS,
     MAX_SECRET_BYTES,
     MAX_SECRETS,
     MAX_SPEC_BYTES,
@@ -74,6 +75,7 @@ __all__ = [
     "LOG_TAIL_LINES",
     "MAX_ACCEPTANCE_BYTES",
     "MAX_ALL_SECRETS_BYTES",
+    "MAX_CLAIM_SECONDS",
     "MAX_EVIDENCE",
     "MAX_LINE_CHARS",
     "MAX_SECRETS",

@@ -64,6 +64,7 @@ class Failure(Tolerant):
     whose: Whose = Whose.USER
     evidence: tuple[str, ...] = ()
     log_tail: tuple[str, ...] = ()
+    details: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, error: PreviewError, phase: Phase | None) -> Failure:
@@ -78,6 +79,7 @@ class Failure(Tolerant):
             whose=error.whose,
             evidence=clipped(error.evidence, MAX_EVIDENCE),
             log_tail=clipped(error.log_tail, LOG_TAIL_LINES),
+            details=error.details or None,
         )
 
 
@@ -143,7 +145,12 @@ class PreviewState(StrEnum):
 
 
 class PreviewRecord(Tolerant):
-    """One preview. Changed only by `store.change_preview` with one of the reducers there."""
+    """One preview. Changed only by `store.change_preview` with one of the reducers there.
+
+    `last_access`, `ttl_seconds` (None: the default, 0: for ever) and `claim` decide how long it lives (see
+    `store.lifetime`); `warned_at` is when its end was announced; `branch_gone_at` when its branch was first seen to
+    be gone; `installation_id` whose credentials can ask for that.
+    """
 
     version: int = RECORD_VERSION
     platform_id: str
@@ -163,6 +170,9 @@ class PreviewRecord(Tolerant):
     session_id: str | None = None
     ttl_seconds: int | None = None
     last_access: datetime
+    warned_at: datetime | None = None
+    branch_gone_at: datetime | None = None
+    installation_id: int | None = None
     anchor_id: str | None = None
     created_at: datetime
     updated_at: datetime
@@ -250,6 +260,7 @@ class Report(Tolerant):
     whose: Whose | None = None
     evidence: tuple[str, ...] | None = None
     log_tail: tuple[str, ...] | None = None
+    details: dict[str, Any] | None = None
     still_serving: str | None = None
 
     def wire(self) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from provider.models import Bundle, DeployRecord, PreviewRecord, digest_of, now
 from provider.pipeline.context import Context
 from provider.pipeline.revision import DRY_DIGEST, revision_of
 from provider.store import reducers
+from provider.store.claims import Asker, Seen
+from provider.store.lifetime import Policy
+from provider.store.records import Reducer
 
 
 async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -17,7 +20,7 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     inputs = _inputs(record)
     slug = str(record.slug)
     lost = ctx.platform.generation(slug)
-    preview = await ctx.store.change_preview(slug, reducers.admitted(record, ctx.url(slug), inputs, now(), lost))
+    preview = await _admitted(ctx, record, reducers.admitted(record, ctx.url(slug), inputs, now(), lost))
     leader = reducers.joins(preview, record)
     if leader is not None:
         return record.model_copy(update={"joins": leader, "inputs": inputs})
@@ -26,8 +29,18 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     )
     admitted = record.model_copy(update={"generation": preview.generation, "bundle": bundle, "inputs": inputs})
     notes = await ctx.platform.admit(revision_of(ctx, admitted, DRY_DIGEST))
-    warnings = (*record.warnings, *warned, *notes)
+    warnings = (*record.warnings, *warned, *notes, *Policy.of(ctx.settings).refusal(record.request.ttl_seconds))
     return admitted.model_copy(update={"warnings": tuple(dict.fromkeys(warnings))})
+
+
+async def _admitted(ctx: Context, record: DeployRecord, reducer: Reducer) -> PreviewRecord:
+    """Change the preview's record; a claim that `force` took over is told."""
+    asker, seen, at = Asker(record.request.session_id, record.request.force), Seen(reducer), now()
+    preview = await ctx.store.change_preview(str(record.slug), seen)
+    if held := seen.displaced(preview, asker, at):
+        entry = {"action": "claim.forced", "by": "provision", "slug": record.slug, "deploy_id": record.answer_id}
+        ctx.reporter.audit(entry | {"session_id": asker.session_id, "displaced": held.model_dump(mode="json")})
+    return preview
 
 
 def check_request(ctx: Context, record: DeployRecord, parsed: spec.Spec) -> tuple[str, ...]:

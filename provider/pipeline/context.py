@@ -26,6 +26,9 @@ class Reporter(Protocol):
     def tell_session(self, session_id: str, text: str, event_id: str) -> None:
         """Tell a session something, in the background."""
 
+    def audit(self, entry: Mapping[str, Any]) -> None:
+        """Keep who asked what and what was decided, in the background."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

@@ -12,7 +12,7 @@ from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
-from provider.store import DeployExists
+from provider.store import DeployExists, Lost
 
 T = TypeVar("T")
 
@@ -126,7 +126,11 @@ class Intake:
         return created
 
     async def _adopted(self, existing: DeployRecord) -> DeployRecord:
-        """A deploy of ours that nobody runs (its creation seemed to fail) is run now."""
+        """A deploy of ours that nobody runs (its creation seemed to fail) is run now.
+
+        It is taken as any other is, by compare-and-set: another provider may be taking it over from a process that
+        had our name before.
+        """
         if (
             existing.report is not None
             or existing.owner.instance != self._owner().instance
@@ -134,9 +138,16 @@ class Intake:
         ):
             return existing
         for orphan in await self._ctx.store.unfinished_deploys():
-            if orphan.deploy_id == existing.deploy_id:
-                self._runner.start(orphan)
+            if orphan.deploy_id == existing.deploy_id and orphan.owner.instance == self._owner().instance:
+                await self._take(orphan.model_copy(update={"owner": self._owner()}))
         return existing
+
+    async def _take(self, orphan: DeployRecord) -> None:
+        try:
+            await self._ctx.store.save_deploy(orphan)
+        except Lost:
+            return
+        self._runner.start(orphan)
 
     def _waiters(self, reply: str | None, received_at: datetime) -> tuple[Waiter, ...]:
         until = received_at + timedelta(seconds=self._ctx.settings.reply_deadline)

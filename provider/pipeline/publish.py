@@ -34,9 +34,9 @@ async def settle(ctx: Context, record: DeployRecord) -> DeployRecord:
 
 def _reducer(record: DeployRecord) -> Callable[[PreviewRecord | None], PreviewRecord]:
     if record.failure is not None:
-        return reducers.failed(record, record.failure)
+        return reducers.failed(record, record.failure, now())
     assert record.revision is not None, "a deploy without a failure has a revision"
-    return reducers.succeeded(record, record.revision)
+    return reducers.succeeded(record, record.revision, at=now())
 
 
 def _report(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> Report:
@@ -60,7 +60,13 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
         waiter.model_copy(update={"answered": waiter.answered or done})
         for waiter, done in zip(record.waiters, taken, strict=True)
     )
-    return record.model_copy(update={"waiters": waiters, "finished_at": now()})
+    return _slim(record.model_copy(update={"waiters": waiters, "finished_at": now()}))
+
+
+def _slim(record: DeployRecord) -> DeployRecord:
+    """What is over is kept for two days to be asked for: its answer, not what it was made from."""
+    revision = record.revision.model_copy(update={"manifests": ()}) if record.revision is not None else None
+    return record.model_copy(update={"spec_text": None, "revision": revision, "checks": ()})
 
 
 async def _answer(ctx: Context, body: dict[str, Any], waiter: Waiter) -> bool:

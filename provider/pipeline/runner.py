@@ -36,7 +36,7 @@ PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, P
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
 
-NOT_SHARED = {Code.CANCELLED, Code.BUDGET_EXCEEDED}
+NOT_SHARED = {Code.CANCELLED, Code.CLAIMED, Code.BUDGET_EXCEEDED}
 
 
 class Runner:
@@ -120,10 +120,14 @@ class Runner:
                 one.task.cancel()
         await asyncio.gather(*(one.task for one in running if one.task is not None), return_exceptions=True)
 
-    async def close(self) -> None:
-        """Abandon everything, and begin nothing any more."""
+    async def close(self, timeout: float) -> None:
+        """Abandon everything, and begin nothing any more; what does not end within `timeout` seconds ends with us."""
         self._closing = True
-        await self.abandon()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.abandon()
+        except TimeoutError:
+            log.warning("runner.not_closed", deploys=len(self._running))
 
     # ------------------------------------------------------------------ one deploy
 
@@ -143,8 +147,7 @@ class Runner:
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
-            self._ctx.line.forget(running.record.deploy_id)
-            self._steps.outages.release(running.record.deploy_id)
+            self._steps.forget(running.record.deploy_id)
             if running.writing is not None:
                 running.writing.cancel()
                 await asyncio.gather(running.writing, return_exceptions=True)
@@ -174,6 +177,8 @@ class Runner:
                 return
             await self._prepare(running)
         if running.record.failure is not None and running.record.phase in PREPARE:
+            if running.record.phase is Phase.BUILD:  # here, so that whoever goes on from the record does it, too
+                await self._stop_build(running)
             await self._ending.settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
         await self._take_turn(running)
@@ -240,8 +245,6 @@ class Runner:
         await self._ending.save_beside(running, record.model_copy(update=update))
         if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
             await self._ending.written(running)
-        if failure is not None and phase is Phase.BUILD:
-            await self._stop_build(running)
         self._overtake(running)
 
     async def _stop_build(self, running: Running) -> None:
@@ -266,7 +269,7 @@ class Runner:
     async def _follow(self, running: Running) -> bool:
         """Answer from the outcome of the deploy that this one joined; False: go on alone.
 
-        Somebody else's cancellation or smaller budget is no answer to this asker, unless this is a repetition
+        Somebody else's cancellation, claim or smaller budget is no answer to this asker, unless this is a repetition
         of that very request.
         """
         record = running.record

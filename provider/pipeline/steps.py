@@ -161,6 +161,11 @@ class Steps:
         except PreviewError as error:
             running.record = record.model_copy(update={"failure": Failure.of(error, record.phase)})
 
+    def forget(self, deploy_id: str) -> None:
+        """The deploy does not run here any more. Its place in the line stays, if it did not leave it: see `Line`."""
+        self._ctx.line.forget(deploy_id)
+        self.outages.release(deploy_id)
+
     def _end(self, running: Running) -> None:
         """Turn a cancellation into the interruption's cause, if that is what it is."""
         if running.stop is not None and not running.abandoned:

@@ -11,33 +11,49 @@ from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Removed
 from provider.store import reducers
+from provider.store.claims import NOBODY, Asker, Seen
+from provider.store.lifetime import Check, retiring
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries."""
 
 
-async def teardown(ctx: Context, runner: Runner, slug: str) -> Removed:
-    """Remove everything of the preview; repeatable, and works without a record.
+async def teardown(ctx: Context, runner: Runner, slug: str, asker: Asker = NOBODY) -> Removed:
+    """Remove everything of the preview; repeatable, and works without a record. Raises `claimed`.
 
     The record says `removing` first: a deploy that was accepted before this is older than it from then
     on and ends, wherever it is. One that is accepted later goes on, and waits for its turn.
     """
-    order = await ctx.store.next_order(slug)
-    removing = reducers.removing(order, now(), slug=slug, platform_id=ctx.settings.platform_id)
-    preview = await ctx.store.change_preview(slug, removing)
-    return await _carried_out(ctx, runner, preview, order)
+    order, at = await ctx.store.next_order(slug), now()
+    seen = Seen(reducers.removing(order, at, slug=slug, platform_id=ctx.settings.platform_id, asker=asker))
+    preview = await ctx.store.change_preview(slug, seen)
+    if held := seen.displaced(preview, asker, at):
+        entry = {"action": "claim.forced", "by": "teardown", "slug": slug, "session_id": asker.session_id}
+        ctx.reporter.audit(entry | {"displaced": held.model_dump(mode="json")})
+    return await finish(ctx, runner, preview)
+
+
+async def retire(ctx: Context, runner: Runner, slug: str, check: Check) -> Removed:
+    """Remove a preview that nobody wants any more, if that is still so when its record is changed.
+
+    Unlike a teardown that somebody asks for, it ends no deploy that was accepted meanwhile.
+
+    Raises:
+        StillWanted: `check` does not want it removed (any more).
+    """
+    return await finish(ctx, runner, await ctx.store.change_preview(slug, retiring(check)))
 
 
 async def finish_teardown(ctx: Context, runner: Runner, slug: str) -> None:
     """Carry out what another process had begun, unless the preview was deployed since."""
     preview = await ctx.store.get_preview(slug)
     if preview is not None and preview.state is PreviewState.REMOVING and preview.removed_at is None:
-        await _carried_out(ctx, runner, preview, preview.newest.order)
+        await finish(ctx, runner, preview)
 
 
-async def _carried_out(ctx: Context, runner: Runner, preview: PreviewRecord, order: int) -> Removed:
-    """End what is older than the teardown, then remove everything, then say so in the record."""
-    slug, known = preview.slug, preview.removed_at is None
+async def finish(ctx: Context, runner: Runner, preview: PreviewRecord) -> Removed:
+    """Do what a record that says `removing` wants, from the beginning or from where a killed process left it."""
+    slug, order, known = preview.slug, preview.newest.order, preview.removed_at is None
     for deploy_id in runner.on_slug(slug):
         if runner.accepted_before(deploy_id, order):
             runner.interrupt(deploy_id, torn_down(slug))

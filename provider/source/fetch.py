@@ -15,7 +15,7 @@ from provider.source.failures import lost, machine, unusable
 from provider.source.git import Git, GitTimeout, Result
 from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable
 from provider.source.tree import entries
-from provider.source.wire import Wire
+from provider.source.wire import HEADS, Wire
 
 _SMALL_LISTING, _MAX_LISTING = 64 << 10, 64 << 20
 _ALL_HISTORY = "--depth=2147483647"
@@ -68,6 +68,23 @@ class Fetcher:
         if len(found) != 1:
             raise commit_not_found(remote, short, ambiguous=len(found) > 1)
         return found[0]
+
+    async def heads(self, remote: Remote) -> frozenset[str]:
+        """The names of every branch; nothing but a whole answer is one."""
+        try:
+            found = await self._wire.heads(remote)
+            if found is not None:
+                return found
+            arguments = ("ls-remote", "--heads", "--", remote.url)
+            result = await self._git.run(*arguments, config=remote.config(), max_out=_MAX_LISTING)
+        except GitTimeout:
+            raise self._late(remote) from None
+        except OSError as error:
+            raise machine(error) from None
+        if result.code or result.truncated:
+            raise failure(remote, cause_of(result), result)
+        refs = (line.partition("\t")[2] for line in result.out.decode(errors="surrogateescape").splitlines())
+        return frozenset(ref.removeprefix(HEADS) for ref in refs if ref.startswith(HEADS))
 
     async def _over_wire(self, remote: Remote, cache: Cache, sha: str | None) -> str | None:
         """The quick way (see `wire`); None when `git fetch` has to be asked."""

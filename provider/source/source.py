@@ -15,9 +15,10 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -30,6 +31,8 @@ from provider.source.fetch import Fetcher
 from provider.source.git import Git, GitTimeout, Result, valid_branch
 from provider.source.remote import Cause, Remote, cause_of, valid_repo
 from provider.source.tree import Entry, Kind, entries, relative
+
+T = TypeVar("T")
 
 FULL_SHA = 40
 _SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -77,21 +80,17 @@ class Source:
         if sha is not None and self._cache(repo).has(sha):
             return sha
         remote = Remote(self._base_url, repo, branch)
-        if installation_id is None:
-            return await self._resolve(remote, sha)
-        began = time.monotonic()
-        credential = await self._credentials.mint(installation_id)
-        try:
-            return await self._resolve(replace(remote, credential=credential), sha)
-        except Permanent as error:
-            if error.reason not in ("CredentialsRefused", "RepositoryNotFound"):
-                raise
-            self._credentials.forget(installation_id, credential)
-            if credential.minted_at >= began:
-                raise
-        # A kept credential may have been revoked, or be older than our access to the repository.
-        credential = await self._credentials.mint(installation_id)
-        return await self._resolve(replace(remote, credential=credential), sha)
+        return await self._with_credential(remote, installation_id, lambda one: self._resolve(one, sha))
+
+    async def heads(self, repo: str, installation_id: int | None) -> frozenset[str]:
+        """The names of every branch of a repository, as its host says now; empty for one without commits.
+
+        Raises:
+            Permanent, Temporary: as `resolve` does; whatever is no whole answer is an error.
+        """
+        if not valid_repo(repo):
+            raise _invalid("repo_full_name", repo, "owner/repo")
+        return await self._with_credential(Remote(self._base_url, repo, ""), installation_id, self._fetcher.heads)
 
     async def credential(self, installation_id: int | None) -> Credential | None:
         """A credential for somebody else's clone, as a build in the cluster makes it; None where none is needed."""
@@ -157,6 +156,26 @@ class Source:
             async with cache.lock:
                 if cache.idle_since(moment):
                     await cache.discard()
+
+    async def _with_credential(
+        self, remote: Remote, installation_id: int | None, ask: Callable[[Remote], Awaitable[T]]
+    ) -> T:
+        """What `ask` gets with the installation's credentials; with new ones, where kept ones are refused."""
+        if installation_id is None:
+            return await ask(remote)
+        began = time.monotonic()
+        credential = await self._credentials.mint(installation_id)
+        try:
+            return await ask(replace(remote, credential=credential))
+        except Permanent as error:
+            if error.reason not in ("CredentialsRefused", "RepositoryNotFound"):
+                raise
+            self._credentials.forget(installation_id, credential)
+            if credential.minted_at >= began:
+                raise
+        # A kept credential may have been revoked, or be older than our access to the repository.
+        credential = await self._credentials.mint(installation_id)
+        return await ask(replace(remote, credential=credential))
 
     async def _resolve(self, remote: Remote, sha: str | None) -> str:
         if sha is not None and len(sha) < FULL_SHA:

@@ -20,6 +20,7 @@ from provider.source.git import Git, GitTimeout, special_network
 from provider.source.remote import Remote
 
 _CONTENT = "application/x-git-upload-pack-{}"
+HEADS = "refs/heads/"
 _FLUSH, _DELIMITER = b"0000", b"0001"
 _PACK_DATA = 1
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -81,7 +82,7 @@ class Wire:
 
     async def _head(self, remote: Remote) -> str | None:
         """The commit at the branch's head; None when there is no such branch."""
-        ref = f"refs/heads/{remote.branch}"
+        ref = HEADS + remote.branch
         body = _command("ls-refs", f"ref-prefix {ref}")
         head: str | None = None
         async with self._answer(remote, body) as packets:
@@ -89,6 +90,37 @@ class Wire:
                 sha, _, name = packet.decode().rstrip("\n").partition(" ")
                 head = _sha(sha) if name == ref else head
         return head
+
+    async def heads(self, remote: Remote) -> frozenset[str] | None:
+        """The names of every branch; None: ask git. A listing that was cut off is none.
+
+        Raises:
+            GitTimeout: the server let the time pass.
+        """
+        if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._heads(remote)
+        except TimeoutError:
+            raise GitTimeout from None
+        except _ODD:
+            return None
+
+    async def _heads(self, remote: Remote) -> frozenset[str]:
+        found: set[str] = set()
+        whole = False
+        async with self._answer(remote, _command("ls-refs", f"ref-prefix {HEADS}")) as packets:
+            async for packet in packets:
+                if whole := not packet:
+                    continue
+                sha, _, ref = packet.decode().rstrip("\n").partition(" ")
+                if not _SHA.fullmatch(sha) or not ref.startswith(HEADS):
+                    raise ValueError("not a ref")
+                found.add(ref.removeprefix(HEADS))
+        if not whole:
+            raise ValueError("the listing has no end")
+        return frozenset(found)
 
     async def _pack(self, remote: Remote, wanted: list[str], boundary: _Boundary) -> AsyncGenerator[bytes, None]:
         """The pack with what is wanted, as it comes; it ends early when anything is odd."""

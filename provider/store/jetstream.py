@@ -162,6 +162,15 @@ class JetStreamKeyValue:
                     raise
                 raise WrongRevision(key) from None
 
+    async def purge(self, key: str, revision: int) -> None:
+        """See `kv.KeyValue`. A deleted key leaves a marker, which nothing else would ever remove."""
+        await self.delete(key, revision)
+        subject = self._subjects + key
+        with translated():
+            marker = await self._js.get_msg(self._stream, subject=subject, direct=False)
+            if KV_OP in (marker.headers or {}):  # else it was made anew since
+                await self._js.purge_stream(self._stream, seq=(marker.seq or 0) + 1, subject=subject)
+
     async def entries(self, prefix: str) -> list[Entry]:
         """See `kv.KeyValue`."""
         with translated():

@@ -60,6 +60,9 @@ class KeyValue(Protocol):
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove the key, if it is still at `revision`. Raises `WrongRevision`."""
 
+    async def purge(self, key: str, revision: int) -> None:
+        """As `delete`, but nothing is kept that tells of it: a watch may learn of it late."""
+
     async def entries(self, prefix: str) -> list[Entry]:
         """All present values below the prefix."""
 
@@ -121,6 +124,10 @@ class MemoryKeyValue:
         if self._entries.pop(key, None) is not None:
             self._revision += 1
             self._tell(Deleted(key))
+
+    async def purge(self, key: str, revision: int) -> None:
+        """See `KeyValue`."""
+        await self.delete(key, revision)
 
     async def entries(self, prefix: str) -> list[Entry]:
         """See `KeyValue`."""

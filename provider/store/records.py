@@ -117,6 +117,15 @@ class Store:
                 self._listed[record.deploy_id] = entry.revision
         return sorted(found, key=lambda record: record.order or 0)
 
+    async def deploys(self) -> list[DeployRecord]:
+        """Every deploy that there is a record of, to be looked at only.
+
+        Raises:
+            Permanent: `internal_error`, when one of them can't be read: nobody knows what it needs.
+        """
+        found = [self._mine(entry, DeployRecord) for entry in await self._deploys.entries("deploy.")]
+        return [record for record in found if record is not None]
+
     def _remember(self, record: DeployRecord, revision: int) -> None:
         # What is over is dropped, or this would grow with every deploy.
         self._owned[record.deploy_id] = revision
@@ -172,6 +181,13 @@ class Store:
         records = [self._readable(entry, PreviewRecord) for entry in await self._previews.entries("preview.")]
         return sorted((r for r in records if r and r.removed_at is None), key=lambda r: r.slug)
 
+    async def doubtful(self) -> frozenset[str]:
+        """Slugs whose record is another installation's, or can't be read: nobody here knows what they need."""
+        entries = await self._previews.entries("preview.")
+        return frozenset(
+            entry.key.partition(".")[2] for entry in entries if self._readable(entry, PreviewRecord) is None
+        )
+
     async def change_preview(self, slug: str, reducer: Reducer) -> PreviewRecord:
         """Apply `reducer` to the present record by compare-and-set; the one way in which previews change.
 
@@ -214,7 +230,7 @@ class Store:
             if record is None or record.removed_at is None or record.removed_at > now() - older_than:
                 continue
             try:
-                await self._previews.delete(entry.key, entry.revision)
+                await self._previews.purge(entry.key, entry.revision)
                 purged += 1
             except WrongRevision:
                 continue  # in use again

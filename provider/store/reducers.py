@@ -22,7 +22,9 @@ from provider.models import (
     PreviewState,
     Revision,
 )
+from provider.store import claims
 from provider.store.records import Reducer
+from provider.store.wishes import fresh, kept, order_of, wishes_of
 
 TORN_DOWN = ""
 """What stands in `newest.deploy_id` when the last accepted change is a teardown."""
@@ -43,34 +45,49 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: i
 
     A preview without a record begins after generation `lost`, the newest that the platform still knows of it.
 
-    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it.
-    Raises `slug_taken`, `superseded`, or `cancelled` when a later teardown was accepted.
+    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it. Raises `slug_taken`,
+    `claimed`, `superseded`, or `cancelled` when a later teardown was accepted.
     """
-    order = _order(deploy)
+    order = order_of(deploy)
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
         if record is None:
-            return _fresh(deploy, url, inputs, now, generation=lost + 1)
+            return fresh(deploy, url, inputs, now, generation=lost + 1)
         _same_owner(record, deploy)
-        if record.newest.order == order or still_newest(record, deploy):
+        if (record.newest.order == order and record.newest.deploy_id != TORN_DOWN) or still_newest(record, deploy):
             return record
+        claim = claims.passed(record, claims.Asker(deploy.request.session_id, deploy.request.force), now)
         if record.removed_at is None and _under_way(record, inputs):
             # Also one that was accepted a little earlier: the last accepted wants the same.
             latest = max(order, record.newest.order)
-            return _with(record, newest=record.newest.model_copy(update={"order": latest}))
+            return _with(record, newest=record.newest.model_copy(update={"order": latest}), claim=claim)
         _not_older(record, order)
         if record.removed_at is not None:
-            return _fresh(deploy, url, inputs, now, generation=record.generation + 1)
+            return fresh(deploy, url, inputs, now, generation=record.generation + 1)
         # A teardown that was begun takes away what ran, so there is nothing to go back to.
         nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
-        return _with(record, **_wishes(deploy, url, inputs, now), generation=record.generation + 1, **nothing)
+        wishes = wishes_of(deploy, url, inputs, now) | kept(record, deploy)
+        return _with(record, **wishes, claim=claim, generation=record.generation + 1, **nothing)
 
     return reduce
 
 
-def deploying(deploy: DeployRecord, revision: Revision, anchor_id: str | None = None) -> Reducer:
-    """The revision is being applied, below that anchor. Raises `superseded` or `cancelled`."""
-    return lambda record: _with(_newest(record, deploy), current=revision, anchor_id=anchor_id)
+def deploying(
+    deploy: DeployRecord, revision: Revision, anchor_id: str | None = None, now: datetime | None = None
+) -> Reducer:
+    """The revision is being applied, below that anchor. Raises `superseded`, `cancelled`, or `claimed`.
+
+    A claim that was made since the deploy was admitted counts (at `now`) until something of it is being applied.
+    """
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _newest(record, deploy)
+        begun = present.current is not None and present.current.deploy_id == deploy.deploy_id
+        if now is not None and not begun:
+            claims.passed(present, claims.Asker(deploy.request.session_id), now)
+        return _with(present, current=revision, anchor_id=anchor_id)
+
+    return reduce
 
 
 def image_built(deploy: DeployRecord, image: BuiltImage) -> Reducer:
@@ -85,8 +102,10 @@ def image_built(deploy: DeployRecord, image: BuiltImage) -> Reducer:
     return reduce
 
 
-def succeeded(deploy: DeployRecord, revision: Revision, image: BuiltImage | None = None) -> Reducer:
-    """The revision serves and is verified. Raises `superseded` or `cancelled`."""
+def succeeded(
+    deploy: DeployRecord, revision: Revision, image: BuiltImage | None = None, at: datetime | None = None
+) -> Reducer:
+    """The revision serves and is verified (since `at`). Raises `superseded` or `cancelled`."""
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
         present = _newest(record, deploy)
@@ -97,13 +116,14 @@ def succeeded(deploy: DeployRecord, revision: Revision, image: BuiltImage | None
             last_good=revision,
             failure=None,
             images=_remembered(present, image) if image else present.images,
+            last_access=max(present.last_access, at or present.last_access),
         )
 
     return reduce
 
 
-def failed(deploy: DeployRecord, failure: Failure) -> Reducer:
-    """The deploy failed: the last good serves again; a failed first one is kept to look at.
+def failed(deploy: DeployRecord, failure: Failure, at: datetime | None = None) -> Reducer:
+    """The deploy failed (`at`): the last good serves again; a failed first one is kept to look at.
 
     The record stays as it is when something newer was accepted: its state is that one's.
     """
@@ -118,13 +138,14 @@ def failed(deploy: DeployRecord, failure: Failure) -> Reducer:
             state=PreviewState.DEGRADED if good else PreviewState.FAILED,
             current=good or present.current,
             failure=failure,
+            last_access=max(present.last_access, at or present.last_access),
         )
 
     return reduce
 
 
-def removing(order: int, now: datetime, *, slug: str, platform_id: str) -> Reducer:
-    """A teardown with that order was accepted. Raises `superseded`.
+def removing(order: int, now: datetime, *, slug: str, platform_id: str, asker: claims.Asker = claims.NOBODY) -> Reducer:
+    """A teardown with that order was accepted. Raises `claimed` or `superseded`.
 
     Without a record it leaves a tombstone: a deploy that was accepted before must not bring the preview up.
     """
@@ -135,8 +156,10 @@ def removing(order: int, now: datetime, *, slug: str, platform_id: str) -> Reduc
             return _tombstone(slug, platform_id, newest, now)
         if record.newest.order == order:
             return record
+        claims.passed(record, asker, now)
         _not_older(record, order)
-        return _with(record, state=PreviewState.REMOVING, newest=newest, last_access=max(record.last_access, now))
+        access = max(record.last_access, now)
+        return _with(record, state=PreviewState.REMOVING, newest=newest, last_access=access, claim=None)
 
     return reduce
 
@@ -189,43 +212,6 @@ def _with(record: PreviewRecord, **changes: object) -> PreviewRecord:
     return record.model_copy(update=changes)
 
 
-def _order(deploy: DeployRecord) -> int:
-    if deploy.order is None:
-        raise ValueError(f"deploy {deploy.deploy_id} has no order: it was not created in the store")
-    return deploy.order
-
-
-def _wishes(deploy: DeployRecord, url: str, inputs: str, now: datetime) -> dict[str, object]:
-    """What a newly admitted deploy says about the preview."""
-    return {
-        "branch": deploy.request.branch,
-        "url": url,
-        "state": PreviewState.PROVISIONING,
-        "newest": Newest(order=_order(deploy), deploy_id=deploy.deploy_id, inputs=inputs),
-        "failure": None,
-        "alias_hosts": deploy.request.alias_hosts,
-        "session_id": deploy.request.session_id,
-        "ttl_seconds": deploy.request.ttl_seconds,
-        "last_access": now,
-    }
-
-
-def _fresh(deploy: DeployRecord, url: str, inputs: str, now: datetime, generation: int) -> PreviewRecord:
-    if deploy.slug is None:
-        raise ValueError(f"deploy {deploy.deploy_id} has no slug yet")
-    return PreviewRecord.model_validate(
-        _wishes(deploy, url, inputs, now)
-        | {
-            "platform_id": deploy.platform_id,
-            "slug": deploy.slug,
-            "repo_full_name": deploy.request.repo_full_name,
-            "generation": generation,
-            "created_at": now,
-            "updated_at": now,
-        }
-    )
-
-
 def _under_way(record: PreviewRecord, inputs: str) -> bool:
     same = record.newest.inputs == inputs and record.newest.deploy_id != TORN_DOWN
     return same and record.state is PreviewState.PROVISIONING and record.failure is None
@@ -247,7 +233,7 @@ def _same_owner(record: PreviewRecord, deploy: DeployRecord) -> None:
 
 
 def _not_older(record: PreviewRecord, order: int) -> None:
-    if order < record.newest.order:
+    if order <= record.newest.order:
         raise _overtaken(record)
 
 

@@ -310,13 +310,18 @@ class TestPreviews:
             await store.change_preview("my-app", refuse)
         assert await store.get_preview("my-app") is None
 
-    async def test_removed_ones_are_not_listed_and_purged_when_old(self, store: Store) -> None:
+    async def test_removed_ones_are_not_listed_and_purged_when_old(
+        self, store: Store, buckets: tuple[KeyValue, KeyValue], nc: Client, prefix: str
+    ) -> None:
         old, young = datetime.now(UTC) - timedelta(days=8), datetime.now(UTC)
         for slug, removed_at in (("old", old), ("young", young), ("live", None)):
             await store.change_preview(slug, lambda _, s=slug, r=removed_at: preview(s, removed_at=r))  # type: ignore[misc]
         assert [record.slug for record in await store.previews()] == ["live"]
         assert await store.purge_removed(timedelta(days=7)) == 1
         assert [await store.get_preview(slug) is None for slug in ("old", "young", "live")] == [True, False, False]
+        if isinstance(buckets[0], JetStreamKeyValue):
+            info = await nc.jetstream().stream_info(f"KV_{prefix.replace('.', '_')}_previews")
+            assert info.state.messages == 2, "not even a marker is kept"
 
     async def test_watch(self, store: Store) -> None:
         await store.change_preview("my-app", grown)

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from provider.demo.processes import Server
 from tests.cluster.apps import App
+from tests.cluster.standin.world import World
 from tests.cluster.watching import Asker, asked, deploying
 from tests.cluster.world import INSTALLATION, ClusterWorld
 from tests.e2e.helpers import eventually
@@ -64,6 +65,23 @@ async def test_another_goes_on_with_the_build_of_one_that_ends(
         assert time.monotonic() - began < 10
         await built_once(own_cluster, slug, sha, asker)
         assert await process(own_cluster, second, asker) is not first
+
+
+async def test_it_ends_in_time_though_the_cluster_does_not_answer(
+    own_cluster: ClusterWorld, standin: World, second: Server
+) -> None:
+    slug = "hanging"
+    sha = await own_cluster.commit(slug, SLOW)
+    async with deploying(own_cluster, slug, sha) as asker:
+        await asker.line("begun")
+        held = standin.api.faults.hold(verb="patch", resource="services", name=slug, times=1)
+        await held.held()
+        first = await process(own_cluster, second, asker)
+        began = time.monotonic()
+        await first.stop()
+        assert time.monotonic() - began < 10
+        held.release()
+        await built_once(own_cluster, slug, sha, asker)
 
 
 async def test_one_that_was_only_stopped_changes_nothing_afterwards(own_cluster: ClusterWorld, second: Server) -> None:

@@ -30,7 +30,13 @@ def merge(
     config: dict[str, Any] | None, shapes: tuple[Shape, ...] = (), aliases: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     return caddy_config.merge(
-        config, root=Path("/state/routes"), domain=DOMAIN, listen=":443", shapes=shapes, aliases=aliases
+        config,
+        root=Path("/state/routes"),
+        domain=DOMAIN,
+        listen=":443",
+        access="127.0.0.1:2020",
+        shapes=shapes,
+        aliases=aliases,
     )
 
 
@@ -86,6 +92,17 @@ def test_placeholders_in_values_are_literal() -> None:
     shape = Shape(response_headers=(("X-Mine", "{env.SECRET}"),), path_prefix="/{env.A}", strip_prefix="/{env.A}")
     text = str(caddy_config.shape_route(shape)["handle"])
     assert not re.search(r"(?<!\\){env\.", text)
+
+
+def test_visits_are_told_without_what_was_asked_and_in_no_other_log() -> None:
+    merged = merge({"logging": {"logs": {"default": {"level": "WARN", "exclude": ["theirs"]}, "theirs": {}}}})
+    logger = f"http.log.access.{caddy_config.ACCESS_LOG}"
+    logs = merged["logging"]["logs"]
+    assert logs["default"] == {"level": "WARN", "exclude": ["theirs", logger]}
+    assert logs["theirs"] == {}
+    assert logs[caddy_config.ACCESS_LOG]["include"] == [logger]
+    assert logs[caddy_config.ACCESS_LOG]["writer"] == {"output": "net", "address": "udp/127.0.0.1:2020"}
+    assert "request>uri" in logs[caddy_config.ACCESS_LOG]["encoder"]["fields"]
 
 
 def test_the_etag_is_caddys() -> None:

@@ -113,6 +113,18 @@ class Builds:
                 _clean_up_after(folder)
         build_network.sweep(machine.netavark())
 
+    def present(self) -> frozenset[str]:
+        """The names of all builds' folders, also of one whose tree is just written."""
+        return (
+            frozenset(path.name for path in self._folder.iterdir() if path.is_dir())
+            if self._folder.is_dir()
+            else frozenset()
+        )
+
+    async def discard(self, name: str) -> None:
+        """Stop the build in the folder of that name, and remove all of it."""
+        await self._stop(self._folder / name)
+
     async def stop_all(self, slug: str) -> list[str]:
         """Stop every build of a preview; returns the job names of those that were there."""
         stopped = []
@@ -214,12 +226,13 @@ def _emptied(folder: Path) -> Path:
 
 
 def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
-    """The OCI image annotations that name source, revision and time (opencontainers image-spec)."""
+    """The OCI image annotations that name source, revision and time (opencontainers image-spec), and whose it is."""
     return {
         "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
         "org.opencontainers.image.revision": plan.commit_sha,
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         workload.SLUG_LABEL: plan.slug,
+        workload.PLATFORM_LABEL: settings.platform_id,
     }
 
 

@@ -27,6 +27,7 @@ from provider.platforms.container.routes import ENTRY_PATTERN, Shape
 Json = dict[str, Any]
 
 SERVER = "x1_previews"
+ACCESS_LOG = "x1_previews_access"
 TLS_POLICY_ID = "x1-previews-tls"
 SHAPE_ID = "x1-previews-shape-"
 COMMIT_HEADER = "X-Preview-Commit"
@@ -59,7 +60,14 @@ def literal(text: str) -> str:
 
 
 def merge(
-    config: Json | None, *, root: Path, domain: str, listen: str, shapes: Iterable[Shape], aliases: Iterable[str]
+    config: Json | None,
+    *,
+    root: Path,
+    domain: str,
+    listen: str,
+    access: str,
+    shapes: Iterable[Shape],
+    aliases: Iterable[str],
 ) -> Json:
     """`config` with our part in it, everything of others untouched; equal to `config` when nothing is missing.
 
@@ -70,6 +78,7 @@ def merge(
         root: the route table's folder.
         domain: the wildcard domain of the previews.
         listen: where the server listens.
+        access: host:port to which each request is told by UDP (see `visits`); empty: nowhere.
         shapes: what entries refer to.
         aliases: hosts outside the domain that need certificates.
     """
@@ -79,6 +88,9 @@ def merge(
     known = _known_shapes(servers.get(SERVER, {}))
     known.update({shape.key: shape_route(shape) for shape in (*_PLAIN_SHAPES, *shapes)})
     servers[SERVER] = server(root, listen, [known[key] for key in sorted(known)])
+    if access:
+        servers[SERVER]["logs"] = {"default_logger_name": ACCESS_LOG}
+        _merge_logging(merged.setdefault("logging", {}).setdefault("logs", {}), access)
     authorities = apps.setdefault("pki", {}).setdefault("certificate_authorities", {})
     # Without this Caddy tries to put its CA into the machine's trust store, which may ask for a password.
     authorities.setdefault("local", {"install_trust": False})
@@ -184,6 +196,24 @@ def _known_shapes(present: Json) -> dict[str, Json]:
     except (KeyError, IndexError, TypeError, AttributeError):
         return {}
     return {name.removeprefix(SHAPE_ID): route for name, route in ids if name.startswith(SHAPE_ID)}
+
+
+def _merge_logging(logs: Json, access: str) -> None:
+    """An access log of our own, short and sent away; no other log gets these lines."""
+    logger = f"http.log.access.{ACCESS_LOG}"
+    unwanted = ("request>uri", "request>headers", "request>tls", "request>method", "resp_headers", "user_id")
+    logs[ACCESS_LOG] = {
+        "writer": {"output": "net", "address": f"udp/{access}"},
+        "encoder": {
+            "format": "filter",
+            "wrap": {"format": "json"},
+            "fields": {field: {"filter": "delete"} for field in unwanted},
+        },
+        "include": [logger],
+    }
+    rest = logs.setdefault("default", {}).setdefault("exclude", [])
+    if logger not in rest:
+        rest.append(logger)
 
 
 def _merge_tls(tls: Json, domain: str, aliases: set[str]) -> None:

@@ -22,7 +22,8 @@ from provider import names
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms.base import PartStatus
 from provider.platforms.container import caddy_config
-from provider.platforms.container.routes import Route, RouteTable
+from provider.platforms.container.routes import Route, RouteTable, is_host
+from provider.platforms.container.visits import Visits
 from provider.platforms.hosts import check as check_hosts
 from provider.platforms.hosts import is_below
 from provider.settings import Settings
@@ -53,6 +54,7 @@ class Ingress:
         self._settings = settings
         self._http = http
         self._table = RouteTable(settings.state_dir / "routes")
+        self._visits = Visits(settings.caddy_access_address)
         self._config_lock = asyncio.Lock()
         self._seen: dict[str, Any] | None = None
         self._seen_at = -math.inf
@@ -67,9 +69,26 @@ class Ingress:
         self._seen_at = time.monotonic()
         return changed
 
+    def open(self) -> None:
+        """Hear of visits from now on."""
+        self._visits.open()
+
+    def close(self) -> None:
+        """Hear of them no more; what is served stays."""
+        self._visits.close()
+
+    def visited(self) -> frozenset[str]:
+        """The previews whose hosts were asked since the last call."""
+        owners = (self._table.owner(host) for host in self._visits.hosts() if is_host(host))
+        return frozenset(owner for owner in owners if owner is not None)
+
     async def routes(self) -> list[Route]:
         """Every route, ordered by slug."""
         return await asyncio.to_thread(self._table.all)
+
+    async def serving(self) -> dict[str, int]:
+        """The generation that each preview's hosts lead to, by slug; without those of which a host leads nowhere."""
+        return await asyncio.to_thread(self._table.serving)
 
     async def route(self, slug: str) -> Route | None:
         """What the preview's next request will meet, or None."""
@@ -160,6 +179,7 @@ class Ingress:
             root=self._table.root,
             domain=self._settings.preview_domain,
             listen=self._settings.caddy_listen,
+            access=self._settings.caddy_access_address,
             shapes=[route.shape for route in routes],
             aliases=self._aliases(_hosts(routes)),
         )

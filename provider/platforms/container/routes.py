@@ -138,6 +138,11 @@ class RouteTable:
         slugs = sorted(folder.name for folder in self._slugs.iterdir())
         return [route for slug in slugs if (route := self.get(slug))]
 
+    def serving(self) -> dict[str, int]:
+        """The generation of each slug's route; of those whose hosts all lead to it."""
+        routes = self.all()
+        return {one.slug: one.generation for one in routes if all(self.owner(host) == one.slug for host in one.hosts)}
+
     def put(self, route: Route, expected_generation: int | None = None) -> None:
         """Send the route's hosts to it (see `Ingress.switch` for what is refused)."""
         with self._locked():
@@ -192,7 +197,7 @@ class RouteTable:
         for entry in before[_KEPT_ENTRIES - 1 :]:
             entry.unlink()
 
-    def _owner(self, host: str) -> str | None:
+    def owner(self, host: str) -> str | None:
         """The slug that the host leads to; a link to a preview that is gone counts as none."""
         link = self.hosts / host
         return link.readlink().name if link.exists() else None
@@ -200,11 +205,11 @@ class RouteTable:
     def _linked(self, slug: str) -> set[str]:
         """Hosts that lead to the slug: those of the newest entry, and of the others what a crash left behind."""
         named = {host for entry in self._entries(slug) if (route := _read(entry)) for host in route.hosts}
-        return {host for host in named if self._owner(host) == slug}
+        return {host for host in named if self.owner(host) == slug}
 
     def _check_hosts(self, route: Route) -> None:
         for host in route.hosts:
-            owner = self._owner(host)
+            owner = self.owner(host)
             if owner not in (None, route.slug):
                 raise Permanent(
                     Code.INVALID_REQUEST,
@@ -215,11 +220,16 @@ class RouteTable:
 
     def _link_hosts(self, route: Route, linked: set[str]) -> None:
         for host in route.hosts:
-            if self._owner(host) != route.slug:
+            if self.owner(host) != route.slug:
                 (self.hosts / host).unlink(missing_ok=True)
                 (self.hosts / host).symlink_to(Path("..", "slugs", route.slug))
         for host in linked - set(route.hosts):
             (self.hosts / host).unlink()
+
+
+def is_host(text: str) -> bool:
+    """Whether it is a host's name in lower case, and so can be a file's."""
+    return _HOST.fullmatch(text) is not None
 
 
 def _read(entry: Path) -> Route | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,15 @@ HOST = "127.0.0.1"
 BOOKMARKS = 60.0  # seconds between two bookmarks of a quiet watch
 LARGEST = 3 * 1024 * 1024  # bytes of a body
 
+Act = Callable[[], Awaitable[web.StreamResponse]]
+Around = Callable[[User, Asked, Act], Awaitable[web.StreamResponse]]
+"""Stands around a request that is allowed: it does the act, or not, and may do something before and after."""
+
+
+async def directly(_: User, __: Asked, act: Act) -> web.StreamResponse:
+    """Just the act."""
+    return await act()
+
 
 class Clock(Protocol):
     """The cluster's time."""
@@ -41,13 +51,14 @@ class Clock(Protocol):
 
 
 class ApiServer:
-    """Serves a store on a free loopback port; `faults` and `metrics` are for the tests."""
+    """Serves a store on a free loopback port; `faults`, `metrics` and `around` are for the tests."""
 
     def __init__(self, *, store: Store, logs: PodLogs, clock: Clock) -> None:
         store.now = clock.now
         self.store = store
         self.faults = Faults()
         self.metrics = Metrics()
+        self.around: Around = directly
         self.failures: list[
             Exception
         ] = []  # mistakes of the stand-in itself: a test's fixture asserts that it is empty
@@ -179,7 +190,8 @@ class ApiServer:
             return web.Response(status=404, text="404 page not found\n")
         if not _allowed(asked, asked.resource):
             raise method_not_allowed()
-        answer = await self._answer(request, user, asked, asked.resource, striking)
+        act = partial(self._answer, request, user, asked, asked.resource, striking)
+        answer = await self.around(user, asked, act)
         if asked.verb == "patch" and answer.status == 201:
             self.metrics.used.add(permission._replace(verb="create"))
         return self._cut(request) if any(fault.action == "cut_after" for fault in striking) else answer

@@ -1,0 +1,96 @@
+"""The small requests: what may stand in each, but for `provision`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from provider import names
+from provider.models import (
+    MAX_CLAIM_SECONDS,
+    MAX_TTL_SECONDS,
+    DeployId,
+    Frozen,
+    PreviewState,
+    RepoName,
+    SessionId,
+)
+
+SLUG_ALLOWED = "a preview's name: ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+def _slug(text: str) -> str:
+    if not names.is_slug(text):
+        raise ValueError(SLUG_ALLOWED)
+    return text
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
+
+
+class _Query(Frozen):
+    # Unknown fields are warnings, not errors, in every request of the contract.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
+
+
+class SlugRequest(_Query):
+    """The preview that is meant."""
+
+    slug: Slug
+
+
+class TeardownRequest(SlugRequest):
+    """What `teardown` asks; the session and `force` count where somebody claims the preview."""
+
+    session_id: SessionId | None = None
+    force: bool = False
+
+
+class TouchRequest(SlugRequest):
+    """What `touch` asks: that the preview lives on, and for how long from now (0: for ever)."""
+
+    ttl_seconds: Annotated[int, Field(ge=0, le=MAX_TTL_SECONDS)] | None = None
+
+
+class ReleaseRequest(SlugRequest):
+    """What `release` asks."""
+
+    session_id: SessionId
+
+
+class ClaimRequest(ReleaseRequest):
+    """What `claim` asks."""
+
+    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_CLAIM_SECONDS)]
+    force: bool = False
+
+
+class AttachRequest(ReleaseRequest):
+    """What `attach` asks; `from_session`: only if the preview is that session's until now."""
+
+    from_session: SessionId | None = None
+
+
+class DeployOrSlugRequest(_Query):
+    """What `status` and `cancel` ask: exactly one of the two is set."""
+
+    slug: Slug | None = None
+    deploy_id: DeployId | None = None
+
+    @model_validator(mode="after")
+    def _only_one(self) -> DeployOrSlugRequest:
+        if self.slug is not None and self.deploy_id is not None:
+            raise ValueError("slug or deploy_id, not both")
+        return self
+
+
+class ListRequest(_Query):
+    """What `list` asks: filters, and a page that begins behind the slug `after`."""
+
+    repo: RepoName | None = None
+    branch: str | None = None
+    session_id: SessionId | None = None
+    state: PreviewState | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    after: Slug | None = None

@@ -1,0 +1,47 @@
+"""What the keeper knows of each preview: as the watch showed it last, without what is large.
+
+A thousand records take a second to read; the keeper looks at them every few seconds. So it looks here, and whatever
+it decides is decided again by a reducer, on the record itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from provider.models import PreviewRecord
+from provider.store.lifetime import branches
+
+Mine = Callable[[str], bool]
+"""Whether this provider is the one that should look after that key now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A preview: its record without revisions and images, and the branches that it is of."""
+
+    record: PreviewRecord
+    branches: frozenset[str]
+
+
+class Known:
+    """Every preview that is not removed, by slug."""
+
+    def __init__(self) -> None:
+        self._previews: dict[str, Preview] = {}
+
+    def on_preview(self, record: PreviewRecord) -> None:
+        """A preview's record changed."""
+        if record.removed_at is not None:
+            self._previews.pop(record.slug, None)
+            return
+        light = record.model_copy(update={"current": None, "last_good": None, "images": (), "failure": None})
+        self._previews[record.slug] = Preview(light, branches(record))
+
+    def get(self, slug: str) -> PreviewRecord | None:
+        """The record as it was seen last."""
+        found = self._previews.get(slug)
+        return found.record if found is not None else None
+
+    def __iter__(self) -> Iterator[Preview]:
+        return iter(tuple(self._previews.values()))

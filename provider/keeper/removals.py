@@ -1,0 +1,53 @@
+"""Removals that nobody goes on with: a provider died in the middle, or the platform refused for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from provider.errors import PreviewError
+from provider.keeper.known import Known, Mine
+from provider.models import PreviewState, now
+from provider.pipeline.context import Context
+from provider.pipeline.runner import Runner
+from provider.pipeline.teardown import finish_teardown
+
+log = structlog.get_logger(__name__)
+
+STALLED = timedelta(seconds=30)
+"""How long a record says `removing` until somebody else goes on; doing it twice at once is no harm."""
+
+
+class Removals:
+    """Finishes removals.
+
+    Args:
+        ctx, runner: what a removal needs.
+        known: the previews.
+        mine: see `known.Mine`.
+        clock: the present time.
+    """
+
+    def __init__(
+        self, *, ctx: Context, runner: Runner, known: Known, mine: Mine, clock: Callable[[], datetime] = now
+    ) -> None:
+        self._ctx = ctx
+        self._runner = runner
+        self._known = known
+        self._mine = mine
+        self._clock = clock
+
+    async def once(self) -> None:
+        """Go on with every removal that has stood still."""
+        for preview in self._known:
+            seen = preview.record
+            stalled = seen.state is PreviewState.REMOVING and seen.updated_at + STALLED <= self._clock()
+            if not stalled or not self._mine(seen.slug):
+                continue
+            try:
+                await finish_teardown(self._ctx, self._runner, seen.slug)
+                log.info("removal.finished", slug=seen.slug)
+            except PreviewError as error:
+                log.warning("removal.not_finished", slug=seen.slug, error=str(error), evidence=error.evidence)

@@ -1,0 +1,101 @@
+"""Whose a preview is and how long it lives: the requests `touch`, `claim`, `release` and `attach`.
+
+Each is one change of the preview's record, and each decision is audited, refusals too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from provider.bus import requests
+from provider.bus.endpoints import Handler, Incoming
+from provider.bus.queries import AttachRequest, ClaimRequest, ReleaseRequest, SlugRequest, TouchRequest
+from provider.errors import PreviewError
+from provider.models import PreviewRecord, PreviewState, now
+from provider.pipeline.context import Context
+from provider.store import claims, lifetime
+from provider.store.claims import Asker, Seen
+from provider.store.records import Reducer
+
+Answer = dict[str, Any]
+Audit = Callable[[dict[str, Any]], None]
+
+
+class Tenure:
+    """Answers these requests of one provider."""
+
+    def __init__(self, *, ctx: Context, audit: Audit) -> None:
+        self._ctx = ctx
+        self._audit = audit
+        self._policy = lifetime.Policy.of(ctx.settings)
+
+    def handlers(self) -> dict[str, Handler]:
+        """The handler of each endpoint."""
+        return {"touch": self.touch, "claim": self.claim, "release": self.release, "attach": self.attach}
+
+    async def touch(self, incoming: Incoming) -> Answer:
+        """The preview is used: its time to live begins anew, perhaps with another length."""
+        asked = requests.query(TouchRequest, incoming.body)
+        preview = await self._ctx.store.change_preview(asked.slug, lifetime.touched(now(), asked.ttl_seconds))
+        if asked.ttl_seconds is not None:
+            self._audit({"action": "touch", **asked.model_dump(mode="json"), "decided": "done"})
+        return self._answer(preview, incoming, TouchRequest, *self._policy.refusal(asked.ttl_seconds))
+
+    async def claim(self, incoming: Incoming) -> Answer:
+        """From now on one session alone may deploy to the preview or tear it down.
+
+        A deploy of another one that is being applied is finished; the answer names it as `under_way`.
+        """
+        asked, at = requests.query(ClaimRequest, incoming.body), now()
+        asker = Asker(asked.session_id, asked.force)
+        before, after = await self._changed("claim", asked, claims.claimed(asker, asked.ttl_seconds, at), at)
+        current, newest = after.current, after.newest.deploy_id
+        applying = after.state is PreviewState.PROVISIONING and current is not None and current.deploy_id == newest
+        held = claims.holding(before, at)
+        displaced = held if held is not None and held.session_id != asked.session_id else None
+        return self._answer(after, incoming, ClaimRequest) | {
+            "displaced": displaced.model_dump(mode="json") if displaced else None,
+            "under_way": newest if applying else None,
+        }
+
+    async def release(self, incoming: Incoming) -> Answer:
+        """The session lets go; without a claim in force nothing happens."""
+        asked, at = requests.query(ReleaseRequest, incoming.body), now()
+        before, after = await self._changed("release", asked, claims.released(asked.session_id, at), at)
+        return self._answer(after, incoming, ReleaseRequest) | {"released": claims.holding(before, at) is not None}
+
+    async def attach(self, incoming: Incoming) -> Answer:
+        """The preview, and the claim in force, are another session's."""
+        asked, at = requests.query(AttachRequest, incoming.body), now()
+        reducer = claims.attached(asked.session_id, asked.from_session, at)
+        before, after = await self._changed("attach", asked, reducer, at)
+        return self._answer(after, incoming, AttachRequest) | {"before": before.session_id if before else None}
+
+    async def _changed(
+        self, action: str, asked: SlugRequest, reducer: Reducer, at: datetime
+    ) -> tuple[PreviewRecord | None, PreviewRecord]:
+        """The record before and after; what was decided is audited."""
+        seen = Seen(reducer)
+        entry: dict[str, Any] = {"action": action, **asked.model_dump(mode="json"), "at": at.isoformat()}
+        try:
+            after = await self._ctx.store.change_preview(asked.slug, seen)
+        except PreviewError as error:
+            self._audit(entry | {"decided": error.code, "claim": error.details.get("claim")})
+            raise
+        held = claims.holding(seen.before, at)
+        self._audit(entry | {"decided": "done", "held_before": held.model_dump(mode="json") if held else None})
+        return seen.before, after
+
+    def _answer(self, preview: PreviewRecord, incoming: Incoming, kind: type[SlugRequest], *warnings: str) -> Answer:
+        end = self._policy.expires_at(preview)
+        return {
+            "ok": True,
+            "slug": preview.slug,
+            "session_id": preview.session_id,
+            "claim": preview.claim.model_dump(mode="json") if preview.claim else None,
+            "last_access": preview.last_access.isoformat(),
+            "expires_at": end.isoformat() if end else None,
+            "warnings": [*requests.unknown_fields(incoming.body, kind), *warnings],
+        }

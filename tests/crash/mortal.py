@@ -1,0 +1,173 @@
+"""A provider inside the test's process that can be killed: what SIGKILL does to a process, in milliseconds.
+
+All its tasks are known, for each inherits a context variable. To kill it is to shut its gate, to cancel its tasks until
+none is left, however they clean up, and to drop its connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ssl
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+import httpx
+import structlog
+from nats.aio.client import Client
+
+from provider.service import Provider
+from provider.settings import Settings
+from tests.crash.gate import Gate, message_name
+
+PATIENCE = 15.0
+ROUND = 0.02
+
+_who: contextvars.ContextVar[Mortal | None] = contextvars.ContextVar("_who", default=None)
+
+
+class Mortal:
+    """One life of a provider.
+
+    Attributes:
+        errors: what it logged as an error.
+        ready: whether it takes requests.
+    """
+
+    def __init__(self, settings: Settings, gate: Gate) -> None:
+        self.gate = gate
+        self.errors: list[str] = []
+        self.ready = False
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._settings = settings
+        self._nc = GatedClient(self.gate)
+        self._http: httpx.AsyncClient | None = None
+        self._provider: Provider | None = None
+
+    async def start(self) -> None:
+        """Begin; returns when it takes requests."""
+        await self._within(self._start())
+        self.ready = True
+
+    async def kill(self) -> None:
+        """End it as SIGKILL does. What it had sent is sent; nothing else leaves it, and nothing of it goes on."""
+        self.gate.die()
+        if self._nc._transport is not None:  # a client has no other way to be cut off
+            self._nc._transport.close()  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(PATIENCE):
+            while left := self.left():
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=ROUND)
+        if self._http is not None:
+            await self._http.aclose()
+        if self._provider is not None:  # its sockets, which the kernel would close
+            await self._provider._health.close()
+            await self._provider._platform._api._client.close()  # type: ignore[attr-defined]
+
+    async def close(self) -> list[str]:
+        """End it as SIGTERM does; returns what is left of it all the same."""
+        async with asyncio.timeout(PATIENCE):
+            await self._within(self._close())
+        await asyncio.sleep(0)
+        if left := self.left():
+            await asyncio.wait(left, timeout=1.0)
+        return [f"task {task.get_name()}: {task.get_coro()}" for task in self.left()]
+
+    def left(self) -> set[asyncio.Task[Any]]:
+        """Its tasks that are not done."""
+        return {task for task in self.tasks if not task.done()}
+
+    async def _start(self) -> None:
+        await self._nc.connect(self._settings.nats_url, allow_reconnect=False)
+        self._http = httpx.AsyncClient(
+            transport=GatedTransport(self.gate, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)), trust_env=False
+        )
+        self._provider = await Provider.build(self._settings, self._nc, self._http)
+        await self._provider.start()
+
+    async def _close(self) -> None:
+        if self._provider is not None:
+            await self._provider.close()
+        if self._http is not None:
+            await self._http.aclose()
+        await self._nc.close()
+
+    async def _within(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it in a task that, with all that it starts, is known to be this provider's."""
+        context = contextvars.copy_context()
+        context.run(_who.set, self)
+        await asyncio.create_task(work, context=context)
+
+
+class GatedClient(Client):
+    """A NATS client whose messages pass a gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """See `Client`: a message that is an effect has reached the server when this returns."""
+        name = message_name(subject, payload)
+
+        async def send() -> None:
+            await super(GatedClient, self).publish(subject, payload, reply, headers)
+            if name is not None:
+                await self._flush_pending()
+
+        await (self._gate.read(send) if name is None else self._gate.effect(name, send))
+
+
+class GatedTransport(httpx.AsyncHTTPTransport):
+    """A transport whose requests pass a gate; all of them only read."""
+
+    def __init__(self, gate: Gate, *, verify: ssl.SSLContext) -> None:
+        super().__init__(verify=verify)
+        self._gate = gate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See `AsyncHTTPTransport`."""
+        return await self._gate.read(lambda: super(GatedTransport, self).handle_async_request(request))
+
+
+# ------------------------------------------------------------------------ whose is what
+
+
+@contextmanager
+def lives_are_told_apart(unhandled: list[str]) -> Iterator[None]:
+    """Each task and each error in the log goes to the provider that made it; `unhandled` gets the loop's own."""
+    loop = asyncio.get_running_loop()
+    factory, handler, config = loop.get_task_factory(), loop.get_exception_handler(), structlog.get_config()
+    loop.set_task_factory(_task)
+    loop.set_exception_handler(lambda _, context: unhandled.append(f"{context['message']}: {context.get('exception')}"))
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, _taken_down])
+    try:
+        yield
+    finally:
+        loop.set_task_factory(factory)
+        loop.set_exception_handler(handler)
+        structlog.configure(**config)
+
+
+def _task(
+    loop: asyncio.AbstractEventLoop,
+    work: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
+) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+    who = context.get(_who) if context is not None else _who.get()
+    if who is not None:
+        who.tasks.add(task)
+    return task
+
+
+def _taken_down(_: Any, level: str, entry: structlog.typing.EventDict) -> str:
+    who = _who.get()
+    if who is not None and not who.gate.dead and level in {"error", "exception", "critical"}:
+        who.errors.append(f"{entry}")
+    raise structlog.DropEvent

@@ -1,0 +1,17 @@
+"""A provider dies just after each thing that it did, and never learns that it happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.arena import Arena
+from tests.crash.every import every_point
+from tests.crash.gate import Side
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_killed_after(crash_arena: Arena, thinned: bool) -> None:
+    findings = await every_point(crash_arena, Side.AFTER, thinned=thinned)
+    print(findings, *findings.missed, sep="\n")
+    assert findings.problems == []

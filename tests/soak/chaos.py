@@ -1,0 +1,116 @@
+"""What goes wrong: providers are killed and stopped, the bus dies, the API server refuses, slows down and forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from provider.demo.processes import Server
+from tests.cluster.standin.faults import Fault
+from tests.soak.world import SoakWorld
+
+PROVIDER = "system:serviceaccount:*"
+
+
+@dataclass
+class Chaos:
+    """A fixed number of each, spread over the time that the callers take; `done` counts them."""
+
+    world: SoakWorld
+    random: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+    _starting: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def signals(self, kills: int, pause: float) -> None:
+        """Three of four are SIGKILL, one is SIGSTOP and SIGCONT; a new process starts at once or a little later."""
+        for _ in range(kills):
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * pause)
+            one = self.random.choice(self.world.providers)
+            if one.pid is None or one.name in self.world.stopped:
+                continue
+            if self.random.random() < 0.75:
+                await self.world.kill(one)
+                self.done["SIGKILL"] += 1
+                self._later(one)
+            else:
+                self.done["SIGSTOP"] += 1
+                self._freeze(one)
+
+    async def bus(self, restarts: int, pause: float) -> None:
+        """Kill nats-server and start it again on its store."""
+        for _ in range(restarts):
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * pause)
+            await self.world.nats.kill()
+            await asyncio.sleep(self.random.uniform(0.0, 1.0))
+            await self.world.nats.start()
+            self.done["nats-server killed"] += 1
+
+    async def api(self, pause: float) -> None:
+        """Faults of the API server, until it is cancelled."""
+        server = self.world.cluster.api
+        while True:
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * pause)
+            what = self.random.choice(("429", "500", "cut", "lost", "watches", "expired", "slow", "outage"))
+            self.done[f"API {what}"] += 1
+            if what == "watches":
+                server.cut_watches()
+            elif what == "expired":
+                server.expire_watches()
+            elif what == "outage":
+                await server.stop()
+                await asyncio.sleep(self.random.uniform(0.1, 1.0))
+                await server.start()
+            else:
+                fault = self._fault(what)
+                await asyncio.sleep(pause / 2)
+                server.faults.lift(fault)
+
+    def _fault(self, what: str) -> Fault:
+        """Some requests of providers meet it."""
+        faults, times = self.world.cluster.api.faults, self.random.randint(1, 5)
+        if what == "429":
+            return faults.too_many(1, user=PROVIDER, times=times)
+        if what == "500":
+            return faults.error(500, user=PROVIDER, times=times)
+        if what == "slow":
+            return faults.delay(0.5, user=PROVIDER, times=times)
+        return faults.cut(done=what == "lost", user=PROVIDER, times=times)
+
+    async def end(self) -> None:
+        """Everything is well again, and every provider runs."""
+        self.world.cluster.api.faults.clear()
+        await asyncio.gather(*self._starting)
+        for one in self.world.providers:
+            if one.pid is None:
+                await one.start()
+
+    def _later(self, one: Server) -> None:
+        async def start() -> None:
+            await asyncio.sleep(self.random.choice((0.0, 0.0, 2.0)))
+            await one.start()
+
+        self._beside(start())
+
+    def _freeze(self, one: Server) -> None:
+        """For longer than its lease at times."""
+
+        async def thaw() -> None:
+            process = one.pid
+            await asyncio.sleep(self.random.choice((0.5, 2.0, 12.0)))
+            if one.pid == process and one.name in self.world.stopped:
+                self.world.stopped.discard(one.name)
+                self.world.signal(one, signal.SIGCONT)
+
+        self.world.stopped.add(one.name)
+        self.world.signal(one, signal.SIGSTOP)
+        self._beside(thaw())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)

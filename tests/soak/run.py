@@ -1,0 +1,125 @@
+"""One soak: its size, its course, its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.soak.callers import Callers
+from tests.soak.chaos import Chaos
+from tests.soak.verdict import counts, leaks, settled
+from tests.soak.world import soak_world
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much: `kills` are signals to providers; pauses are the mean seconds between two of a kind."""
+
+    providers: int = 3
+    deploys: int = 500
+    previews: int = 60
+    at_once: int = 12
+    kills: int = 200
+    kill_pause: float = 2.5
+    bus_restarts: int = 10
+    bus_pause: float = 45.0
+    api_pause: float = 6.0
+
+
+SHORT = Size(
+    providers=2,
+    deploys=24,
+    previews=6,
+    at_once=6,
+    kills=5,
+    kill_pause=2.0,
+    bus_restarts=1,
+    bus_pause=5.0,
+    api_pause=3.0,
+)
+
+
+@dataclass
+class Result:
+    """What happened, and what was found; all found is wrong."""
+
+    seed: int
+    seconds: float
+    chaos: Counter[str]
+    answers: Counter[str]
+    builds: int
+    found: dict[str, list[str]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every count is zero."""
+        return not any(self.found.values())
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}, {self.seconds:.0f} s"]
+        lines += ["  " + ", ".join(f"{name} {number}" for name, number in sorted(one.items())) for one in self._told]
+        lines.append(f"  {self.builds} builds")
+        for name, problems in self.found.items():
+            lines += [f"{len(problems):5}  {name}", *(f"         {one[:600]}" for one in problems[:10])]
+        return "\n".join(lines)
+
+    @property
+    def _told(self) -> tuple[Counter[str], Counter[str]]:
+        return self.chaos, self.answers
+
+
+async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) -> Result:
+    """Everything goes wrong until every caller has its answers; then it is looked at what is left."""
+    began = time.monotonic()
+    dice = random.Random(seed)
+    async with soak_world(folder, size.providers) as world:
+        say(f"{size.providers} providers are up after {time.monotonic() - began:.0f} s")
+        callers = Callers(world, random.Random(dice.random()))
+        chaos = Chaos(world, random.Random(dice.random()))
+        slugs = [f"p{number}" for number in range(size.previews)]
+        trouble = [
+            asyncio.create_task(chaos.signals(size.kills, size.kill_pause), name="signals"),
+            asyncio.create_task(chaos.bus(size.bus_restarts, size.bus_pause), name="bus"),
+        ]
+        faults = asyncio.create_task(chaos.api(size.api_pause), name="api")
+        calling = asyncio.create_task(_call(callers, slugs, size), name="callers")
+        while not calling.done():
+            await asyncio.wait({calling}, timeout=15)
+            say(_progress(callers, chaos))
+        await calling
+        for one in (*trouble, faults):
+            one.cancel()
+        ended = await asyncio.gather(*trouble, faults, return_exceptions=True)
+        await chaos.end()
+        for deploy in callers.deploys:
+            await callers.again(deploy)
+        wrong = await settled(world, slugs)
+        leaked = await leaks(world)
+        found = counts(world, callers, wrong, leaked)
+        failed = [repr(one) for one in ended if isinstance(one, Exception)]
+        answers = Counter(str(one.answers[0].get("code", "ok")) for one in callers.deploys if one.answers)
+        seconds = time.monotonic() - began
+        return Result(seed, seconds, chaos.done, answers, world.ledger.builds, found | {"the soak itself": failed})
+
+
+async def _call(callers: Callers, slugs: list[str], size: Size) -> None:
+    """Some previews at a time; each gets its share of the deploys."""
+    at_once = asyncio.Semaphore(size.at_once)
+
+    async def use(slug: str, budget: int) -> None:
+        async with at_once:
+            await callers.use(slug, budget)
+
+    share, rest = divmod(size.deploys, len(slugs))
+    await asyncio.gather(*(use(slug, share + (number < rest)) for number, slug in enumerate(slugs)))
+
+
+def _progress(callers: Callers, chaos: Chaos) -> str:
+    answered = sum(bool(one.answers) for one in callers.deploys)
+    signals = chaos.done["SIGKILL"] + chaos.done["SIGSTOP"]
+    return f"{answered} of {len(callers.deploys)} deploys answered, {signals} signals sent"

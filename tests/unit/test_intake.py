@@ -1,0 +1,108 @@
+"""A request that is repeated at another provider leaves the deploy to its owner, whoever that becomes meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, now
+from provider.pipeline.context import Context
+from provider.pipeline.intake import Intake
+from provider.pipeline.line import Line, limits_of
+from provider.pipeline.runner import Runner
+from provider.platforms.base import Platform
+from provider.settings import Settings
+from provider.store import Store, memory_store
+from provider.store.kv import MemoryKeyValue
+
+BEFORE = Owner(instance="mine", epoch=1)
+OTHER = Owner(instance="other", epoch=2)
+MINE = Owner(instance="mine", epoch=3)
+
+
+@dataclass
+class Started:
+    """Takes what a runner would run."""
+
+    records: list[DeployRecord] = field(default_factory=list)
+
+    def start(self, record: DeployRecord) -> None:
+        self.records.append(record)
+
+    def is_running(self, _: str) -> bool:
+        return False
+
+
+class NoSecrets:
+    """A platform that keeps nothing."""
+
+    async def stage_secrets(self, *_: object) -> str:
+        return ""
+
+    async def drop_staged(self, _: str) -> None:
+        return None
+
+
+class TakenMeanwhile(Store):
+    """A store in which another provider takes a deploy over just before it is listed."""
+
+    async def unfinished_deploys(self) -> list[DeployRecord]:
+        for record in await super().unfinished_deploys():
+            await super().save_deploy(record.model_copy(update={"owner": OTHER}))
+        return await super().unfinished_deploys()
+
+
+def intake(store: Store, runner: Started, owner: Owner) -> Intake:
+    settings = Settings(platform_id="here")
+    ctx = Context(
+        settings=settings,
+        platform=cast(Platform, NoSecrets()),
+        source=cast(Any, None),
+        store=store,
+        reporter=cast(Any, None),
+        line=Line(store=store, limits=limits_of(settings), emit=lambda *_: None),
+        emit=lambda *_: None,
+    )
+    return Intake(ctx, cast(Runner, runner), lambda: owner)
+
+
+async def asked(store: Store, owner: Owner) -> list[DeployRecord]:
+    """What a provider begins to run when it gets the request."""
+    runner = Started()
+    request = StoredRequest(repo_full_name="acme/app", branch="main")
+    await intake(store, runner, owner).accept(
+        request, SecretValues(), deploy_id="d", reply="_INBOX.same", received_at=now(), warnings=()
+    )
+    return runner.records
+
+
+@pytest.mark.parametrize("owner", [MINE, OTHER])
+async def test_a_new_deploy_is_run(owner: Owner) -> None:
+    assert [one.owner for one in await asked(memory_store("here"), owner)] == [owner]
+
+
+async def test_a_repetition_at_another_provider_runs_nothing() -> None:
+    store = memory_store("here")
+    await asked(store, OTHER)
+    assert await asked(store, MINE) == []
+
+
+async def test_what_an_earlier_process_of_the_name_left_is_taken_by_its_new_owner() -> None:
+    store = memory_store("here")
+    await asked(store, BEFORE)
+    assert [one.owner for one in await asked(store, MINE)] == [MINE]
+    left = await store.get_deploy("d")
+    assert left is not None
+    assert left.owner == MINE
+
+
+async def test_what_another_takes_over_meanwhile_is_left_to_it() -> None:
+    previews, deploys = MemoryKeyValue(), MemoryKeyValue()
+    first = Store(previews=previews, deploys=deploys, platform_id="here")
+    await asked(first, BEFORE)
+    assert await asked(TakenMeanwhile(previews=previews, deploys=deploys, platform_id="here"), MINE) == []
+    left = await first.get_deploy("d")
+    assert left is not None
+    assert left.owner == OTHER
