@@ -141,7 +141,7 @@ class Runner:
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
-            self._ctx.line.forget(running.record.deploy_id)
+            self._steps.forget(running.record.deploy_id)
             if running.writing is not None:
                 running.writing.cancel()
                 await asyncio.gather(running.writing, return_exceptions=True)

@@ -18,14 +18,17 @@ from provider.models import DeployRecord, EventType, Failure, Phase, PreviewReco
 from provider.pipeline.causes import bug, late
 from provider.pipeline.clock import Clock
 from provider.pipeline.context import Context
+from provider.pipeline.outages import Outage, Outages, Part
+from provider.pipeline.revision import DRY_DIGEST
 
 log = structlog.get_logger(__name__)
 
 PhaseStep = Callable[[Context, DeployRecord], Awaitable[DeployRecord]]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-MOST_TRIES = {Code.KANIKO_CREATE_FAILED: 3}
+MOST_BUILDS = 3
 """What costs a whole build each time is not tried until the phase's deadline."""
+PROBED_SLUG = "is-the-registry-there"
 DEADLINE_SLACK = 5.0
 """Seconds that a phase gets beyond its own deadline, so that its own error, which knows more, comes first."""
 
@@ -70,19 +73,20 @@ class Steps:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self.outages = Outages({Part.REGISTRY: lambda: ctx.platform.has_image(PROBED_SLUG, DRY_DIGEST)})
 
     async def with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
         """The record after `step`, which is tried again while its errors are temporary and its deadline allows."""
-        pause, tries = FIRST_PAUSE, 0
+        pause, builds = FIRST_PAUSE, 0
         clock = self.clock(running.record, phase)
         last: Temporary | None = None
         while True:
             try:
-                return await self.attempt(running, phase, step, clock, last)
+                return await self._guarded(running, phase, step, clock, last)
             except Temporary as error:
-                last, tries = error, tries + 1
+                last, builds = error, builds + _costs_a_build(error)
             wait = last.delay if last.delay is not None else pause
-            if tries >= MOST_TRIES.get(last.code, tries + 1):
+            if builds >= MOST_BUILDS:
                 raise last
             if time.monotonic() + wait >= clock.deadline:
                 raise late(running.record, phase, last, wait) from last
@@ -90,6 +94,30 @@ class Steps:
             log.info("phase.retry", phase=phase, error=str(last), evidence=last.evidence, wait=wait)
             await self.attempt(running, phase, _pause(wait), clock, last)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _guarded(
+        self, running: Running, phase: Phase, step: PhaseStep, clock: Clock, last: Temporary | None
+    ) -> DeployRecord:
+        """One try, when nothing that it needs is known to be away."""
+        outage = self.outages.away(running.record, phase)
+        if outage is not None:
+            last = outage.last
+            self._ctx.emit(running.record, EventType.WARNING, _waiting(outage))
+            await self.attempt(running, phase, self._back(phase), clock, last)
+        try:
+            record = await self.attempt(running, phase, step, clock, last)
+        except PreviewError as error:
+            self.outages.failed(running.record, phase, error)
+            raise
+        self.outages.worked(record, phase)
+        return record
+
+    def _back(self, phase: Phase) -> PhaseStep:
+        async def back(ctx: Context, record: DeployRecord) -> DeployRecord:
+            await self.outages.wait(record, phase, ctx.clock)
+            return record
+
+        return back
 
     async def attempt(
         self, running: Running, phase: Phase, step: PhaseStep, clock: Clock, last: Temporary | None = None
@@ -133,6 +161,11 @@ class Steps:
         except PreviewError as error:
             running.record = record.model_copy(update={"failure": Failure.of(error, record.phase)})
 
+    def forget(self, deploy_id: str) -> None:
+        """The deploy does not run here any more. Its place in the line stays, if it did not leave it: see `Line`."""
+        self._ctx.line.forget(deploy_id)
+        self.outages.release(deploy_id)
+
     def _end(self, running: Running) -> None:
         """Turn a cancellation into the interruption's cause, if that is what it is."""
         if running.stop is not None and not running.abandoned:
@@ -145,6 +178,16 @@ class Steps:
             return Clock(budget, budget)
         own: float = getattr(self._ctx.settings, f"{phase}_timeout")
         return Clock(time.monotonic() + own + min(DEADLINE_SLACK, own), budget)
+
+
+def _costs_a_build(error: Temporary) -> bool:
+    return error.code is Code.KANIKO_CREATE_FAILED or error.reason == "PushFailed"
+
+
+def _waiting(outage: Outage) -> dict[str, object]:
+    seconds = round(max(0.0, outage.until - time.monotonic()), 1)
+    message = f"The {outage.part} fails, so this waits: {outage.last}"
+    return {"message": message, "waiting_for": outage.part, "in_seconds": seconds}
 
 
 async def _awaited(step: Awaitable[DeployRecord]) -> DeployRecord:

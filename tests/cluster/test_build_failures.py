@@ -103,6 +103,18 @@ async def test_a_push_that_fails_is_tried_again(cluster: ClusterWorld, standin: 
     assert await cluster.guest.text(answer["url"]) == "pushed\n"
 
 
+async def test_a_push_that_the_registry_refuses_is_told_after_one_build(cluster: ClusterWorld, standin: World) -> None:
+    slug = "build-refused"
+    sha = await cluster.commit(slug)
+    words = "PUT http://registry/v2/: unexpected status code 405 Method Not Allowed: read only"
+    standin.scripts.build(f"preview-build-{slug}-*", BuildScript(push_failure=words))
+    failed = await refused(cluster.deploy(slug, sha))
+    assert told(failed) == ("registry_unreachable", "PushRefused", "platform")
+    assert not failed.retryable
+    assert "read only" in failed.reply["message"]
+    assert await cluster.builds_seen(f"preview-build-{slug}-{sha[:8]}") == 1
+
+
 async def test_no_node_takes_the_build(impatient: ClusterWorld, standin: World) -> None:
     slug = "build-node"
     sha = await impatient.commit(slug)

@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
+from provider.pipeline.line_writer import LAZY_SECONDS
 from tests.cluster.apps import App
 from tests.cluster.places import ACCOUNT
 from tests.cluster.standin.script import BuildScript
@@ -33,6 +35,8 @@ BUILD = Counter({"create secrets": 1, "create jobs": 1, "patch secrets": 1, "get
 FIRST_ANCHOR = Counter({"create configmaps": 1})
 NEXT_ANCHOR = Counter({"update configmaps": 1})
 ENV = {"A": "1"}
+MOST_WRITES = 25
+"""Writes of records on the bus for a deploy."""
 
 
 def asked(standin: World) -> Counter[str]:
@@ -170,3 +174,40 @@ async def test_watches_stay_the_same_however_much_is_under_way(cluster: ClusterW
         await eventually(building, timeout=60, what=f"{crowd} builds are under way")
         assert standin.api.metrics.watches == quiet, f"at {crowd}"
     await asyncio.gather(*(cluster.client.teardown(slug) for slug in begun))
+
+
+async def test_what_a_deploy_writes_on_the_bus(own_cluster: ClusterWorld) -> None:
+    """However long the build takes; alone, and with nine others beside it. Heartbeats are nobody's."""
+    written: Counter[str] = Counter()
+
+    async def count(message: Msg) -> None:
+        kind = message.subject.split(".")[2]
+        written[kind] += kind != "instance"
+
+    counting = await own_cluster.client.nats.subscribe("$KV.>", cb=count)
+    alone = await own_cluster.commit("writes-alone", App(build_slow=True))
+    await own_cluster.deploy("writes-alone", alone)
+    await _nothing_more(written)
+    assert written.total() <= MOST_WRITES, written
+    assert written["line"] <= 4, written
+    written.clear()
+    slugs = [f"writes-{number}" for number in range(10)]
+    shas = [await own_cluster.commit(slug) for slug in slugs]
+    await asyncio.gather(*map(own_cluster.deploy, slugs, shas))
+    await _nothing_more(written)
+    assert written.total() <= MOST_WRITES * len(slugs), written
+    await counting.unsubscribe()
+
+
+async def _nothing_more(written: Counter[str]) -> None:
+    """Wait until nothing is written any more: the place in the line is given back a little late."""
+    clock = asyncio.get_running_loop().time
+    seen, since = written.total(), clock()
+
+    async def quiet() -> bool:
+        nonlocal seen, since
+        if written.total() != seen:
+            seen, since = written.total(), clock()
+        return clock() - since > 2 * LAZY_SECONDS
+
+    await eventually(quiet)

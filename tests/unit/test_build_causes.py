@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provider.errors import Code, Permanent, Temporary, Whose
+from provider.platforms.container.build_causes import failure as engine_failure
 from provider.platforms.kubernetes.build_causes import failure
 from provider.platforms.kubernetes.build_state import Failed
 from tests.unit.test_kaniko_job import plan
@@ -99,6 +100,43 @@ def test_a_push_that_is_refused_is_the_registrys_and_tried_again(line: str) -> N
     error = failure(FAILED, [line], [line], plan())
     assert isinstance(error, Temporary)
     assert (error.code, error.reason) == (Code.REGISTRY_UNREACHABLE, "PushFailed")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "POST https://x1-registry:5000/v2/previews/shop/blobs/uploads/: UNAUTHORIZED: authentication required",
+        "PUT http://x1-registry:5000/v2/x: unexpected status code 405 Method Not Allowed: read only",
+        "DENIED: requested access to the resource is denied",
+        "unexpected status code 413 Request Entity Too Large",
+    ],
+)
+def test_a_push_that_is_refused_for_good_is_not_tried_again(words: str) -> None:
+    line = f"error pushing image: failed to push to destination x1-registry:5000/previews/shop:1: {words}"
+    error = failure(FAILED, [line], [line], plan())
+    assert isinstance(error, Permanent)
+    assert (error.code, error.reason, error.whose) == (Code.REGISTRY_UNREACHABLE, "PushRefused", Whose.PLATFORM)
+    assert not error.retryable
+    assert words[:40] in error.message
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("writing blob: initiating layer upload: unauthorized: authentication required", "PushRefused"),
+        ('writing blob: StatusCode: 405, "Method not allowed"', "PushRefused"),
+        (
+            'pinging container registry 127.0.0.1:405: Get "http://x": dial tcp: connect: connection refused',
+            "PushFailed",
+        ),
+        ("writing blob: received unexpected HTTP status: 500 Internal Server Error", "PushFailed"),
+    ],
+)
+def test_an_engines_push(words: str, reason: str) -> None:
+    line = f"Error: {words}"
+    error = engine_failure({"state": "push_failed", "exit_code": 125}, ["STEP 1", line], plan())
+    assert (error.code, error.reason) == (Code.REGISTRY_UNREACHABLE, reason)
+    assert isinstance(error, Permanent if reason == "PushRefused" else Temporary)
 
 
 @pytest.mark.parametrize("tail", [[], ["anything"]])

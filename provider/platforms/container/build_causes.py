@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.platforms import pushes
 from provider.platforms.base import BuildPlan
 
 _AWAY = (
@@ -49,6 +50,8 @@ def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> Preview
             evidence=(str(result.get("error", "")),) if result.get("error") else (),
             log_tail=tuple(tail),
         )
+    if state == "push_failed" and not result.get("timed_out") and pushes.is_refusal(_last_error(tail)):
+        return pushes.refused(_last_error(tail), tuple(tail))
     if state == "push_failed":
         return Temporary(
             Code.REGISTRY_UNREACHABLE,

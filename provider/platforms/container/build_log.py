@@ -11,6 +11,15 @@ HEAD_BYTES = 8 << 20
 TAIL_BYTES = 256 << 10
 CHUNK = 64 << 10
 LOOK_SECONDS = 0.2
+LAST_BYTES = 4 << 10
+
+
+def last_line(path: Path) -> str:
+    """The last line that a log has by now; "" for an empty one."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 class BoundedLog:

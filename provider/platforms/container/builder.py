@@ -30,9 +30,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from provider.platforms import pushes
 from provider.platforms.container import base_images, build_walls, dockerfile
 from provider.platforms.container.build_cgroup import Cgroup
-from provider.platforms.container.build_log import BoundedLog
+from provider.platforms.container.build_log import BoundedLog, last_line
 from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
 
 SPARE_SECONDS = 600.0
@@ -159,9 +160,9 @@ class Builder:
                 self._step("push", [*command, self._plan["image"]], "push_failed")
                 return
             except StepFailed:
-                if pause is None:
+                if pause is None or pushes.is_refusal(last_line(self._folder / "log")):
                     raise
-                self._say(f"push failed, trying again in {pause} s")
+                self._log.write(f"push failed, trying again in {pause} s\n".encode())
                 time.sleep(pause)
 
     def _step(self, name: str, command: list[str], failure: str, *, apart: bool = False) -> None:
@@ -224,9 +225,6 @@ class Builder:
         working = [line.split()[0] for line in found if line.split()[1:] == ["buildah"]]
         if working:
             subprocess.run([*self._podman(), "rm", "--force", *working], check=False, capture_output=True)
-
-    def _say(self, line: str) -> None:
-        self._log.write(line.encode() + b"\n")
 
 
 def _locked(folder: Path) -> TextIO:

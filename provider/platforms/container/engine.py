@@ -28,6 +28,8 @@ from provider.platforms.base import PartStatus
 log = structlog.get_logger(__name__)
 
 CALL_SECONDS = 60.0
+NO_ANSWER = 900
+"""The status that the client gives to an engine that cannot be reached."""
 NO_AUTH = {"username": "", "password": ""}
 ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
 LIBPOD = "http://engine/v4.0.0/libpod"
@@ -272,17 +274,18 @@ def _translated(call: str, *, gone_is_fine: bool = False) -> Iterator[None]:
     except aiodocker.DockerError as error:
         if gone_is_fine and error.status in {304, 404}:
             return
-        raise unreachable(call, f"{error.status} {str(error.message)[:300]}") from error
+        evidence = f"{error.status} {str(error.message)[:300]}"
+        raise unreachable(call, evidence, answered=error.status < NO_ANSWER) from error
     except (aiohttp.ClientError, httpx.HTTPError, TimeoutError, OSError) as error:
         raise unreachable(call, repr(error)) from error
 
 
-def unreachable(call: str, evidence: str) -> Temporary:
-    """The engine did not do what it was asked; worth another try."""
+def unreachable(call: str, evidence: str, *, answered: bool = False) -> Temporary:
+    """The engine did not do what it was asked; worth another try. One that answered may fail for this preview alone."""
     return Temporary(
         Code.PLATFORM_UNREACHABLE,
         "The container engine did not do its part.",
-        reason="EngineUnreachable",
+        reason="EngineFailed" if answered else "EngineUnreachable",
         hint="Check the engine's service at CONTAINER_HOST.",
         evidence=(call, evidence),
     )

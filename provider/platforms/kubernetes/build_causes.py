@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.platforms import pushes
 from provider.platforms.base import BuildPlan
 from provider.platforms.kubernetes.build_state import LACKS_SECRET, Failed
 
@@ -79,6 +80,8 @@ def failure(failed: Failed, tail: Sequence[str], errors: Sequence[str], plan: Bu
     if failed.exit_code is None and not failed.oom and failed.reason != "Evicted":
         return _not_run(failed, log_tail)
     if _PUSH.search(last):  # not the whole log: a RUN step may say so of a push of its own
+        if pushes.is_refusal(last):
+            return pushes.refused(last, log_tail)
         return Temporary(
             Code.REGISTRY_UNREACHABLE,
             f"The image was built, but the registry did not take it: {last}",

@@ -124,6 +124,8 @@ def _lost(value: Any, fields: Object, path: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
             node = fields.get(f"f:{key}")
+            if node is None and inner in ([], {}):
+                continue  # an empty list or map is nothing that could be owned: the API server leaves it out
             if node is None:
                 yield f"{path}.{key}".lstrip(".")
             else:
