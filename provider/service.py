@@ -242,7 +242,7 @@ class Provider:
         for slug in going:
             await logged(finish_teardown(self._ctx, self._runner, slug))
         for preview in await self._store.previews():
-            if preview.slug not in resumed:
+            if preview.slug not in resumed and self._leases.mine(preview.slug):
                 await logged(self._runner.put_right(preview.slug))
 
     async def _watch_previews(self) -> None:
