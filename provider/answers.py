@@ -131,6 +131,17 @@ class Cancelled(Answer):
     cancelled: bool = True
 
 
+class Tenure(Answer):
+    """Whose a preview is, and until when it lives; `claim` is `{session_id, expires_at}` or None."""
+
+    slug: str
+    session_id: str | None = None
+    claim: dict[str, Any] | None = None
+    last_access: datetime | None = None
+    expires_at: datetime | None = None
+    warnings: tuple[str, ...] = ()
+
+
 class Event(Answer):
     """One thing that happened to a deploy (contract.md: "An event")."""
 
@@ -157,6 +168,7 @@ class FailureForm(Answer):
     whose: str | None = None
     evidence: tuple[str, ...] | None = None
     log_tail: tuple[str, ...] | None = None
+    details: dict[str, Any] | None = None
     still_serving: str | None = None
     warnings: tuple[str, ...] | None = None
 
@@ -183,5 +195,6 @@ class PreviewFailed(ClientError):
         self.whose = form.whose or (known.whose if known else Whose.PLATFORM).value
         self.evidence = form.evidence or ()
         self.log_tail = form.log_tail or ()
+        self.details = form.details or {}
         self.still_serving = form.still_serving
         self.warnings = form.warnings or ()

@@ -14,18 +14,13 @@ What comes back, and the errors that are raised, stand in `provider.answers`.
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from nats.aio.client import Client as Nats
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
-from nats.js.api import ConsumerConfig, DeliverPolicy
 from pydantic import SecretStr
 
 from provider.answers import (
@@ -41,12 +36,14 @@ from provider.answers import (
     NoProvider,
     PreviewFailed,
     Record,
+    Tenure,
     TimedOut,
     TornDown,
     Validated,
 )
 from provider.bus.subjects import Subjects
 from provider.exchange import Exchange, shown_url, tls_context
+from provider.feed import Feed
 from provider.settings import Settings
 
 __all__ = [
@@ -63,6 +60,7 @@ __all__ = [
     "PreviewClient",
     "PreviewFailed",
     "Record",
+    "Tenure",
     "TimedOut",
     "TornDown",
     "Validated",
@@ -95,6 +93,7 @@ class PreviewClient:
         self._exchange = Exchange(nats, patience=provider_patience, repeat_seconds=repeat_seconds)
         self._nats = nats
         self._subjects = Subjects(subject_prefix)
+        self._feed = Feed(nats, self._subjects)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -158,6 +157,7 @@ class PreviewClient:
         deploy_id: str | None = None,
         ttl_seconds: int | None = None,
         budget_seconds: float | None = None,
+        force: bool = False,
         dry_run: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
         on_event: Callable[[Event], None] | None = None,
@@ -185,14 +185,39 @@ class PreviewClient:
             "deploy_id": deploy_id,
             "ttl_seconds": ttl_seconds,
             "budget_seconds": budget_seconds,
+            "force": force,
             "dry_run": dry_run,
         }
-        async with self._telling(on_event, deploy_id):
+        async with self._feed.telling(on_event, deploy_id):
             return await self._ask("provision", body, Deployed, timeout)
 
-    async def teardown(self, slug: str, *, timeout: float = TEARDOWN_TIMEOUT) -> TornDown:
-        """Remove a preview and everything of it; can be repeated."""
-        return await self._ask("teardown", {"slug": slug}, TornDown, timeout)
+    async def teardown(
+        self, slug: str, *, session_id: str | None = None, force: bool = False, timeout: float = TEARDOWN_TIMEOUT
+    ) -> TornDown:
+        """Remove a preview and everything of it; can be repeated. A claimed one: as its session, or by force."""
+        return await self._ask("teardown", {"slug": slug, "session_id": session_id, "force": force}, TornDown, timeout)
+
+    async def touch(self, slug: str, *, ttl_seconds: int | None = None, timeout: float = QUICK_TIMEOUT) -> Tenure:
+        """Have a preview live on: its time to live begins anew, perhaps with another length (0: for ever)."""
+        return await self._ask("touch", {"slug": slug, "ttl_seconds": ttl_seconds}, Tenure, timeout)
+
+    async def claim(
+        self, slug: str, session_id: str, ttl_seconds: int, *, force: bool = False, timeout: float = QUICK_TIMEOUT
+    ) -> Tenure:
+        """For that time the session alone may deploy to the preview or tear it down."""
+        body = {"slug": slug, "session_id": session_id, "ttl_seconds": ttl_seconds, "force": force}
+        return await self._ask("claim", body, Tenure, timeout)
+
+    async def release(self, slug: str, session_id: str, *, timeout: float = QUICK_TIMEOUT) -> Tenure:
+        """Give the session's claim up; without one nothing happens."""
+        return await self._ask("release", {"slug": slug, "session_id": session_id}, Tenure, timeout)
+
+    async def attach(
+        self, slug: str, session_id: str, *, from_session: str | None = None, timeout: float = QUICK_TIMEOUT
+    ) -> Tenure:
+        """Make the preview, and the claim in force, the session's; with `from_session` only if it is that one's."""
+        body = {"slug": slug, "session_id": session_id, "from_session": from_session}
+        return await self._ask("attach", body, Tenure, timeout)
 
     async def validate(
         self,
@@ -250,51 +275,13 @@ class PreviewClient:
 
         A deploy's first events come before its slug is known: ask by `deploy_id` to see all of them.
         """
-        subject = self._subjects.all_events if deploy_id or not slug else self._subjects.events(slug)
-        try:
-            subscription = await self._subscribe_events(subject, since)
-        except (NatsError, OSError) as error:
-            raise BusUnreachable(f"cannot read events: {error!r}") from error
-        try:
-            async for message in subscription.messages:
-                event = _event(message.data)
-                if event and (deploy_id is None or event.deploy_id == deploy_id):
-                    yield event
-            raise BusUnreachable("the connection to NATS is closed")
-        finally:
-            await self._exchange.unsubscribe(subscription)
+        async for event in self._feed.follow(slug, deploy_id, since):
+            yield event
 
     async def _ask(
         self, name: str, body: dict[str, Any], kind: type[AnswerT], timeout: float, *, repeat: bool = True
     ) -> AnswerT:
         return kind.read(await self._exchange.ask(self._subjects.request(name), body, timeout, repeat=repeat))
-
-    # ----------------------------------------------------------------- events
-
-    @contextlib.asynccontextmanager
-    async def _telling(self, on_event: Callable[[Event], None] | None, deploy_id: str) -> AsyncIterator[None]:
-        """Have `on_event` called with the deploy's events; subscribed before the deploy is asked for."""
-        if on_event is None:
-            yield
-            return
-
-        async def arrived(message: Msg) -> None:
-            event = _event(message.data)
-            if event and event.deploy_id == deploy_id:
-                on_event(event)
-
-        subscription = await self._nats.subscribe(self._subjects.all_events, cb=arrived)
-        try:
-            yield
-        finally:
-            await self._exchange.unsubscribe(subscription)
-
-    async def _subscribe_events(self, subject: str, since: datetime | None) -> Subscription:
-        if since is None:
-            return await self._nats.subscribe(subject)
-        start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since.astimezone(UTC))
-        stream = self._subjects.events_stream
-        return await self._nats.jetstream().subscribe(subject, stream=stream, ordered_consumer=True, config=start)
 
 
 # ---------------------------------------------------------------------------- helpers
@@ -309,11 +296,3 @@ def _plain(values: Mapping[str, SecretText] | None) -> dict[str, str]:
     """Secrets as they go over the bus."""
     items = (values or {}).items()
     return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in items}
-
-
-def _event(data: bytes) -> Event | None:
-    """The event that a message is; None for what is not one, since anybody may publish there."""
-    try:
-        return Event.read(json.loads(data))
-    except (ValueError, RecursionError, BadAnswer):
-        return None

@@ -137,7 +137,7 @@ class Exchange:
             yield inbox, mail
         finally:
             self._waiting.discard(mail)
-            await self.unsubscribe(subscription)
+            await unsubscribe(subscription)
 
     def _payload(self, body: dict[str, Any]) -> bytes:
         """The request as bytes, without what is absent. Raises PreviewFailed if NATS would not carry it."""
@@ -199,10 +199,11 @@ class Exchange:
         for mail in self._waiting:
             mail.put_nowait(signal)
 
-    async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription; on a closed connection there is nothing left to end."""
-        with contextlib.suppress(NatsError):
-            await subscription.unsubscribe()
+
+async def unsubscribe(subscription: Subscription) -> None:
+    """End a subscription; on a closed connection there is nothing left to end."""
+    with contextlib.suppress(NatsError):
+        await subscription.unsubscribe()
 
 
 def shown_url(url: str) -> str:

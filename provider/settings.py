@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     caddy_admin_url: str = Field("http://127.0.0.1:2019", description="Caddy's admin API.")
     caddy_listen: str = Field(":443", description="Where Caddy serves previews.")
     caddy_access_address: str = Field(
-        "127.0.0.1:2020", description="host:port (UDP) to which Caddy tells of visits; empty: they do not count."
+        "127.0.0.1:2020",
+        pattern=r"^$|^[^/@\s]+:[0-9]{1,5}$",
+        description="host:port (UDP) to which Caddy tells of visits; empty: they do not count.",
     )
 
     # The cluster, where PLATFORM is `kubernetes`.

@@ -17,6 +17,7 @@ from provider.cli.options import (
     AsJson,
     Branch,
     Commit,
+    Force,
     Installation,
     NatsUrl,
     Prefix,
@@ -81,10 +82,13 @@ def deploy(
     session: Annotated[
         str | None, typer.Option("--session", metavar="ID", help="The session that this is for.")
     ] = None,
+    force: Force = False,
     notify: Annotated[bool, typer.Option("--notify", help="Tell the session the outcome.")] = False,
     ttl: Annotated[
         int | None,
-        typer.Option("--ttl", metavar="SECONDS", parser=number(int, 1), help="Remove it after that long unused."),
+        typer.Option(
+            "--ttl", metavar="SECONDS", parser=number(int, 0), help="Remove it after that long unused; 0: never."
+        ),
     ] = None,
     budget: Annotated[
         float | None,
@@ -121,6 +125,7 @@ def deploy(
         "wait": "accepted" if no_wait else "ready",
         "ttl_seconds": ttl,
         "budget_seconds": budget,
+        "force": force,
         "dry_run": dry_run,
         "timeout": timeout,
     }

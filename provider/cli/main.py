@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from provider.cli import deploy, files, operate, previews
+from provider.cli import deploy, files, operate, previews, tenure
 from provider.cli.exits import EXIT_CODES_HELP, Exit
 from provider.cli.options import examples
 
@@ -37,7 +37,9 @@ def build() -> typer.Typer:
     )
     app.command("serve", epilog=examples("preview serve", "NATS_URL=nats://bus:4222 preview serve"))(operate.serve)
     app.command("deploy", epilog=deploy.EXAMPLES)(deploy.deploy)
-    app.command("teardown", epilog=examples("preview teardown my-app"))(previews.teardown)
+    app.command("teardown", epilog=examples("preview teardown my-app", "preview teardown my-app --session s-1"))(
+        previews.teardown
+    )
     app.command("validate", epilog=files.VALIDATE_EXAMPLES)(files.validate)
     app.command("render", epilog=examples("preview render .", "preview render ~/shop --json"))(files.render)
     app.command("status", epilog=examples("preview status my-app", "preview status --deploy-id d-1 --json"))(
@@ -45,6 +47,10 @@ def build() -> typer.Typer:
     )
     app.command("list", epilog=examples("preview list", "preview list --repo acme/shop --state failed"))(previews.list_)
     app.command("cancel", epilog=examples("preview cancel my-app", "preview cancel --deploy-id d-1"))(previews.cancel)
+    app.command("touch", epilog=examples("preview touch my-app", "preview touch my-app --ttl 604800"))(tenure.touch)
+    app.command("claim", epilog=examples("preview claim my-app --session s-1 --ttl 1800"))(tenure.claim)
+    app.command("release", epilog=examples("preview release my-app --session s-1"))(tenure.release)
+    app.command("attach", epilog=examples("preview attach my-app --session s-2 --from s-1"))(tenure.attach)
     app.command("schema", epilog=examples("preview schema > preview.schema.json"))(files.schema)
     app.command("doctor", epilog=examples("preview doctor", "preview doctor --json"))(operate.doctor)
     app.command("demo", epilog=examples("preview demo", "preview demo --once"))(operate.demo)

@@ -65,6 +65,11 @@ Installation = Annotated[
         show_default=False,
     ),
 ]
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The preview's name.", show_default=False)]
+MaybeSession = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="The session that asks.", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Take over another session's claim; it is audited.")]
 DeployIdOption = Annotated[
     str | None, typer.Option("--deploy-id", metavar="ID", help="The deploy instead of the preview.", show_default=False)
 ]
@@ -127,6 +132,13 @@ def one_of(slug: str | None, deploy_id: str | None) -> None:
     if bool(slug) == bool(deploy_id):
         raise typer.BadParameter("give either SLUG or --deploy-id ID", param_hint="'SLUG'")
     check_slug(slug)
+
+
+def check_session(session: str | None, option: str = "--session") -> None:
+    """Raise a usage error unless `session` is None or can be a session's id."""
+    from provider.models import SessionId
+
+    check_value(option, session, SessionId, "1 to 128 letters, digits, _ and -")
 
 
 def check_slug(slug: str | None) -> None:

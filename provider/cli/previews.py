@@ -11,9 +11,13 @@ from provider.cli.options import (
     AsJson,
     Branch,
     DeployIdOption,
+    Force,
+    MaybeSession,
     NatsUrl,
     Prefix,
+    Slug,
     Timeout,
+    check_session,
     check_slug,
     number,
     one_of,
@@ -24,17 +28,26 @@ from provider.cli.output import clean, say, say_fields, say_table, short, tell
 if TYPE_CHECKING:
     from provider.client import Cancelled, Listing, Record, TornDown
 
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The preview's name.", show_default=False)]
 MaybeSlug = Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The preview's name.", show_default=False)]
 
 
 def teardown(
-    slug: Slug, as_json: AsJson = False, timeout: Timeout = 120.0, nats_url: NatsUrl = None, prefix: Prefix = None
+    slug: Slug,
+    session: MaybeSession = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    timeout: Timeout = 120.0,
+    nats_url: NatsUrl = None,
+    prefix: Prefix = None,
 ) -> None:
-    """Remove a preview and everything of it. Can be repeated."""
+    """Remove a preview and everything of it. Can be repeated.
+
+    One that a session claims is removed by that session only, or by force.
+    """
     check_slug(slug)
+    check_session(session)
     ask(
-        lambda client: client.teardown(slug, timeout=timeout),
+        lambda client: client.teardown(slug, session_id=session, force=force, timeout=timeout),
         _show_torn_down,
         nats_url=nats_url,
         prefix=prefix,
@@ -71,7 +84,7 @@ def status(
 def _show_record(record: Record) -> None:
     """The fields that people ask for; `--json` has all."""
     say(clean(record.slug or record.deploy_id or "?"))
-    failure = record.reply.get("failure")
+    failure, claim = record.reply.get("failure"), record.reply.get("claim")
     say_fields(
         [
             ("state", record.state),
@@ -82,6 +95,8 @@ def _show_record(record: Record) -> None:
             ("commit", short(_commit(record))),
             ("deploy", record.deploy_id),
             ("updated", record.updated_at),
+            ("lives until", record.reply.get("expires_at")),
+            ("claimed by", f"{claim.get('session_id')} until {claim.get('expires_at')}" if claim else None),
         ]
     )
     if isinstance(failure, dict):

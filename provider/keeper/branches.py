@@ -118,8 +118,9 @@ class Branches:
         except StillWanted:
             return
         except PreviewError as error:
-            say = log.debug if error.code is Code.NOT_FOUND else log.warning  # removed since the watch told of it
-            say("branches.not_judged", slug=record.slug, error=str(error), evidence=error.evidence)
+            if error.code is Code.NOT_FOUND:
+                self._known.forget(record.slug)  # until the watch tells of it again
+            log.warning("branches.not_judged", slug=record.slug, error=str(error), evidence=error.evidence)
 
     async def _note(self, slug: str, missing: bool, at: datetime) -> None:
         record = await self._ctx.store.change_preview(slug, branch_seen(not missing, at))

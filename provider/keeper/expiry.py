@@ -74,11 +74,11 @@ class Expiry:
         await self._write_visits(at)
         over: list[PreviewRecord] = []
         for preview in self._known:
-            record, end = preview.record, self._policy.expires_at(preview.record)
-            if end is not None and end <= at and self._mine(record.slug):
-                over.append(record)
-            elif unwarned(record, self._policy, at) and self._mine(record.slug):
-                await self._announce(record.slug, at)
+            slug = preview.record.slug
+            if preview.ends is not None and preview.ends <= at and self._mine(slug):
+                over.append(preview.record)
+            elif preview.warns is not None and preview.warns <= at and self._mine(slug):
+                await self._announce(slug, at)
         await asyncio.gather(*(self._remove(record, at) for record in over))
 
     async def _write_visits(self, at: datetime) -> None:
@@ -108,7 +108,7 @@ class Expiry:
         when = end.isoformat(timespec="seconds")
         text = (
             f"The preview {slug} ({record.url}) is removed at {when}, unless it is used until then. To keep it, "
-            f"open it, run `preview touch {slug}`, or deploy it again."
+            f"touch it (`preview touch {slug}`) or deploy it again."
         )
         self._notices.tell(record, EventType.WARNING, "ExpiresSoon", text, at, {"expires_at": end.isoformat()})
         try:
@@ -124,8 +124,9 @@ class Expiry:
         except StillWanted:
             return  # touched, claimed or deployed since the watch told of it
         except PreviewError as error:
-            say = log.debug if error.code is Code.NOT_FOUND else log.warning
-            say("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
+            if error.code is Code.NOT_FOUND:
+                self._known.forget(slug)  # until the watch tells of it again
+            log.warning("expiry.not_removed", slug=slug, error=str(error), evidence=error.evidence)
             return
         log.info("expiry.removed", slug=slug, ttl_seconds=seconds)
         text = (

@@ -15,6 +15,7 @@ from provider.keeper.sweep import Sweep
 from provider.models import PreviewRecord
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
+from provider.store.lifetime import Policy
 
 OFTEN = 5.0
 """Seconds between two looks at what the keeper knows, which cost next to nothing."""
@@ -42,7 +43,7 @@ class Keeper:
     """
 
     def __init__(self, *, ctx: Context, runner: Runner, mine: Mine, publish: Publish, lasting: bool) -> None:
-        known = self._known = Known()
+        known = self._known = Known(Policy.of(ctx.settings))
         notices = Notices(publish=publish, reporter=ctx.reporter)
         expiry = Expiry(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, visited=ctx.platform.visited)
         branches = Branches(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, heads=ctx.source.heads)
@@ -54,7 +55,7 @@ class Keeper:
         grace = ctx.settings.sweep_grace
         sweep = Sweep(store=ctx.store, platform=ctx.platform, lock=runner.lock, grace=grace, mine=mine)
         self.chores = (
-            Chore("expiry", expiry.once, OFTEN),
+            Chore("expiry", expiry.once, 1.0),
             Chore("branches", branches.once, OFTEN),
             Chore("removals", removals.once, OFTEN),
             Chore("reconcile", reconcile.once, AT_ONCE),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from provider.models import PreviewRecord
-from provider.store.lifetime import branches
+from provider.store.lifetime import Policy, branches
 
 Mine = Callable[[str], bool]
 """Whether this provider is the one that should look after that key now."""
@@ -18,16 +19,26 @@ Mine = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A preview: its record without revisions and images, and the branches that it is of."""
+    """A preview: its record without revisions and images, and what is asked of it again and again.
+
+    Args:
+        record: without revisions, images and failure.
+        branches: those that it is of.
+        ends: when its time to live is over; None: never.
+        warns: when its end is to be announced; None: never, or it is.
+    """
 
     record: PreviewRecord
     branches: frozenset[str]
+    ends: datetime | None
+    warns: datetime | None
 
 
 class Known:
     """Every preview that is not removed, by slug."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._previews: dict[str, Preview] = {}
 
     def on_preview(self, record: PreviewRecord) -> None:
@@ -36,7 +47,12 @@ class Known:
             self._previews.pop(record.slug, None)
             return
         light = record.model_copy(update={"current": None, "last_good": None, "images": (), "failure": None})
-        self._previews[record.slug] = Preview(light, branches(record))
+        ends, warns = self._policy.expires_at(light), self._policy.warns_at(light)
+        self._previews[record.slug] = Preview(light, branches(record), ends, None if record.warned_at else warns)
+
+    def forget(self, slug: str) -> None:
+        """There is no such preview any more, whatever the watch has told."""
+        self._previews.pop(slug, None)
 
     def get(self, slug: str) -> PreviewRecord | None:
         """The record as it was seen last."""

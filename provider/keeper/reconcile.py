@@ -70,6 +70,7 @@ class Reconcile:
         self._wake = asyncio.Event()
         self._pauses: dict[str, _Pause] = {}
         self._others: set[str] = set()
+        self._known: dict[str, tuple[int, str]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def touched(self, slug: str | None) -> None:
@@ -78,11 +79,15 @@ class Reconcile:
         self._wake.set()
 
     def on_preview(self, preview: PreviewRecord) -> None:
-        """A preview's record is this now."""
-        if at_rest(preview):
-            self.touched(preview.slug)
-        else:
+        """A preview's record is this now. It is looked at when what shall run changed, not at each touch."""
+        if not at_rest(preview):
             self._pauses.pop(preview.slug, None)
+            self._known.pop(preview.slug, None)
+            return
+        known = (preview.generation, _good(preview).deploy_id)
+        if self._known.get(preview.slug) != known:
+            self._known[preview.slug] = known
+            self.touched(preview.slug)
 
     async def all(self) -> None:
         """Look at every preview, whatever was told: the platform may not tell all, and instances come and go."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -38,16 +39,22 @@ class Removals:
         self._known = known
         self._mine = mine
         self._clock = clock
+        self._tried: dict[str, datetime] = {}
 
     async def once(self) -> None:
-        """Go on with every removal that has stood still."""
-        for preview in self._known:
-            seen = preview.record
-            stalled = seen.state is PreviewState.REMOVING and seen.updated_at + STALLED <= self._clock()
-            if not stalled or not self._mine(seen.slug):
-                continue
-            try:
-                await finish_teardown(self._ctx, self._runner, seen.slug)
-                log.info("removal.finished", slug=seen.slug)
-            except PreviewError as error:
-                log.warning("removal.not_finished", slug=seen.slug, error=str(error), evidence=error.evidence)
+        """Go on with every removal that has stood still since it was begun, or tried here."""
+        at = self._clock()
+        going = [one.record for one in self._known if one.record.state is PreviewState.REMOVING]
+        self._tried = {one.slug: self._tried.get(one.slug, one.updated_at) for one in going}
+        stalled = [one.slug for one in going if self._tried[one.slug] + STALLED <= at and self._mine(one.slug)]
+        for slug in stalled:
+            self._tried[slug] = at
+        await asyncio.gather(*map(self._finish, stalled))
+
+    async def _finish(self, slug: str) -> None:
+        try:
+            await finish_teardown(self._ctx, self._runner, slug)
+        except PreviewError as error:
+            log.warning("removal.not_finished", slug=slug, error=str(error), evidence=error.evidence)
+        else:
+            log.info("removal.finished", slug=slug)

@@ -79,8 +79,7 @@ class Sweep:
     async def _needed(self) -> Needed:
         """What the records need now. Deploys first: one that ends meanwhile stands in its preview's record."""
         deploys = await self._store.deploys()
-        doubtful = await self._store.doubtful()
-        previews = await self._store.previews()
+        previews, doubtful = await self._store.all_slugs()
         running = [one for one in deploys if one.finished_at is None]
         busy = {one.slug for one in running if one.slug} | {one.slug for one in previews if _is_busy(one)}
         return Needed(

@@ -9,6 +9,7 @@ import structlog
 
 from provider.errors import Code, Permanent, PreviewError, internal_error
 from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState, now
+from provider.store import claims
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,21 @@ def superseded_by(preview: PreviewRecord) -> Permanent:
         reason="NewerDeploy",
         hint=f"Follow deploy {preview.newest.deploy_id} instead.",
     )
+
+
+def overtaken(record: DeployRecord, preview: PreviewRecord | None) -> Permanent | None:
+    """Why a deploy ends that its preview, as the watch shows it, has no room for: None while it has.
+
+    It is not the newest any more, or another session made a claim before anything of it is applied. One that is not
+    admitted yet is left to `admit`: it may find that the newest does just what it wants.
+    """
+    if preview is None or record.joins is not None or not record.generation:
+        return None
+    if preview.newest.deploy_id != record.deploy_id:
+        return superseded_by(preview) if preview.newest.order > (record.order or 0) else None
+    # That it is the newest there says that this claim is none that it took over itself.
+    held = claims.holding(preview, now()) if record.phase in (Phase.ADMIT, Phase.BUILD) else None
+    return claims.refusal(preview.slug, held) if held and held.session_id != record.request.session_id else None
 
 
 def torn_down(slug: str) -> Permanent:

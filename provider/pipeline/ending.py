@@ -115,7 +115,7 @@ class Ending:
                 await repeat(lambda: restore(self._ctx, running.record))
         except Exception as error:  # also a bug: whoever asked gets the answer all the same
             log.error("restore.failed", error=str(error), exc_info=not isinstance(error, PreviewError | TimeoutError))
-            warning = "the last good revision could not be put back; it is when the provider starts again"
+            warning = "the last good revision could not be put back yet; that is tried again and again"
             update["warnings"] = (*running.record.warnings, warning)
         seconds = time.monotonic() - began
         update["timings"] = with_time(running.record, seconds)

@@ -18,7 +18,7 @@ from provider.models import DeployRecord, EventType, Failure, Phase, PreviewReco
 from provider.pipeline import report
 from provider.pipeline.admit import admit
 from provider.pipeline.build import build
-from provider.pipeline.causes import bug, superseded_by
+from provider.pipeline.causes import bug, overtaken
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
 from provider.pipeline.ending import Ending, entered, repeat, tolerate, with_time
@@ -93,15 +93,9 @@ class Runner:
             self._overtake(self._running[deploy_id])
 
     def _overtake(self, running: Running) -> None:
-        """End a deploy that is not its preview's newest any more.
-
-        One that is not admitted yet is left to `admit`: it may find that the newest does just what it wants.
-        """
-        record, preview = running.record, running.seen
-        if preview is None or record.joins is not None or not record.generation:
-            return
-        if preview.newest.deploy_id != record.deploy_id and preview.newest.order > (record.order or 0):
-            self.interrupt(record.deploy_id, superseded_by(preview))
+        """End a deploy that its preview has no room for any more."""
+        if cause := overtaken(running.record, running.seen):
+            self.interrupt(running.record.deploy_id, cause)
 
     def lock(self, slug: str) -> asyncio.Lock:
         """Whoever changes what a preview runs holds this."""

@@ -60,7 +60,7 @@ def passed(record: PreviewRecord, asker: Asker, at: datetime) -> Claim | None:
     if held is None or held.session_id == asker.session_id:
         return held
     if not asker.force:
-        raise _claimed(record.slug, held)
+        raise refusal(record.slug, held)
     return held.model_copy(update={"session_id": asker.session_id}) if asker.session_id else None
 
 
@@ -128,7 +128,7 @@ def _accessed(record: PreviewRecord, at: datetime, **changes: object) -> Preview
 
 def _expected(record: PreviewRecord, held: Claim | None, sessions: tuple[str, str]) -> None:
     if held is not None and held.session_id not in sessions:
-        raise _claimed(record.slug, held)
+        raise refusal(record.slug, held)
     if held is None and record.session_id not in sessions:
         raise Permanent(
             Code.CONFLICT,
@@ -138,7 +138,8 @@ def _expected(record: PreviewRecord, held: Claim | None, sessions: tuple[str, st
         )
 
 
-def _claimed(slug: str, claim: Claim) -> Permanent:
+def refusal(slug: str, claim: Claim) -> Permanent:
+    """What everybody else is told of a claim."""
     end = claim.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")
     return Permanent(
         Code.CLAIMED,

@@ -181,12 +181,17 @@ class Store:
         records = [self._readable(entry, PreviewRecord) for entry in await self._previews.entries("preview.")]
         return sorted((r for r in records if r and r.removed_at is None), key=lambda r: r.slug)
 
-    async def doubtful(self) -> frozenset[str]:
-        """Slugs whose record is another installation's, or can't be read: nobody here knows what they need."""
-        entries = await self._previews.entries("preview.")
-        return frozenset(
-            entry.key.partition(".")[2] for entry in entries if self._readable(entry, PreviewRecord) is None
-        )
+    async def all_slugs(self) -> tuple[list[PreviewRecord], frozenset[str]]:
+        """Every preview that is not removed, and the slugs of which nobody here knows what they need.
+
+        Their record is another installation's, or can't be read.
+        """
+        read = {
+            entry.key.partition(".")[2]: self._readable(entry, PreviewRecord)
+            for entry in await self._previews.entries("preview.")
+        }
+        doubtful = frozenset(slug for slug, record in read.items() if record is None)
+        return [record for record in read.values() if record and record.removed_at is None], doubtful
 
     async def change_preview(self, slug: str, reducer: Reducer) -> PreviewRecord:
         """Apply `reducer` to the present record by compare-and-set; the one way in which previews change.

@@ -37,9 +37,22 @@ def repaired(generation: int, anchor_id: str | None) -> Reducer:
 
 
 def lacking(generation: int, failure: Failure) -> Reducer:
-    """The last good revision lacks something that can't be put back. Raises `superseded`."""
+    """The last good revision lacks something that can't be put back. Raises `superseded`.
+
+    Where the newest deploy failed, that stays what the record tells, with this among its evidence.
+    """
     cause = failure.model_copy(update={"phase": Phase.RESTORE})
-    return lambda record: _at(record, generation).model_copy(update={"state": PreviewState.DEGRADED, "failure": cause})
+    line = f"{failure.reason}: {failure.message}"
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        present = _at(record, generation)
+        known = present.failure
+        if known is None or is_lacking(present):
+            return present.model_copy(update={"state": PreviewState.DEGRADED, "failure": cause})
+        evidence = known.evidence if line in known.evidence else (*known.evidence, line)
+        return present.model_copy(update={"failure": known.model_copy(update={"evidence": evidence})})
+
+    return reduce
 
 
 def is_lacking(record: PreviewRecord) -> bool:

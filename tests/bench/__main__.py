@@ -46,6 +46,11 @@ on Kubernetes
     50 in flight: 50 askers, each asking for another first deploy as soon as the one before is answered; they begin
     spread over the time that a build takes here (15 s), so that deploys end as they come, some three a second, and
     not in one moment, in which two CPUs would be shared by the stand-in, git, and us.
+
+at scale
+    1,000 previews at rest (copies of one: `scale.py`) and 200 deploys under way beside them, on one provider: CPU at
+    rest, the state's size, watches, memory, records written a deploy; and the time in which another provider goes on
+    with all of them when the first is killed (SIGKILL), from the kill to the last "deploy.resumed" in its log.
 """
 
 from __future__ import annotations
@@ -61,12 +66,13 @@ from rich.console import Console
 
 from provider.demo.processes import cancelled_by_signals
 from provider.demo.world import local_world
-from tests.bench import cases, cluster
+from tests.bench import cases, cluster, scale
 from tests.bench.report import Row, as_json, print_table
 
 ON_THE_ENGINE = ("start", "push", "same", "parallel")
 ON_KUBERNETES = "kubernetes"
-NAMES = (*ON_THE_ENGINE, ON_KUBERNETES)
+AT_SCALE = "scale"
+NAMES = (*ON_THE_ENGINE, ON_KUBERNETES, AT_SCALE)
 
 
 def main() -> int:
@@ -95,9 +101,19 @@ async def measure(chosen: Sequence[str], *, quick: bool) -> list[Row]:
             rows += await measure_engine(on_the_engine, cases.QUICK if quick else cases.FULL)
         if ON_KUBERNETES in chosen:
             sys.stderr.write(f"measuring: {ON_KUBERNETES}\n")
-            async with cluster.cluster_bench(cluster.QUICK if quick else cluster.FULL) as bench:
-                rows += await bench.rows()
+            async with cluster.stand_in_world() as stand_in:
+                rows += await cluster.ClusterBench(stand_in, cluster.QUICK if quick else cluster.FULL).rows()
+        if AT_SCALE in chosen:
+            sys.stderr.write(f"measuring: {AT_SCALE}\n")
+            rows += await measure_scale(quick=quick)
     return rows
+
+
+async def measure_scale(*, quick: bool) -> list[Row]:
+    """Many previews and deploys beside each other, on a stand-in of their own."""
+    async with cluster.stand_in_world() as stand_in:
+        fewer = {"at_rest": 100, "in_flight": 30} if quick else {}
+        return await scale.ScaleBench(stand_in.world, stand_in.figures, **fewer).rows()
 
 
 async def measure_engine(chosen: Sequence[str], size: cases.Size) -> list[Row]:

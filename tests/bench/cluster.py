@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import httpx
 from provider.demo.processes import Server, clean_environment
 from tests.bench.cluster_process import MANY, MANY_SECONDS, READY
 from tests.bench.present import Present
-from tests.bench.process import peak, resident, start_to_ready
+from tests.bench.process import cpu, peak, resident, start_to_ready
 from tests.bench.report import Row, median, p99
 from tests.cluster.admin import admin
 from tests.cluster.places import DOMAIN, Place
@@ -47,6 +46,13 @@ class ClusterSize:
 FULL = ClusterSize(starts=5, deploys=24, present=4, repeats=20, laps=2)
 QUICK = ClusterSize(starts=3, deploys=6, present=1, repeats=5, laps=1)
 AT_ONCE = (1, 10, 50)
+PATIENT = {
+    "VERIFY_TIMEOUT": "60",
+    "DEPLOYS_AT_ONCE": "300",
+    "BUILDS_AT_ONCE": "300",
+    "BUILDS_PER_REPOSITORY": "300",
+}
+"""Settings under which nothing waits for a turn: what is measured is the provider, not its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,19 @@ class Deploy:
         return {**own, "rest": 1000 * (self.ended - self.began - sum(self.phases.values()) + self.phases["total"])}
 
 
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A provider on the stand-in, where the stand-in tells its figures, and a way in for others."""
+
+    world: ClusterWorld
+    http: httpx.AsyncClient
+    figures: str
+    kubeconfig: Path
+
+
 @asynccontextmanager
-async def cluster_bench(size: ClusterSize) -> AsyncIterator[ClusterBench]:
-    """Both processes, started."""
+async def stand_in_world(more: Mapping[str, str] | None = None) -> AsyncIterator[StandIn]:
+    """Both processes, started; the provider with these settings beside the usual ones."""
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
         folder = Path(name)
         cluster = Server(
@@ -94,8 +110,8 @@ async def cluster_bench(size: ClusterSize) -> AsyncIterator[ClusterBench]:
                 place = Place(**where | {key: Path(where[key]) for key in ("kubeconfig", "ca_file")})
                 world_folder = folder / "world"
                 world_folder.mkdir()
-                async with cluster_world(place, world_folder, {"VERIFY_TIMEOUT": "60"}) as world:
-                    yield ClusterBench(world, http, told["figures"], folder / "admin.kubeconfig", size)
+                async with cluster_world(place, world_folder, {**PATIENT, **(more or {})}) as world:
+                    yield StandIn(world, http, told["figures"], folder / "admin.kubeconfig")
         finally:
             await cluster.stop()
 
@@ -103,15 +119,13 @@ async def cluster_bench(size: ClusterSize) -> AsyncIterator[ClusterBench]:
 class ClusterBench:
     """The measurements of one stand-in, in the order in which `rows` takes them."""
 
-    def __init__(
-        self, world: ClusterWorld, http: httpx.AsyncClient, figures: str, kubeconfig: Path, size: ClusterSize
-    ) -> None:
-        self._world = world
-        self._http = http
-        self._url = figures
+    def __init__(self, stand_in: StandIn, size: ClusterSize) -> None:
+        self._world = stand_in.world
+        self._http = stand_in.http
+        self._url = stand_in.figures
         self._size = size
-        place = world.place
-        self._present = Present(kubeconfig=kubeconfig, previews=place.previews, builds=place.builds)
+        place = stand_in.world.place
+        self._present = Present(kubeconfig=stand_in.kubeconfig, previews=place.previews, builds=place.builds)
         self._numbers = itertools.count()
         self._shas: dict[str, str] = {}
 
@@ -167,16 +181,16 @@ class ClusterBench:
         for count in AT_ONCE:
             names = [[await self._committed(MANY) for _ in range(self._size.laps)] for _ in range(count)]
             before = await self._figures()
-            provider_before = _cpu(self._pid)
+            provider_before = cpu(self._pid)
             under_way = [asyncio.create_task(self._after(MANY_SECONDS * i / count, lap)) for i, lap in enumerate(names)]
             await asyncio.sleep(MANY_SECONDS)
             watches[count] = (await self._figures())["watches"]
             deploys = [one for lap in await asyncio.gather(*under_way) for one in lap]
         figures = await self._settled()
         own = tuple(one.own(figures) for one in deploys)
-        cpu = 1000 * (figures["cpu"] - before["cpu"]) / len(deploys)
-        mine = 1000 * (_cpu(self._pid) - provider_before) / len(deploys)
-        detail = f"p99 of {len(own)}; p50 {median(own):.0f} ms; CPU {mine:.0f} ms a deploy, the stand-in's {cpu:.0f}"
+        theirs = 1000 * (figures["cpu"] - before["cpu"]) / len(deploys)
+        mine = 1000 * (cpu(self._pid) - provider_before) / len(deploys)
+        detail = f"p99 of {len(own)}; p50 {median(own):.0f} ms; CPU {mine:.0f} ms a deploy, the stand-in's {theirs:.0f}"
         seen = ", ".join(f"{number} at {count}" for count, number in watches.items())
         return [
             Row("k8s: own share, 50 in flight", p99(own), 300, "ms", detail, own, _phases(deploys, figures)),
@@ -268,9 +282,3 @@ def _difference(before: Figures, after: Figures) -> Figures:
 def _phases(deploys: list[Deploy], figures: Figures) -> dict[str, float]:
     runs = [one.own_phases(figures) for one in deploys]
     return {name: median([run[name] for run in runs]) for name in runs[0]}
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process and its children that have ended have taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")

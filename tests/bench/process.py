@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,12 @@ def resident(pid: int) -> dict[str, float]:
         name = Path(f"/proc/{one}/comm").read_text().strip()
         found[f"{name} {one}"] = _status(one, "VmRSS")
     return found
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process and its children that have ended have taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def _descendants(pid: int) -> Iterator[int]:

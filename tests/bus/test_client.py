@@ -148,7 +148,18 @@ async def quiet(_: Exception) -> None:
 async def provider(server: Server, *answers: dict[str, Any] | bytes | None) -> AsyncIterator[Scripted]:
     connection = await nats.connect(server.url, error_cb=quiet, reconnect_time_wait=0, max_reconnect_attempts=-1)
     scripted = Scripted(connection, list(answers))
-    for name in ("provision", "teardown", "validate", "status", "list", "cancel"):
+    for name in (
+        "provision",
+        "teardown",
+        "validate",
+        "status",
+        "list",
+        "cancel",
+        "touch",
+        "claim",
+        "release",
+        "attach",
+    ):
         await connection.subscribe(f"{PREFIX}.{name}", cb=scripted.handle)
     await connection.flush()
     yield scripted
@@ -478,6 +489,33 @@ async def test_list_and_teardown_print_plain_text(server: Server) -> None:
     assert header.split() == ["SLUG", "STATE", "REPOSITORY", "BRANCH", "COMMIT", "URL"]
     assert row.split() == ["shop", "ready", "acme/shop", "main", "-", "u"]
     assert torn_down == (0, "Removed shop\n  ingress/shop\n", "")
+
+
+async def test_claims_and_touches_go_out_as_asked_and_print_plain_text(server: Server) -> None:
+    claim = {"session_id": "s-1", "expires_at": "2026-01-02T00:00:00Z"}
+    answer = {"ok": True, "slug": "shop", "session_id": "s-1", "claim": claim, "expires_at": None}
+    async with provider(server, answer) as scripted:
+        printed = await cli(server, "claim", "shop", "--session", "s-1", "--ttl", "60", "--force")
+        await cli(server, "touch", "shop", "--ttl", "0")
+        await cli(server, "release", "shop", "--session", "s-1")
+        await cli(server, "attach", "shop", "--session", "s-2", "--from", "s-1")
+        await cli(server, "teardown", "shop", "--session", "s-2")
+    assert scripted.subjects == [f"{PREFIX}.{name}" for name in ("claim", "touch", "release", "attach", "teardown")]
+    assert scripted.requests == [
+        {"slug": "shop", "session_id": "s-1", "ttl_seconds": 60, "force": True},
+        {"slug": "shop", "ttl_seconds": 0},
+        {"slug": "shop", "session_id": "s-1"},
+        {"slug": "shop", "session_id": "s-2", "from_session": "s-1"},
+        {"slug": "shop", "session_id": "s-2"},
+    ]
+    assert printed[0] == 0
+    assert [line.split(None, 2) for line in printed[1].splitlines()] == [
+        ["shop"],
+        ["session", "s-1"],
+        ["claimed", "by", "s-1"],
+        ["claimed", "until", "2026-01-02T00:00:00Z"],
+        ["lives", "until", "for ever"],
+    ]
 
 
 async def test_the_doctor_sees_bus_and_provider(server: Server) -> None:

@@ -11,6 +11,7 @@ from provider import names
 from provider.client import Event
 from tests.cluster.apps import App
 from tests.cluster.places import DOMAIN
+from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import eventually
 
@@ -123,3 +124,110 @@ async def told(world: ClusterWorld, slug: str) -> list[Event]:
         found.append(Event.model_validate_json(message.data))
     await subscription.unsubscribe()
     return [event for event in found if event.type == "warning"]
+
+
+async def test_what_is_under_way_is_left_alone(cluster: ClusterWorld) -> None:
+    """What is changed during a deploy is the deploy's to put right."""
+    slug = "changed-under-way"
+    await cluster.app(slug, App(body="one\n"))
+    sha = await cluster.commit(slug, App(body="two\n", build_slow=True))
+    running = asyncio.create_task(cluster.deploy(slug, sha))
+    await cluster.job(slug, sha)
+    await cluster.place.api.edit("Service", cluster.place.previews, slug, {"spec": {"selector": {"app": "nobody"}}})
+    changed = await object_of(cluster, "Service", slug)
+    await asyncio.sleep(GRACE)
+    assert not running.done()
+    assert await object_of(cluster, "Service", slug) == changed
+    await running
+    await serves(cluster, slug, "two\n")
+
+
+async def test_whoever_undoes_it_again_and_again_is_answered_ever_later(cluster: ClusterWorld, standin: World) -> None:
+    slug = "undone"
+    await cluster.app(slug, App(body="well\n"))
+    undone = 0
+
+    def undo(event: str, found: dict[str, Any]) -> None:
+        nonlocal undone
+        metadata = found["metadata"]
+        if (found["kind"], metadata["name"], event) == ("Service", slug, "MODIFIED") and found["spec"]["selector"] == {
+            "app": slug
+        }:
+            undone += 1
+            asyncio.get_running_loop().call_soon(change)
+
+    changes: set[asyncio.Task[Any]] = set()
+
+    def change() -> None:
+        edit = cluster.place.api.edit(
+            "Service", cluster.place.previews, slug, {"spec": {"selector": {"app": "nobody"}}}
+        )
+        changes.add(asyncio.create_task(edit))
+
+    began = asyncio.get_running_loop().time()
+    change()
+    forget = standin.store.subscribe(undo)
+    try:
+
+        async def twice() -> bool:
+            return undone >= 2
+
+        await eventually(twice, what="it was put back twice")
+        assert asyncio.get_running_loop().time() - began > 1, "with a pause, which grows"
+    finally:
+        forget()
+        await asyncio.gather(*changes)
+    await serves(cluster, slug, "well\n")
+
+
+async def test_secrets_that_are_gone_are_told_and_known_again_when_they_are_back(cluster: ClusterWorld) -> None:
+    slug = "lost-secrets"
+    done = await cluster.deploy(slug, extra_env={"A": "1"})
+    (name,) = [one for one in await cluster.leftovers(slug) if one.startswith("Secret/")]
+    kept = await object_of(cluster, "Secret", name.removeprefix("Secret/"))
+    await cluster.place.api.delete("Secret", cluster.place.previews, kept["metadata"]["name"])
+
+    async def state(wanted: str) -> bool:
+        return (await cluster.client.status(slug=slug)).state == wanted
+
+    await eventually(lambda: state("degraded"), what="it is known to lack its secrets")
+    failure = (await cluster.client.status(slug=slug)).reply["failure"]
+    assert (failure["code"], failure["reason"], failure["retryable"]) == ("secret_missing", "BundleLost", False)
+    assert "Deploy again" in failure["hint"]
+    assert "A=1\n" in await cluster.guest.text(done.url, "/cgi-bin/env"), "what runs has them still"
+    again = {key: kept[key] for key in ("apiVersion", "kind", "data", "type", "immutable")}
+    keys = ("name", "namespace", "labels", "annotations", "ownerReferences")
+    await cluster.place.api.create({**again, "metadata": {key: kept["metadata"][key] for key in keys}})
+    await eventually(lambda: state("ready"), what="they are back")
+    await cluster.place.api.delete("Secret", cluster.place.previews, kept["metadata"]["name"])
+    await eventually(lambda: state("degraded"))
+    await cluster.deploy(slug, extra_env={"A": "2"})
+    assert await state("ready")
+
+
+async def test_a_preview_whose_anchor_and_secrets_are_gone_is_put_back_as_far_as_that_goes(
+    cluster: ClusterWorld,
+) -> None:
+    """With the anchor goes all below it, the secrets, too: nobody has their values any more."""
+    slug = "lost-all"
+    await cluster.deploy(slug, extra_env={"A": "1"})
+    before = {one for one in await cluster.leftovers(slug) if not one.startswith("Secret/")}
+    await cluster.place.api.delete("ConfigMap", cluster.place.previews, names.anchor(slug))
+
+    async def back() -> bool:
+        state = (await cluster.client.status(slug=slug)).state
+        return await cluster.leftovers(slug) == before and state == "degraded"
+
+    await eventually(back, what="all but the secrets is there")
+    assert (await cluster.client.status(slug=slug)).reply["failure"]["reason"] == "BundleLost"
+    again = await cluster.deploy(slug, extra_env={"A": "1"})
+    assert "A=1\n" in await cluster.guest.text(again.url, "/cgi-bin/env")
+
+
+async def test_what_was_changed_while_no_provider_ran_is_put_back(own_cluster: ClusterWorld) -> None:
+    await own_cluster.app("unseen", App(body="well\n"))
+    await own_cluster.provider.kill()
+    change = {"spec": {"selector": {"app": "nobody"}}}
+    await own_cluster.place.api.edit("Service", own_cluster.place.previews, "unseen", change)
+    await own_cluster.provider.start()
+    await serves(own_cluster, "unseen", "well\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from provider.errors import Code, Permanent
 from provider.keeper.known import Known
 from provider.keeper.notices import Notices
 from provider.models import Event, PreviewRecord
@@ -17,6 +18,7 @@ from provider.platforms.base import Platform, Removed
 from provider.settings import Settings
 from provider.source import Source
 from provider.store import memory_store
+from provider.store.lifetime import Policy
 from provider.store.records import Reducer
 from tests.unit.test_claims import READY
 
@@ -50,8 +52,13 @@ class Removing:
     def __init__(self) -> None:
         self.removed: list[tuple[str, int | None]] = []
         self.before: Callable[[], Awaitable[object]] | None = None
+        self.asked = 0
+        self.fails = False
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
+        self.asked += 1
+        if self.fails:
+            raise Permanent(Code.PLATFORM_UNREACHABLE, "told to fail")
         if self.before is not None:
             await self.before()
         self.removed.append((slug, up_to))
@@ -68,11 +75,11 @@ class Surroundings:
     mine: bool = True
     told: Told = field(default_factory=Told)
     platform: Removing = field(default_factory=Removing)
-    known: Known = field(default_factory=Known)
     visits: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.store = memory_store("here")
+        self.known = Known(Policy.of(self.settings))
         self.ctx = Context(
             settings=self.settings,
             platform=cast(Platform, self.platform),

@@ -19,7 +19,8 @@ from provider.client import Event, shown_url
 from provider.errors import Code, Permanent
 
 COMMANDS = [
-    *("serve", "deploy", "teardown", "validate", "render", "status", "list", "cancel", "schema", "doctor", "demo")
+    *("serve", "deploy", "teardown", "validate", "render", "status", "list", "cancel", "schema", "doctor", "demo"),
+    *("touch", "claim", "release", "attach"),
 ]
 SPEC = {
     "apiVersion": "x1agent.io/v1",
@@ -104,8 +105,15 @@ DEPLOY = ("deploy", "acme/shop", "--branch", "main")
         ((*DEPLOY, "--alias", "nodot"), ("--alias", "'nodot'", "host name")),
         ((*DEPLOY, "--check", "healthz"), ("--check", "'healthz'", "/path=STATUS")),
         ((*DEPLOY, "--deploy-id", "a b"), ("--deploy-id", "'a b'", "1 to 64")),
-        ((*DEPLOY, "--ttl", "0"), ("--ttl", "'0'", "a whole number from 1 up")),
-        ((*DEPLOY, "--ttl", "soon"), ("--ttl", "'soon'", "a whole number from 1 up")),
+        ((*DEPLOY, "--ttl", "-1"), ("--ttl", "'-1'", "a whole number from 0 up")),
+        ((*DEPLOY, "--ttl", "soon"), ("--ttl", "'soon'", "a whole number from 0 up")),
+        (("touch", "my-app", "--ttl", "-1"), ("--ttl", "'-1'", "a whole number from 0 up")),
+        (("claim", "my-app"), ("--session",)),
+        (("claim", "my-app", "--session", "a.b"), ("--session", "'a.b'", "1 to 128")),
+        (("claim", "my-app", "--session", "a", "--ttl", "0"), ("--ttl", "'0'", "a whole number from 1 up")),
+        (("release", "My_App", "--session", "a"), ("SLUG", "'My_App'")),
+        (("attach", "my-app", "--session", "a", "--from", "b c"), ("--from", "'b c'", "1 to 128")),
+        (("teardown", "my-app", "--session", "*"), ("--session", "'*'", "1 to 128")),
         ((*DEPLOY, "--budget", "inf"), ("--budget", "'inf'", "a number from 1.0 up")),
         ((*DEPLOY, "--timeout", "0"), ("--timeout", "'0'", "a number from 0.1 up")),
         ((*DEPLOY, "--notify"), ("--notify", "--session")),

@@ -106,3 +106,8 @@ def test_our_own_applies_alone_count() -> None:
     kubectl = {**ours, "manager": "kubectl-edit"}
     assert own_fields([kubectl, updated, status, ours]) == '{"f:spec": {}}'
     assert own_fields([kubectl, updated, status]) == ""
+
+
+def test_what_is_applied_empty_is_owned_by_nobody() -> None:
+    assert lost({"metadata": {}, "spec": {"env": [], "labels": {}}}, {"f:spec": {}}) == []
+    assert lost({"metadata": {}, "spec": {"env": []}}, {"f:metadata": {}}) == ["spec"]

@@ -161,6 +161,12 @@ async def test_a_removal_that_stands_still_is_finished(around: Surroundings) -> 
     removals = Removals(**around.parts)
     await removals.once()
     assert around.platform.removed == [], "whoever began it may still be at it"
+    around.platform.fails = True
+    around.at += timedelta(seconds=65)
+    await removals.once()
+    await removals.once()
+    around.platform.fails = False
+    assert around.platform.asked == 1, "not again at once"
     around.at += timedelta(seconds=65)
     await removals.once()
     assert around.platform.removed == [("my-app", 1)]

@@ -52,6 +52,15 @@ def test_when_it_ends(record: PreviewRecord, policy: Policy, ends: int | None) -
     assert policy.expires_at(record) == (after(ends) if ends is not None else None)
 
 
+def test_a_record_of_an_older_provider_lives_as_long_as_any() -> None:
+    fields = preview().model_dump(mode="json")
+    for later in ("warned_at", "branch_gone_at", "installation_id"):
+        del fields[later]
+    read = PreviewRecord.model_validate(fields)
+    assert read == preview()
+    assert POLICY.expires_at(read) == after(86400)
+
+
 def test_the_settings_defaults() -> None:
     assert Policy.of(Settings()) == POLICY
 

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +33,15 @@ NO_ANSWER = 900
 NO_AUTH = {"username": "", "password": ""}
 ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
 LIBPOD = "http://engine/v4.0.0/libpod"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Something of a preview (None: perhaps of any) ended; `died`: its container's own process did."""
+
+    slug: str | None
+    container: str = ""
+    died: bool = False
 
 
 class Engine:
@@ -133,9 +143,10 @@ class Engine:
         died = [json.loads(line)["Actor"]["Attributes"] for line in answer.text.splitlines()]
         return [int(attributes["containerExitCode"]) for attributes in died if attributes["name"] == name]
 
-    async def ended(self) -> AsyncIterator[str | None]:
-        """Slugs of previews of which a container ended, stopped or went; None for what may concern any: the start of
-        the stream, a network that went. Ends when the engine ends it, or keeps no events.
+    async def endings(self) -> AsyncIterator[Ending]:
+        """What ends, stops or goes, from now on; the first tells that it is listened to from now on.
+
+        Ends when the engine ends it, or keeps no events.
         """
         params = {"stream": "true", "filters": json.dumps({"event": list(ENDINGS)})}
         with _translated("follow events"):
@@ -143,12 +154,13 @@ class Engine:
             async with self._libpod.stream("GET", f"{LIBPOD}/events", params=params, timeout=timeout) as answer:
                 if answer.is_error:
                     return
-                yield None
+                yield Ending(None)
                 async for line in answer.aiter_lines():
                     event = json.loads(line)
-                    labelled = event["Actor"]["Attributes"].get(self._slug_label)
-                    if labelled or event["Type"] == "network":
-                        yield labelled
+                    attributes = event["Actor"]["Attributes"]
+                    slug = attributes.get(self._slug_label)
+                    if slug or event["Type"] == "network":
+                        yield Ending(slug, str(attributes.get("name", "")), event["Action"] == "died")
 
     async def has_image(self, reference: str) -> bool:
         """Whether the engine holds that image."""

@@ -22,6 +22,8 @@ from provider.settings import Settings
 
 NAMED = ("labels", "annotations", "ownerReferences")
 """What we apply of an object's metadata, beside its name."""
+MOST_KNOWN = 10_000
+"""Previews that are remembered as well."""
 
 
 class Comparison:
@@ -31,14 +33,30 @@ class Comparison:
         self._api = api
         self._watches = watches
         self._settings = settings
+        self._well: dict[str, tuple[str, ...]] = {}
         for resource in objects.ORDER:
             watches.of(resource).fields_of = own_fields
 
     async def of(self, slug: str, revision: Revision) -> Drift | None:
         """What is to be put back of this revision, which is at rest; None when all is as it was applied."""
+        seen = self._seen(slug, revision)
+        if self._well.get(slug) == seen:
+            return None  # what was well when it was looked at is so while it has the same versions
         what = tuple(self._differences(slug, revision))
         lost = await self._is_lost(revision)
-        return Drift(what, lost) if what or lost is not None else None
+        if what or lost is not None:
+            self._well.pop(slug, None)
+            return Drift(what, lost)
+        self._well[slug] = seen
+        while len(self._well) > MOST_KNOWN:
+            self._well.pop(next(iter(self._well)))
+        return None
+
+    def _seen(self, slug: str, revision: Revision) -> tuple[str, ...]:
+        """Which revision is compared with which versions of what objects."""
+        found = [one for resource in (*objects.ORDER, SECRETS) for one in self._watches.of(resource).of(slug)]
+        versions = sorted(one["metadata"]["uid"] + one["metadata"]["resourceVersion"] for one in found)
+        return (revision.deploy_id, str(revision.generation), *versions)
 
     def _differences(self, slug: str, revision: Revision) -> Iterator[str]:
         anchor = self._watches.anchors.get(names.anchor(slug))
@@ -106,6 +124,8 @@ def _lost(value: Any, fields: Object, path: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
             node = fields.get(f"f:{key}")
+            if node is None and inner in ([], {}):
+                continue  # an empty list or map is nothing that could be owned: the API server leaves it out
             if node is None:
                 yield f"{path}.{key}".lstrip(".")
             else:
