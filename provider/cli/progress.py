@@ -32,7 +32,7 @@ def progress(environ: Mapping[str, str]) -> Iterator[OnEvent]:
 
 
 class Plain:
-    """A line as a phase starts and ends."""
+    """A line as a phase starts and ends, and while the deploy waits in the line."""
 
     def __init__(self) -> None:
         self._times = _Times()
@@ -50,7 +50,7 @@ class Plain:
             return f"{phase}: started"
         if event.type == "phase.finished":
             return f"{phase}: finished{self._times.taken(event, ' in ')}"
-        return ""
+        return waiting_of(event)
 
 
 @contextmanager
@@ -73,6 +73,8 @@ def _live() -> Iterator[OnEvent]:
             elif event.type == "log":
                 room = max(console.width - len(phase) - 6, 10)
                 status.update(Text(f"{phase}  {text_of(event)[:room]}", no_wrap=True))
+            elif waiting := waiting_of(event):
+                status.update(Text(waiting))
 
         yield show
 
@@ -93,6 +95,15 @@ class _Times:
         if not isinstance(seconds, int | float) and since:
             seconds = (event.at - since).total_seconds()
         return f"{before}{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+
+
+def waiting_of(event: Event) -> str:
+    """Where a deploy stands in the line; "" for any other event."""
+    position, of = event.data.get("position"), event.data.get("of")
+    if event.type != "state" or not isinstance(position, int) or not isinstance(of, int):
+        return ""
+    what = "to build" if event.data.get("waits_for") == "build" else "for its turn"
+    return f"waiting {what}: {position} of {of}"
 
 
 def text_of(event: Event) -> str:

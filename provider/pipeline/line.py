@@ -181,7 +181,7 @@ class Line:
         place = self._places[record.deploy_id]
         place.waited = False
         done = asyncio.get_running_loop().create_future()
-        self._writer.write(rules.wants_build(record.deploy_id), done)
+        self._writer.write(rules.wants_build(record.deploy_id, place.record.owner.instance), done)
         with clock.stopped():
             await done  # what the line showed before may be of an earlier build
             await _until(place, lambda stage: stage is Stage.BUILDING)
@@ -189,7 +189,7 @@ class Line:
 
     def built(self, deploy_id: str) -> None:
         """The deploy has no build any more: its place among the builds is the next one's."""
-        self._writer.write_later(rules.built(deploy_id))
+        self._writer.write_later(rules.built(deploy_id, self._places[deploy_id].record.owner.instance))
 
     def leave(self, deploy_id: str) -> None:
         """The deploy is over, or needs no place of its own: it is the next one's."""

@@ -74,14 +74,17 @@ def reserved(ticket: Ticket, limits: Limits) -> Change:
     return change
 
 
-def wants_build(deploy_id: str) -> Change:
-    """A deploy whose turn it is waits for a build of its own."""
-    return _moved(deploy_id, Stage.DEPLOYING, Stage.BUILD_WAITING)
+def wants_build(deploy_id: str, instance: str) -> Change:
+    """A deploy whose turn it is waits for a build of its own; nothing happens if another instance has taken it over."""
+    return _moved(deploy_id, instance, Stage.DEPLOYING, Stage.BUILD_WAITING)
 
 
-def built(deploy_id: str) -> Change:
-    """The deploy's build has ended, well or badly, or is not needed after all; the deploy goes on."""
-    return _moved(deploy_id, Stage.BUILDING, Stage.DEPLOYING)
+def built(deploy_id: str, instance: str) -> Change:
+    """The deploy's build has ended, well or badly, or is not needed after all; the deploy goes on.
+
+    Nothing happens if another instance has taken it over.
+    """
+    return _moved(deploy_id, instance, Stage.BUILDING, Stage.DEPLOYING)
 
 
 def left(deploy_ids: Collection[str]) -> Change:
@@ -163,10 +166,12 @@ def _fair(line: LineRecord, stage: Stage, running: Counter[str]) -> Iterator[Tic
             heapq.heappush(heap, (ahead + 1, queue[0].order, repo))
 
 
-def _moved(deploy_id: str, before: Stage, after: Stage) -> Change:
+def _moved(deploy_id: str, instance: str, before: Stage, after: Stage) -> Change:
     def change(line: LineRecord) -> LineRecord:
         present = _find(line, deploy_id)
-        return line if present is None or present.stage is not before else _replaced(line, _at(present, after))
+        if present is None or (present.instance, present.stage) != (instance, before):
+            return line
+        return _replaced(line, _at(present, after))
 
     return change
 

@@ -301,6 +301,14 @@ def test_plain_progress_measures_phases(capsys: pytest.CaptureFixture[str]) -> N
     assert lines == ["build: started", "build: finished in 2.5 s", "of-the-future: finished"]
 
 
+def test_progress_says_where_a_deploy_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Plain()
+    show(event("state", waits_for="build", position=2, of=5))
+    show(event("state", waits_for="deploy", position=1, of=1))
+    show(event("state", ok=True))
+    assert capsys.readouterr().err == "waiting to build: 2 of 5\nwaiting for its turn: 1 of 1\n"
+
+
 def test_live_progress_interprets_no_markup(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,9 +42,9 @@ def at(found: LineRecord, stage: Stage) -> list[str]:
 def test_a_deploy_goes_through_the_line() -> None:
     entered = after(EMPTY, WIDE, rules.entered(ticket(1)))
     assert at(entered, Stage.DEPLOYING) == ["d1"]
-    building = after(entered, WIDE, rules.wants_build("d1"))
+    building = after(entered, WIDE, rules.wants_build("d1", "i"))
     assert at(building, Stage.BUILDING) == ["d1"]
-    assert at(after(building, WIDE, rules.built("d1")), Stage.DEPLOYING) == ["d1"]
+    assert at(after(building, WIDE, rules.built("d1", "i")), Stage.DEPLOYING) == ["d1"]
     assert after(building, WIDE, rules.left(["d1"])).tickets == ()
 
 
@@ -54,7 +54,7 @@ def test_what_is_done_already_changes_nothing(stage: Stage) -> None:
     assert rules.entered(ticket(1))(present) == present
     assert rules.reserved(ticket(1), WIDE)(present) is present
     assert rules.left(["d2"])(present) == present
-    for change in (rules.wants_build("d2"), rules.built("d2")):
+    for change in (rules.wants_build("d2", "i"), rules.built("d2", "i")):
         assert change(present) is present
 
 
@@ -62,6 +62,12 @@ def test_a_deploy_that_another_provider_takes_over_keeps_its_place() -> None:
     present = line(ticket(1, stage=Stage.BUILDING), ticket(2))
     taken = rules.entered(ticket(1).model_copy(update={"instance": "j", "order": 9}))(present)
     assert taken.tickets[0] == present.tickets[0].model_copy(update={"instance": "j"})
+
+
+def test_who_was_taken_for_dead_changes_no_place_any_more() -> None:
+    building = line(ticket(1, stage=Stage.BUILDING), ticket(2, stage=Stage.DEPLOYING))
+    assert rules.built("d1", "late")(building) is building
+    assert rules.wants_build("d2", "late")(building) is building
 
 
 def test_a_deploy_that_is_past_its_build_is_believed() -> None:
@@ -76,7 +82,7 @@ def test_a_deploy_that_waits_for_a_build_lets_others_deploy() -> None:
     free = after(busy, limits, rules.left(["d1"]))
     assert (at(free, Stage.BUILDING), at(free, Stage.WAITING)) == (["d2"], ["d3"])
     one = line(ticket(1, stage=Stage.DEPLOYING), ticket(2, stage=Stage.BUILDING), ticket(3))
-    waits = after(one, Limits(deploys=2, builds=1, builds_per_repository=1, queue=9), rules.wants_build("d1"))
+    waits = after(one, Limits(deploys=2, builds=1, builds_per_repository=1, queue=9), rules.wants_build("d1", "i"))
     assert (at(waits, Stage.BUILD_WAITING), at(waits, Stage.DEPLOYING)) == (["d1"], ["d3"])
 
 
@@ -162,8 +168,8 @@ def change_of(kind: str, number: int, repo: str, limits: Limits) -> rules.Change
     deploy_id = f"d{number}"
     return {
         "enter": rules.reserved(ticket(number, repo), limits),
-        "build": rules.wants_build(deploy_id),
-        "built": rules.built(deploy_id),
+        "build": rules.wants_build(deploy_id, "i"),
+        "built": rules.built(deploy_id, "i"),
         "leave": rules.left([deploy_id]),
     }[kind]
 
@@ -210,7 +216,7 @@ def test_nobody_starves_however_many_come(limits: Limits, repos: list[str], data
         ending = data.draw(st.integers(0, 2)) % len(running(present))
         oldest = sorted(running(present), key=lambda one: one.order)[0 if rounds % 2 else ending]
         if oldest.stage is Stage.DEPLOYING and rounds % 3 == 0:
-            present = after(present, limits, rules.wants_build(oldest.deploy_id))
+            present = after(present, limits, rules.wants_build(oldest.deploy_id, "i"))
         else:
             present = after(present, limits, rules.left([oldest.deploy_id]))
         number = 1000 + rounds
