@@ -44,14 +44,20 @@ class Gate:
 
     Attributes:
         effects: their names, in order, since `arm`.
+        done: how many of each name have happened since.
         died: set as soon as nothing more gets out.
+        frozen: set while nothing gets out for now, as if it were stopped or cut off.
     """
 
     def __init__(self) -> None:
         self.effects: list[str] = []
         self.died = asyncio.Event()
+        self.frozen = asyncio.Event()
+        self._thawed = asyncio.Event()
+        self._freeze: tuple[str, int] | None = None
         self._armed = False
         self._point: Point | None = None
+        self.done: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
 
     @property
@@ -61,12 +67,22 @@ class Gate:
 
     def arm(self, point: Point | None) -> None:
         """Count from now on, and die there."""
-        self.effects, self._count = [], Counter()
+        self.effects, self.done, self._count = [], Counter(), Counter()
         self._armed, self._point = True, point
 
     def disarm(self) -> None:
         """Count no longer."""
         self._armed, self._point = False, None
+
+    def freeze_before(self, effect: str, nth: int = 1) -> None:
+        """Count from now on; from just before that effect on nothing gets out, until `thaw`."""
+        self.arm(None)
+        self._freeze = (effect, nth)
+
+    def thaw(self) -> None:
+        """Go on as if no time had passed."""
+        self.frozen.clear()
+        self._thawed.set()
 
     def die(self) -> None:
         """Nothing gets out from now on."""
@@ -85,8 +101,12 @@ class Gate:
         self.effects.append(name)
         self._count[name] += 1
         here = (name, self._count[name])
+        if here == self._freeze:
+            self.frozen.set()
+            await self._alive()
         await self._die_at(here, Side.BEFORE)
         result = await act()
+        self.done[name] += 1
         await self._die_at(here, Side.AFTER)
         await self._alive()
         return result
@@ -97,6 +117,8 @@ class Gate:
             await self._alive()
 
     async def _alive(self) -> None:
+        if self.frozen.is_set():
+            await self._thawed.wait()
         if self.dead:
             await asyncio.Future()
 

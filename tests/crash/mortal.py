@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ssl
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -25,26 +25,38 @@ from tests.crash.gate import Gate, message_name
 PATIENCE = 15.0
 ROUND = 0.02
 
+Sabotage = Callable[[Provider], None]
+
 _who: contextvars.ContextVar[Mortal | None] = contextvars.ContextVar("_who", default=None)
 
 
 class Mortal:
     """One life of a provider.
 
+    Args:
+        sabotage: takes a guard away from the provider, before it starts.
+
     Attributes:
         errors: what it logged as an error.
         ready: whether it takes requests.
     """
 
-    def __init__(self, settings: Settings, gate: Gate) -> None:
+    def __init__(self, settings: Settings, gate: Gate, sabotage: Sabotage | None = None) -> None:
         self.gate = gate
         self.errors: list[str] = []
         self.ready = False
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._settings = settings
+        self._sabotage = sabotage
         self._nc = GatedClient(self.gate)
         self._http: httpx.AsyncClient | None = None
         self._provider: Provider | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """The provider itself, once it has started."""
+        assert self._provider is not None
+        return self._provider
 
     async def start(self) -> None:
         """Begin; returns when it takes requests."""
@@ -86,6 +98,8 @@ class Mortal:
             transport=GatedTransport(self.gate, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)), trust_env=False
         )
         self._provider = await Provider.build(self._settings, self._nc, self._http)
+        if self._sabotage is not None:
+            self._sabotage(self._provider)
         await self._provider.start()
 
     async def _close(self) -> None:
