@@ -47,6 +47,7 @@ class Code(StrEnum):
     CLAIMED = "claimed"
     QUOTA_EXCEEDED = "quota_exceeded"
     POLICY_DENIED = "policy_denied"
+    QUEUE_FULL = "queue_full"
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
     BUDGET_EXCEEDED = "budget_exceeded"
@@ -94,7 +95,9 @@ CODES: dict[Code, CodeInfo] = {
     Code.TOKEN_MINT_FAILED: _platform("The platform's credentials endpoint gave no clone credentials."),
     Code.SLUG_TAKEN: _user("Another repository owns a preview of that name."),
     Code.CLAIMED: _user("Another session alone may change the preview now; `details.claim` has it, and until when."),
-    Code.SECRET_MISSING: _user("The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`)."),
+    Code.SECRET_MISSING: _user(
+        "The spec refers to a secret that nobody sent (only with `MISSING_SECRETS=fail`), or a bundle was deleted."
+    ),
     Code.UNSUPPORTED_ENTRYPOINT: _user("That entrypoint kind is valid, but not deployable by this provider yet."),
     Code.UNSUPPORTED_FEATURE: _user("That field or subject is valid, but not supported here yet; the field is named."),
     Code.KANIKO_CREATE_FAILED: _platform("The build could not be started."),
@@ -107,6 +110,7 @@ CODES: dict[Code, CodeInfo] = {
     Code.VERIFY_FAILED: _user("The new revision runs, but a check of its answers failed; expected and got are named."),
     Code.QUOTA_EXCEEDED: _user("The namespace's quota leaves no room for the preview."),
     Code.POLICY_DENIED: _user("A policy of the cluster refuses what would run; its words are the evidence."),
+    Code.QUEUE_FULL: _platform("So many deploys wait already that no more are taken; `retry_after_seconds` says when."),
     Code.SUPERSEDED: _user("A deploy that was accepted later took this one's place."),
     Code.CANCELLED: _user("The deploy was stopped by `cancel` or by a teardown."),
     Code.BUDGET_EXCEEDED: CodeInfo(Whose.PLATFORM, True, "The deploy's whole time budget passed; the phase is named."),

@@ -10,6 +10,7 @@ import ssl
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ from provider.models import DeployRecord, Event, EventType, Phase, PreviewState,
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
+from provider.pipeline.line import Line, limits_of
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
@@ -157,12 +159,15 @@ class Provider:
             store=store,
             reporter=Reporter(nc, self._events),
             emit=self._emit,
+            line=Line(store=store, limits=limits_of(settings), emit=self._emit),
         )
         self._runner = Runner(ctx)
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
         intake = Intake(ctx, self._runner, lambda: membership.owner)
         actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
-        self._keeper = Keeper(ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish)
+        self._keeper = Keeper(
+            ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
+        )
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
         self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
@@ -200,11 +205,10 @@ class Provider:
         await self._platform.start(
             {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
         )
-        if self._platform.exclusive:  # else another provider may just be staging for a record to come
-            await self._platform.sweep_staged(frozenset(record.staged for record in unfinished))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
+            asyncio.create_task(forever(partial(self._ctx.line.watch, self._leases.mine), 0), name="watch the line"),
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
@@ -224,6 +228,7 @@ class Provider:
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
         await self._runner.close(ABANDON_SECONDS)
+        await self._ctx.line.close()
         await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -233,20 +238,12 @@ class Provider:
         await self._events.close()
 
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
-        """Finish teardowns that were cut off, and remove what a killed provider had not removed yet."""
+        """Finish teardowns that were cut off, and tidy up what a killed provider had not tidied up yet."""
         for slug in going:
             await logged(finish_teardown(self._ctx, self._runner, slug))
-        if not self._jetstream:
-            return  # without records nobody knows what belongs to whom
-        previews = await self._store.previews()
-        for preview in previews:
+        for preview in await self._store.previews():
             if preview.slug not in resumed:
                 await logged(self._runner.put_right(preview.slug))
-
-        async def known() -> frozenset[str]:
-            return frozenset(preview.slug for preview in await self._store.previews()) | resumed
-
-        await logged(self._platform.sweep(known))
 
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""

@@ -103,9 +103,14 @@ class Settings(BaseSettings):
     preview_pids: PositiveInt = Field(256, description="Most processes in one preview; on an engine.")
     build_memory: str = Field("2Gi", pattern=QUANTITY, description="Memory of a build; on an engine, of a RUN step.")
     build_pids: PositiveInt = Field(1024, description="Most processes in one build; on an engine.")
+    deploys_at_once: PositiveInt = Field(100, description="Most deploys at once; one that waits for a build is none.")
     builds_at_once: NonNegativeInt = Field(
-        0, description="Most builds at once, on an engine; 0: one more than there are CPUs."
+        0, description="Most builds at once; 0: on an engine one more than there are CPUs, on a cluster 10."
     )
+    builds_per_repository: NonNegativeInt = Field(
+        0, description="Most builds of one repository at once; 0: one less than BUILDS_AT_ONCE."
+    )
+    queue_length: PositiveInt = Field(500, description="Most deploys that wait; beyond, requests get `queue_full`.")
 
     # How long previews live.
     preview_ttl_seconds: NonNegativeInt = Field(
@@ -134,6 +139,18 @@ class Settings(BaseSettings):
     verify_successes: PositiveInt = Field(2, description="Successes in a row that the URL check wants.")
     verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
+
+    # What is kept true when nobody asks.
+    reconcile_seconds: PositiveFloat = Field(
+        300.0, description="How often all that runs is compared with the records, beside what the platform tells."
+    )
+    sweep_seconds: PositiveFloat = Field(600.0, description="How often what no record needs is looked for.")
+    sweep_grace: PositiveFloat = Field(
+        900.0, description="How long it is left alone, from when a provider first saw that nothing needs it."
+    )
+    keep_images: PositiveInt = Field(
+        20, description="Images of a preview that are kept in the registry; more only where its record names them."
+    )
 
     # The provider itself.
     instance_name: str = Field(

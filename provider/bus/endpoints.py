@@ -26,7 +26,7 @@ from provider.bus.connection import settled
 from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
-from provider.errors import Code, Permanent, PreviewError, internal_error
+from provider.errors import Code, Permanent, PreviewError, Temporary, internal_error
 from provider.models import now
 from provider.store import payload_limit
 
@@ -126,7 +126,9 @@ async def answered(
 
 
 def failure_form(error: PreviewError) -> dict[str, Any]:
-    """The failure form of an error outside any deploy."""
+    """The failure form of an error outside any deploy; `retry_after_seconds` stands in it where that is known."""
+    delay = error.delay if isinstance(error, Temporary) else None
+    later = {} if delay is None else {"retry_after_seconds": delay}
     return {
         "ok": False,
         "code": error.code.value,
@@ -138,6 +140,7 @@ def failure_form(error: PreviewError) -> dict[str, Any]:
         "evidence": list(error.evidence),
         "log_tail": list(error.log_tail),
         "warnings": [],
+        **later,
         **({"details": error.details} if error.details else {}),
     }
 

@@ -9,12 +9,17 @@ from provider.keeper.branches import Branches
 from provider.keeper.expiry import Expiry
 from provider.keeper.known import Known, Mine
 from provider.keeper.notices import Notices, Publish
+from provider.keeper.reconcile import Reconcile
 from provider.keeper.removals import Removals
+from provider.keeper.sweep import Sweep
+from provider.models import PreviewRecord
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 
 OFTEN = 5.0
 """Seconds between two looks at what the keeper knows, which cost next to nothing."""
+AT_ONCE = 0.1
+"""Seconds between two looks of what waits by itself until there is something to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +38,31 @@ class Keeper:
         ctx, runner: what removals need.
         mine: see `known.Mine`.
         publish: publishes events.
+        lasting: whether records outlive this process: else nobody knows what is an orphan.
     """
 
-    def __init__(self, *, ctx: Context, runner: Runner, mine: Mine, publish: Publish) -> None:
-        known = Known()
+    def __init__(self, *, ctx: Context, runner: Runner, mine: Mine, publish: Publish, lasting: bool) -> None:
+        known = self._known = Known()
         notices = Notices(publish=publish, reporter=ctx.reporter)
         expiry = Expiry(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, visited=ctx.platform.visited)
         branches = Branches(ctx=ctx, runner=runner, known=known, mine=mine, notices=notices, heads=ctx.source.heads)
         removals = Removals(ctx=ctx, runner=runner, known=known, mine=mine)
-        self.on_preview = known.on_preview
+        reconcile = self._reconcile = Reconcile(
+            store=ctx.store, platform=ctx.platform, lock=runner.lock, notices=notices, mine=mine
+        )
+        ctx.platform.on_change(reconcile.touched)
+        grace = ctx.settings.sweep_grace
+        sweep = Sweep(store=ctx.store, platform=ctx.platform, lock=runner.lock, grace=grace, mine=mine)
         self.chores = (
             Chore("expiry", expiry.once, OFTEN),
             Chore("branches", branches.once, OFTEN),
             Chore("removals", removals.once, OFTEN),
+            Chore("reconcile", reconcile.once, AT_ONCE),
+            Chore("reconcile all", reconcile.all, ctx.settings.reconcile_seconds),
+            *((Chore("sweep", sweep.once, ctx.settings.sweep_seconds),) if lasting else ()),
         )
+
+    def on_preview(self, record: PreviewRecord) -> None:
+        """A preview's record is this now."""
+        self._known.on_preview(record)
+        self._reconcile.on_preview(record)

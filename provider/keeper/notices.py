@@ -36,9 +36,16 @@ class Notices:
             at: when.
             data: what programs read.
         """
+        event_id = self.event(record, kind, reason, text, at, data)
+        if record.session_id:
+            self._reporter.tell_session(record.session_id, text, event_id)
+
+    def event(
+        self, record: PreviewRecord, kind: EventType, reason: str, text: str, at: datetime, data: Mapping[str, Any]
+    ) -> str:
+        """The same as an event alone; returns its id."""
         event_id = digest_of([record.slug, record.newest.order, reason, dict(data)])[:32]
         facts = {"reason": reason, "message": text, **data}
         deploy_id = record.newest.deploy_id
         self._publish(Event(event_id=event_id, slug=record.slug, deploy_id=deploy_id, at=at, type=kind, data=facts))
-        if record.session_id:
-            self._reporter.tell_session(record.session_id, text, event_id)
+        return event_id

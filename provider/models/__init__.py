@@ -17,6 +17,12 @@ from provider.models.event import (
     Event,
     EventType,
 )
+from provider.models.line import (
+    LineRecord,
+    Stage,
+    Ticket,
+    short_repo,
+)
 from provider.models.records import (
     IMAGES_KEPT,
     LOG_TAIL_LINES,
@@ -94,6 +100,7 @@ __all__ = [
     "HeaderName",
     "HeaderValue",
     "HostName",
+    "LineRecord",
     "Newest",
     "Owner",
     "Phase",
@@ -110,10 +117,13 @@ __all__ = [
     "SecretName",
     "SecretValues",
     "SessionId",
+    "Stage",
     "StoredRequest",
+    "Ticket",
     "Tolerant",
     "Waiter",
     "clipped",
     "digest_of",
     "now",
+    "short_repo",
 ]

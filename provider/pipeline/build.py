@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from provider import names
+from provider.errors import Code, PreviewError
 from provider.models import BuiltImage, DeployRecord, now
 from provider.pipeline.context import Context
 from provider.platforms.base import BuildPlan
@@ -13,13 +14,26 @@ from provider.store import reducers
 
 
 async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
-    """Ends with a digest in the record that the registry has."""
+    """Ends with a digest in the record that the registry has.
+
+    A build waits for its place in the line, and gives it back when nothing of it runs any more; where that is not
+    known, since it was interrupted or the platform is away, the deploy keeps it.
+    """
     slug = str(record.slug)
     known = await _known_digest(ctx, record, slug)
+    if known is None and await ctx.line.build_turn(record, ctx.clock):
+        known = await _known_digest(ctx, record, slug)  # somebody may have built it meanwhile
     if known is not None:
+        ctx.line.built(record.deploy_id)
         return record.model_copy(update={"digest": known, "built": False})
     plan = _plan(ctx, record, slug)
-    digest = await ctx.platform.build(plan, ctx.log_sink(record))
+    try:
+        digest = await ctx.platform.build(plan, ctx.log_sink(record))
+    except PreviewError as error:
+        if error.code is not Code.PLATFORM_UNREACHABLE:
+            ctx.line.built(record.deploy_id)
+        raise
+    ctx.line.built(record.deploy_id)
     image = BuiltImage(build_inputs=record.build_inputs, digest=digest, image=plan.image, built_at=now())
     await ctx.store.change_preview(slug, reducers.image_built(record, image))
     return record.model_copy(update={"digest": digest, "built": True})

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from provider import names, spec
 from provider.models import DeployRecord, EventType, PreviewRecord
+from provider.pipeline.clock import Clock
+from provider.pipeline.line import Emit, Line
 from provider.platforms.base import Platform
 from provider.settings import Settings
 from provider.source import Source
 from provider.store import Store
-
-Emit = Callable[[DeployRecord, EventType, Mapping[str, Any]], None]
-"""Publishes an event of a deploy; never blocks, never fails."""
 
 
 class Reporter(Protocol):
@@ -33,7 +32,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts that phases use."""
+    """The parts that phases use; `clock` is that of the step which has this context."""
 
     settings: Settings
     platform: Platform
@@ -41,6 +40,8 @@ class Context:
     store: Store
     reporter: Reporter
     emit: Emit
+    line: Line
+    clock: Clock = field(default_factory=Clock.endless)
 
     def spec_of(self, record: DeployRecord) -> spec.Spec:
         """The spec that the resolve phase put into the record."""

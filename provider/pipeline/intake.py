@@ -50,18 +50,48 @@ class Intake:
 
         Raises:
             Permanent: `conflict` when the deploy id was used for a different request.
+            Temporary: `queue_full`.
         """
+        deploy_id = deploy_id or uuid.uuid4().hex
+        reserved = await self._reserved(deploy_id, request)
+        accepted = ""
+        try:
+            record = await self._accepted(request, secrets, deploy_id, reply, received_at, warnings)
+            accepted = record.deploy_id
+        finally:
+            if reserved and accepted != deploy_id:
+                self._ctx.line.give_back(deploy_id)
+        return record
+
+    async def _reserved(self, deploy_id: str, request: StoredRequest) -> bool:
+        """Whether a place was reserved; a full line does not keep a request from being repeated."""
+        try:
+            return await self._ctx.line.reserve(deploy_id, request.repo_full_name, self._owner().instance)
+        except Temporary:
+            if await self._ctx.store.get_deploy(deploy_id) is None:
+                raise
+            return False
+
+    async def _accepted(
+        self,
+        request: StoredRequest,
+        secrets: SecretValues,
+        deploy_id: str,
+        reply: str | None,
+        received_at: datetime,
+        warnings: tuple[str, ...],
+    ) -> DeployRecord:
         staged = uuid.uuid4().hex
         checksum = await _tried(lambda: self._ctx.platform.stage_secrets(staged, secrets))
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
-        record = self._record(stored, staged, deploy_id or uuid.uuid4().hex, waiters, received_at, warnings)
+        record = self._record(stored, staged, deploy_id, waiters, received_at, warnings)
         try:
             created = await self._create(record)
         except DeployExists as known:
-            again = await self._again(record, known.existing)
+            known_one = await self._again(record, known.existing)
             await self._ctx.platform.drop_staged(staged)
-            return again
+            return known_one
         self._runner.start(created)
         return created
 
@@ -75,7 +105,7 @@ class Intake:
     async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
         """A repeated request: it gets the answer of the first one, by a record of its own.
 
-        The first one's record is left to its owner, which may be another provider.
+        The first one is run by its owner, who may be another provider: to run it here, too, would do it twice.
         """
         if existing.fingerprint != record.fingerprint:
             await self._ctx.platform.drop_staged(record.staged)
@@ -90,9 +120,8 @@ class Intake:
             return await self._adopted(existing)
         await self._adopted(existing)
         own = f"{record.deploy_id}.{uuid.uuid4().hex[:8]}"
-        created = await self._create(
-            record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
-        )
+        joining = record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
+        created = await self._create(joining)
         self._runner.start(created)
         return created
 

@@ -137,6 +137,7 @@ class Runner:
             if running.record.report is None:
                 await self._decide_whatever_happens(running)
             running.decided.set()
+            self._ctx.line.leave(running.record.deploy_id)
             told, _ = await asyncio.gather(tell(self._ctx, running.record), self._ending.clean_up(running.record))
             await self._ending.save(running, told)
         except Lost:
@@ -146,6 +147,7 @@ class Runner:
         finally:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
+            self._ctx.line.forget(running.record.deploy_id)
             if running.writing is not None:
                 running.writing.cancel()
                 await asyncio.gather(running.writing, return_exceptions=True)
@@ -169,11 +171,11 @@ class Runner:
 
     async def _decide(self, running: Running) -> None:
         """Everything up to the point where the outcome is fixed and stored."""
-        await self._phases(running, PREPARE)
+        await self._prepare(running)
         while running.record.joins is not None and running.record.failure is None:
             if await self._follow(running):
                 return
-            await self._phases(running, PREPARE)
+            await self._prepare(running)
         if running.record.failure is not None and running.record.phase in PREPARE:
             if running.record.phase is Phase.BUILD:  # here, so that whoever goes on from the record does it, too
                 await self._stop_build(running)
@@ -186,6 +188,15 @@ class Runner:
         finally:
             if running.turn is not None:
                 running.turn.release()
+
+    async def _prepare(self, running: Running) -> None:
+        """The phases that change nothing. Where the line has room, the first begins before the turn is confirmed."""
+        line = self._ctx.line
+        for turn, phases in ((line.may_begin, (Phase.RESOLVE,)), (line.has_turn, (Phase.ADMIT, Phase.BUILD))):
+            await self._steps.stand_in_line(running, turn)
+            await self._phases(running, {phase: PREPARE[phase] for phase in phases})
+        if running.record.joins is not None:
+            line.leave(running.record.deploy_id)
 
     async def _take_turn(self, running: Running) -> None:
         """Wait until nobody else changes the preview; an interruption or the budget's end ends the wait."""
@@ -200,7 +211,7 @@ class Runner:
             await turn(self._ctx, running.record)  # what failed is put right, however late
             return
         try:
-            await self._steps.attempt(running, Phase.DEPLOY, turn, self._steps.deadline(running.record))
+            await self._steps.attempt(running, Phase.DEPLOY, turn, self._steps.clock(running.record))
         except PreviewError as error:
             cause = Failure.of(error, running.record.phase)
             running.record = running.record.model_copy(update={"failure": cause, "phase": Phase.BUILD})
@@ -269,7 +280,7 @@ class Runner:
         self._ctx.emit(record, EventType.STATE, {"joins": record.joins})
         try:
             leader = await self._steps.attempt(
-                running, Phase.PUBLISH, joined, self._steps.deadline(record) + DEADLINE_SLACK
+                running, Phase.PUBLISH, joined, self._steps.clock(record, slack=DEADLINE_SLACK)
             )
         except PreviewError as error:
             running.record = record.model_copy(update={"failure": Failure.of(error, None), "phase": Phase.ADMIT})

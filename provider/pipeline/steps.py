@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from provider.errors import Code, PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Phase, PreviewRecord, now
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, now
 from provider.pipeline.causes import bug, late
+from provider.pipeline.clock import Clock
 from provider.pipeline.context import Context
 
 log = structlog.get_logger(__name__)
@@ -73,25 +74,25 @@ class Steps:
     async def with_retries(self, running: Running, phase: Phase, step: PhaseStep) -> DeployRecord:
         """The record after `step`, which is tried again while its errors are temporary and its deadline allows."""
         pause, tries = FIRST_PAUSE, 0
-        deadline = self.deadline(running.record, phase)
+        clock = self.clock(running.record, phase)
         last: Temporary | None = None
         while True:
             try:
-                return await self.attempt(running, phase, step, deadline, last)
+                return await self.attempt(running, phase, step, clock, last)
             except Temporary as error:
                 last, tries = error, tries + 1
             wait = last.delay if last.delay is not None else pause
             if tries >= MOST_TRIES.get(last.code, tries + 1):
                 raise last
-            if time.monotonic() + wait >= deadline:
+            if time.monotonic() + wait >= clock.deadline:
                 raise late(running.record, phase, last, wait) from last
             self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(last), "in_seconds": wait})
             log.info("phase.retry", phase=phase, error=str(last), evidence=last.evidence, wait=wait)
-            await self.attempt(running, phase, _pause(wait), deadline, last)
+            await self.attempt(running, phase, _pause(wait), clock, last)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def attempt(
-        self, running: Running, phase: Phase, step: PhaseStep, deadline: float, last: Temporary | None = None
+        self, running: Running, phase: Phase, step: PhaseStep, clock: Clock, last: Temporary | None = None
     ) -> DeployRecord:
         """One try. Raises nothing but PreviewError and cancellation.
 
@@ -99,14 +100,15 @@ class Steps:
             running: the deploy.
             phase: what it is doing.
             step: what is tried.
-            deadline: when the try ends, on the monotonic clock.
+            clock: when the try ends.
             last: why the try before failed: the cause, too, when time is over in the middle of this one.
         """
         if running.stop is not None:
             raise running.stop
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                record: DeployRecord = await running.do(_awaited(step(self._ctx, running.record)))
+            async with clock.running():
+                ctx = replace(self._ctx, clock=clock)
+                record: DeployRecord = await running.do(_awaited(step(ctx, running.record)))
                 return record
         except TimeoutError:
             raise late(running.record, phase, last) from last
@@ -118,18 +120,31 @@ class Steps:
         except Exception as error:
             raise bug(error) from error
 
+    async def stand_in_line(self, running: Running, turn: Callable[[str], bool]) -> None:
+        """Wait until `turn` says that the deploy may go on; only its budget, or an interruption, ends that early."""
+        record, line = running.record, self._ctx.line
+        if record.joins is not None or record.failure is not None:
+            return
+        line.enter(record)
+        if turn(record.deploy_id):
+            return
+        try:
+            await self.attempt(running, record.phase, line.turn, self.clock(record))
+        except PreviewError as error:
+            running.record = record.model_copy(update={"failure": Failure.of(error, record.phase)})
+
     def _end(self, running: Running) -> None:
         """Turn a cancellation into the interruption's cause, if that is what it is."""
         if running.stop is not None and not running.abandoned:
             raise running.stop from None
 
-    def deadline(self, record: DeployRecord, phase: Phase | None = None) -> float:
-        """When a phase (None: the deploy) has to end, on the monotonic clock."""
-        left = (record.deadline - now()).total_seconds()
-        if phase is not None:
-            own: float = getattr(self._ctx.settings, f"{phase}_timeout")
-            left = min(left, own + min(DEADLINE_SLACK, own))
-        return time.monotonic() + max(0.0, left)
+    def clock(self, record: DeployRecord, phase: Phase | None = None, slack: float = 0.0) -> Clock:
+        """When a phase (None: the deploy, and `slack` seconds more) has to end."""
+        budget = time.monotonic() + max(0.0, (record.deadline - now()).total_seconds()) + slack
+        if phase is None:
+            return Clock(budget, budget)
+        own: float = getattr(self._ctx.settings, f"{phase}_timeout")
+        return Clock(time.monotonic() + own + min(DEADLINE_SLACK, own), budget)
 
 
 async def _awaited(step: Awaitable[DeployRecord]) -> DeployRecord:

@@ -33,8 +33,11 @@ class CloneCredential(Protocol):
         """Sent as its password; lives an hour (contract.md, "Clone credentials")."""
 
 
-Known = Callable[[], Awaitable[frozenset[str]]]
-"""The slugs of every preview that has a record."""
+Told = Callable[[str | None], None]
+"""Takes the slug of a preview of which something changed, None when it may be any; never blocks."""
+
+Known = Callable[[], Awaitable["Needed"]]
+"""What the records need; asked after the platform was looked at, for what is made meanwhile has a record by then."""
 
 CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
 """Mints a credential for the plan's repository; None where none is needed."""
@@ -97,6 +100,81 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What of a revision at rest is not as it was made.
+
+    Args:
+        what: what can be put back, in a few words each.
+        bundle_lost: the name of its secret bundle, where that is gone: nobody has its values any more.
+    """
+
+    what: tuple[str, ...]
+    bundle_lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a preview's record needs: of its revisions that serve, or can be put back, or looked at.
+
+    Args:
+        generation: the newest; what is newer is not the record's yet.
+        generations, bundles, digests: of these revisions; digests also of the images that the record names.
+    """
+
+    generation: int
+    generations: frozenset[int]
+    bundles: frozenset[str]
+    digests: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What all records need. What has our marks and is not among it is an orphan.
+
+    Args:
+        previews: by slug.
+        busy: slugs that something is under way for, or of which nobody knows: nothing of them is an orphan.
+        staged: names of staged secrets of deploys under way.
+        builds: slug and build inputs of deploys under way.
+        ended_builds: names of the build jobs of deploys that are over.
+    """
+
+    previews: Mapping[str, Kept]
+    busy: frozenset[str]
+    staged: frozenset[str]
+    builds: frozenset[tuple[str, str]]
+    ended_builds: frozenset[str]
+
+    def is_gone(self, slug: str) -> bool:
+        """Whether the preview has no record."""
+        return slug not in self.previews and slug not in self.busy
+
+    def is_past(self, slug: str, generation: int) -> bool:
+        """Whether the preview has no record, or none that needs what that generation made."""
+        if slug in self.busy:
+            return False
+        kept = self.previews.get(slug)
+        return kept is None or (generation <= kept.generation and generation not in kept.generations)
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Something with our marks that no record needs.
+
+    Args:
+        name: what it is, as `kind/name`.
+        mark: which one: another of that name has another mark.
+        slug: whose it was; "" where it is nobody's in particular.
+        remove: removes it, if it is that very one still.
+    """
+
+    name: str
+    mark: str
+    slug: str
+    remove: Callable[[], Awaitable[object]] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PartStatus:
     """One part that the platform needs, for `doctor` and `/readyz`."""
 
@@ -137,9 +215,6 @@ class Platform(Protocol):
 
     async def drop_staged(self, staged: str) -> None:
         """Forget staged secrets; nothing happens if there are none."""
-
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """Forget staged secrets but those of `keep`: what stood without a record when a provider was killed."""
 
     async def make_bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
@@ -204,17 +279,28 @@ class Platform(Protocol):
         `generation` is that of whoever asks: only the newest that changed the preview may.
         """
 
+    # At rest: nothing is under way, and somebody may change what runs.
+    def on_change(self, told: Told) -> None:
+        """From `start` on, tell of which previews something changed on the platform."""
+
+    async def drift(self, serving: Mapping[str, Revision]) -> dict[str, Drift]:
+        """What is not as it was made, by slug, of these previews at rest; the others are well."""
+
+    async def put_back(self, slug: str, revision: Revision, generation: int) -> str | None:
+        """Make the preview again what the revision says, as that generation; returns what `anchor` does.
+
+        Raises:
+            Permanent: `superseded` when a newer generation has it; else it can't be put back.
+        """
+
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Remove workloads and bundles of generations up to `up_to` that no kept revision needs."""
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """Remove everything of the preview, of generations up to `up_to` (None: of all); can be repeated."""
 
-    async def sweep(self, known: Known) -> None:
-        """Remove what has our labels, gets no traffic, and belongs to no preview of `known`.
-
-        That is asked after the platform was looked at: what is made meanwhile has a record by then.
-        """
+    async def orphans(self, known: Known) -> list[Orphan]:
+        """What has our marks, this installation's, and is needed by no record; nothing is removed yet."""
 
     async def app_log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines that the revision's app wrote."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
 import httpx
 
 from provider.errors import Code, PreviewError, Temporary
@@ -12,8 +17,23 @@ TIMEOUT = 5.0
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
 
+PREVIEWS = "previews/"
+PAGE = 1000
+"""More at once is refused by some registries (distribution 2.8)."""
+NO_DELETION = {httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.FORBIDDEN, httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an image says of itself; `created` as in its configuration, "" where that says nothing."""
+
+    digest: str
+    created: str
+    labels: Mapping[str, str]
+
+
 class Registry:
-    """One registry, read only."""
+    """One registry."""
 
     def __init__(self, *, settings: Settings, http: httpx.AsyncClient) -> None:
         scheme = "http" if settings.registry_insecure else "https"
@@ -26,12 +46,55 @@ class Registry:
         Raises:
             Temporary: `registry_unreachable`.
         """
-        answer = await self._ask("HEAD", f"/v2/previews/{slug}/manifests/{digest}")
+        answer = await self._ask("HEAD", f"/v2/{PREVIEWS}{slug}/manifests/{digest}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return False
         if answer.is_success:
             return True
         raise _unreachable(f"HEAD manifest answered {answer.status_code}")
+
+    async def slugs(self) -> set[str]:
+        """The previews that it has a repository for; none where it does not tell."""
+        found: set[str] = set()
+        last = ""
+        while True:
+            answer = await self._ask("GET", f"/v2/_catalog?n={PAGE}&last={quote(last, safe='')}")
+            names: list[str] = (answer.json().get("repositories") or []) if answer.is_success else []
+            found |= {name.removeprefix(PREVIEWS) for name in names if name.startswith(PREVIEWS)}
+            if len(names) < PAGE:
+                return found
+            last = names[-1]
+
+    async def tags(self, slug: str) -> list[str]:
+        """The tags of a preview's repository."""
+        answer = await self._ask("GET", f"/v2/{PREVIEWS}{slug}/tags/list")
+        return list(answer.json().get("tags") or []) if answer.is_success else []
+
+    async def digest(self, slug: str, tag: str) -> str | None:
+        """The digest that a tag names, if there is one."""
+        answer = await self._ask("HEAD", f"/v2/{PREVIEWS}{slug}/manifests/{tag}")
+        return answer.headers.get("Docker-Content-Digest") if answer.is_success else None
+
+    async def image(self, slug: str, digest: str) -> Image:
+        """What that image says of itself; nothing where it is not one image."""
+        manifest = await self._json(f"/v2/{PREVIEWS}{slug}/manifests/{digest}")
+        config = manifest.get("config", {}).get("digest")
+        told = await self._json(f"/v2/{PREVIEWS}{slug}/blobs/{config}") if config else {}
+        labels = (told.get("config") or {}).get("Labels") or {}
+        return Image(digest, str(told.get("created") or ""), labels)
+
+    async def delete(self, slug: str, digest: str) -> bool:
+        """Delete an image with all its tags; False where the registry does not do such a thing."""
+        answer = await self._ask("DELETE", f"/v2/{PREVIEWS}{slug}/manifests/{digest}")
+        if answer.is_success or answer.status_code == httpx.codes.NOT_FOUND:
+            return True
+        if answer.status_code in NO_DELETION:
+            return False
+        raise _unreachable(f"DELETE manifest answered {answer.status_code}")
+
+    async def _json(self, path: str) -> dict[str, Any]:
+        answer = await self._ask("GET", path)
+        return dict(answer.json()) if answer.is_success else {}
 
     async def part(self) -> PartStatus:
         """Whether the registry answers its API's root."""
@@ -44,7 +107,9 @@ class Registry:
 
     async def _ask(self, method: str, path: str) -> httpx.Response:
         try:
-            return await self._http.request(method, self._base + path, headers={"Accept": MANIFESTS}, timeout=TIMEOUT)
+            return await self._http.request(
+                method, self._base + path, headers={"Accept": MANIFESTS}, timeout=TIMEOUT, follow_redirects=True
+            )
         except httpx.HTTPError as error:
             raise _unreachable(repr(error)) from error
 

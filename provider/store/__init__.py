@@ -1,7 +1,7 @@
 """Records in JetStream KV or in memory: compare-and-set, watch, the order of deploys.
 
 `kv` is the small seam that both implementations fulfil, `encoding` knows records as bytes, `records` knows whose
-they are, `reducers` are the only ways in which a preview changes.
+they are, `reducers` and `resting` are the only ways in which a preview changes.
 """
 
 from provider.store.jetstream import open_store, payload_limit

@@ -9,15 +9,15 @@ import structlog
 from pydantic import ValidationError
 
 from provider.errors import Code, Permanent
-from provider.models import RECORD_VERSION, DeployRecord, PreviewRecord
+from provider.models import RECORD_VERSION, DeployRecord, LineRecord, PreviewRecord
 from provider.store.kv import Entry
 
 log = structlog.get_logger(__name__)
 
-Record = TypeVar("Record", PreviewRecord, DeployRecord)
+Record = TypeVar("Record", PreviewRecord, DeployRecord, LineRecord)
 
 
-def encode(record: PreviewRecord | DeployRecord) -> bytes:
+def encode(record: PreviewRecord | DeployRecord | LineRecord) -> bytes:
     """A record as it is stored."""
     return record.model_dump_json(by_alias=True).encode()
 

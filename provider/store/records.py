@@ -17,6 +17,7 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, PreviewRecord, now
 from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
+from provider.store.line_records import LineRecords
 from provider.store.membership import Membership
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Store:
         self._platform_id = platform_id
         self._owned: dict[str, int] = {}
         self._listed: dict[str, int] = {}
+        self.line = LineRecords(deploys, platform_id)
 
     # ------------------------------------------------------------------------- deploys
 
@@ -115,6 +117,15 @@ class Store:
                 self._listed[record.deploy_id] = entry.revision
         return sorted(found, key=lambda record: record.order or 0)
 
+    async def deploys(self) -> list[DeployRecord]:
+        """Every deploy that there is a record of, to be looked at only.
+
+        Raises:
+            Permanent: `internal_error`, when one of them can't be read: nobody knows what it needs.
+        """
+        found = [self._mine(entry, DeployRecord) for entry in await self._deploys.entries("deploy.")]
+        return [record for record in found if record is not None]
+
     def _remember(self, record: DeployRecord, revision: int) -> None:
         # What is over is dropped, or this would grow with every deploy.
         self._owned[record.deploy_id] = revision
@@ -169,6 +180,13 @@ class Store:
         """Every preview that is not removed, by slug."""
         records = [self._readable(entry, PreviewRecord) for entry in await self._previews.entries("preview.")]
         return sorted((r for r in records if r and r.removed_at is None), key=lambda r: r.slug)
+
+    async def doubtful(self) -> frozenset[str]:
+        """Slugs whose record is another installation's, or can't be read: nobody here knows what they need."""
+        entries = await self._previews.entries("preview.")
+        return frozenset(
+            entry.key.partition(".")[2] for entry in entries if self._readable(entry, PreviewRecord) is None
+        )
 
     async def change_preview(self, slug: str, reducer: Reducer) -> PreviewRecord:
         """Apply `reducer` to the present record by compare-and-set; the one way in which previews change.

@@ -111,6 +111,14 @@ class ClusterWorld:
         except AssertionError:
             raise AssertionError(f"of {slug} there is still: {await self.leftovers(slug)}") from None
 
+    async def nothing_left_but_jobs(self, slug: str) -> None:
+        """The same; a Job that ended is the cluster's to remove."""
+
+        async def clean() -> bool:
+            return not [one for one in await self.leftovers(slug) if not one.startswith("Job/")]
+
+        await eventually(clean, what=f"of {slug} nothing is left")
+
     async def pods(self, slug: str) -> set[str]:
         """The names of a preview's pods."""
         found = await self.place.api.list("Pod", self.place.previews)
@@ -169,6 +177,7 @@ async def cluster_world(
             "PYTHONPATH": SOURCE,
             "VERIFY_TIMEOUT": "10",
             "ROLLOUT_TIMEOUT": "40",
+            "BUILDS_AT_ONCE": "64",
             **(more or {}),
         }
         provider = provider_process(folder, settings)

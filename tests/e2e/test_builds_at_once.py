@@ -6,8 +6,6 @@ from provider.demo.world import World
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import SLOW_BUILD, builds_below, eventually, watched, with_settings
 
-WAITING = "waiting: 1 builds run on this machine already"
-
 
 @with_settings(BUILDS_AT_ONCE="1")
 async def test_a_build_waits_for_its_place_and_gets_it(own_world: World) -> None:
@@ -16,7 +14,8 @@ async def test_a_build_waits_for_its_place_and_gets_it(own_world: World) -> None
     await first.line("STEP")
     second_files = app_files("second", own_world.base_image)
     second = watched(own_world, "second", await own_world.commit("acme/second", second_files))
-    await second.line(WAITING)
+    told = await second.until(lambda event: "position" in event.data)
+    assert (told.type, told.data["waits_for"], told.data["position"]) == ("state", "build", 1)
     assert len(builds_below(own_world.stack.folder)) == 1
     await own_world.client.cancel("first")
     assert (await second.result()).built is True

@@ -11,6 +11,7 @@ from provider.keeper.known import Known
 from provider.keeper.notices import Notices
 from provider.models import Event, PreviewRecord
 from provider.pipeline.context import Context
+from provider.pipeline.line import Line, limits_of
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Platform, Removed
 from provider.settings import Settings
@@ -78,6 +79,7 @@ class Surroundings:
             source=cast(Source, self.source),
             store=self.store,
             reporter=self.told,
+            line=Line(store=self.store, limits=limits_of(self.settings), emit=lambda *_: None),
             emit=lambda *_: None,
         )
         self.runner = Runner(self.ctx)

@@ -10,6 +10,7 @@ import pytest
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
+from provider.pipeline.line import Line, limits_of
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Platform
 from provider.settings import Settings
@@ -54,12 +55,14 @@ class TakenMeanwhile(Store):
 
 
 def intake(store: Store, runner: Started, owner: Owner) -> Intake:
+    settings = Settings(platform_id="here")
     ctx = Context(
-        settings=Settings(platform_id="here"),
+        settings=settings,
         platform=cast(Platform, NoSecrets()),
         source=cast(Any, None),
         store=store,
         reporter=cast(Any, None),
+        line=Line(store=store, limits=limits_of(settings), emit=lambda *_: None),
         emit=lambda *_: None,
     )
     return Intake(ctx, cast(Runner, runner), lambda: owner)

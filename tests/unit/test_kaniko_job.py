@@ -107,6 +107,7 @@ def test_what_kaniko_is_told() -> None:
         "--label=org.opencontainers.image.source=https://github.com/acme/shop",
         f"--label=org.opencontainers.image.revision={SHA}",
         "--label=org.opencontainers.image.created=2026-01-02T03:04:05+00:00",
+        "--label=preview.x1agent.io/platform-id=preview.local.x1agent.dev",
     ]
 
 

@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.cache import Cache, Changes
 from provider.platforms.kubernetes.refusals import Expired, unreachable
 from provider.platforms.kubernetes.resources import JOBS
-from provider.platforms.kubernetes.watches import Cache, Changes, job_key
+from provider.platforms.kubernetes.watches import job_key
 
 Object = dict[str, Any]
 

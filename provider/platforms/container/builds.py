@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,6 @@ class Builds:
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
         self._image_folder: Path | None = None
         self._spare = Spare(self._environment())
-        self._most = settings.builds_at_once or (os.cpu_count() or 1) + 1
-        self._slots = asyncio.Semaphore(self._most)
 
     async def close(self) -> None:
         """Keep nothing ready any more; builds that run go on."""
@@ -73,11 +71,10 @@ class Builds:
     async def run(self, plan: BuildPlan, sink: LogSink) -> str:
         """Join the running build of these inputs or start one; returns the digest that it pushed."""
         folder = self.folder_of(plan.slug, plan.build_inputs)
-        async with self._slot(folder, sink):
-            async with self._starting.setdefault(folder.name, asyncio.Lock()):
-                if not build_process.is_alive(folder) and build_process.result(folder) is None:
-                    await self._start(folder, plan)
-            await build_process.follow(folder, sink)
+        async with self._starting.setdefault(folder.name, asyncio.Lock()):
+            if not build_process.is_alive(folder) and build_process.result(folder) is None:
+                await self._start(folder, plan)
+        await build_process.follow(folder, sink)
         result = build_process.result(folder) or {"state": "died"}
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
             result = {"state": "died"}  # it was written by an older builder
@@ -93,17 +90,6 @@ class Builds:
         """Remove a build that is over; not while the same is being started again."""
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             await asyncio.to_thread(_clean_up_after, folder)
-
-    @contextlib.asynccontextmanager
-    async def _slot(self, folder: Path, sink: LogSink) -> AsyncIterator[None]:
-        """A place among the builds of this machine: more of them at once take longer in all. One that runs has it."""
-        if build_process.is_alive(folder):
-            yield
-            return
-        if self._slots.locked():
-            sink([f"waiting: {self._most} builds run on this machine already"])
-        async with self._slots:
-            yield
 
     async def _keep(self, plan: BuildPlan, result: dict[str, Any]) -> None:
         """Name the engine's own image after the digest that was pushed, so that nobody has to pull it."""
@@ -126,6 +112,18 @@ class Builds:
             if not build_process.is_alive(folder) and build_process.result(folder) is None:
                 _clean_up_after(folder)
         build_network.sweep(machine.netavark())
+
+    def present(self) -> frozenset[str]:
+        """The names of all builds' folders, also of one whose tree is just written."""
+        return (
+            frozenset(path.name for path in self._folder.iterdir() if path.is_dir())
+            if self._folder.is_dir()
+            else frozenset()
+        )
+
+    async def discard(self, name: str) -> None:
+        """Stop the build in the folder of that name, and remove all of it."""
+        await self._stop(self._folder / name)
 
     async def stop_all(self, slug: str) -> list[str]:
         """Stop every build of a preview; returns the job names of those that were there."""
@@ -228,12 +226,13 @@ def _emptied(folder: Path) -> Path:
 
 
 def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
-    """The OCI image annotations that name source, revision and time (opencontainers image-spec)."""
+    """The OCI image annotations that name source, revision and time (opencontainers image-spec), and whose it is."""
     return {
         "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
         "org.opencontainers.image.revision": plan.commit_sha,
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         workload.SLUG_LABEL: plan.slug,
+        workload.PLATFORM_LABEL: settings.platform_id,
     }
 
 

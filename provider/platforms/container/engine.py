@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 CALL_SECONDS = 60.0
 NO_AUTH = {"username": "", "password": ""}
+ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
 LIBPOD = "http://engine/v4.0.0/libpod"
 
 
@@ -36,10 +37,12 @@ class Engine:
 
     Args:
         url: the service's address, `unix:///…`.
+        slug_label: the label of containers that names their preview.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, slug_label: str = "") -> None:
         self._url = url
+        self._slug_label = slug_label
         self._docker: aiodocker.Docker | None = None
         socket = url.removeprefix("unix://")
         # Without a context of its own, one that is never used, httpx would read all the world's authorities.
@@ -128,6 +131,23 @@ class Engine:
         died = [json.loads(line)["Actor"]["Attributes"] for line in answer.text.splitlines()]
         return [int(attributes["containerExitCode"]) for attributes in died if attributes["name"] == name]
 
+    async def ended(self) -> AsyncIterator[str | None]:
+        """Slugs of previews of which a container ended, stopped or went; None for what may concern any: the start of
+        the stream, a network that went. Ends when the engine ends it, or keeps no events.
+        """
+        params = {"stream": "true", "filters": json.dumps({"event": list(ENDINGS)})}
+        with _translated("follow events"):
+            timeout = httpx.Timeout(CALL_SECONDS, read=None)
+            async with self._libpod.stream("GET", f"{LIBPOD}/events", params=params, timeout=timeout) as answer:
+                if answer.is_error:
+                    return
+                yield None
+                async for line in answer.aiter_lines():
+                    event = json.loads(line)
+                    labelled = event["Actor"]["Attributes"].get(self._slug_label)
+                    if labelled or event["Type"] == "network":
+                        yield labelled
+
     async def has_image(self, reference: str) -> bool:
         """Whether the engine holds that image."""
         with _translated(f"inspect image {reference}"):
@@ -195,6 +215,19 @@ class Engine:
         if found is None:
             raise Temporary(Code.PLATFORM_UNREACHABLE, f"The network {name} vanished while it was made.")
         return found
+
+    async def networks(self) -> frozenset[str]:
+        """The names of all networks."""
+        return frozenset(str(found["name"]) for found in await self._podman("GET", "/networks/json"))
+
+    async def labelled_networks(self, **labels: str) -> list[tuple[str, str]]:
+        """Name and preview of the networks with these labels."""
+        found = await self._podman("GET", "/networks/json")
+        return [
+            (str(one["name"]), str(one["labels"][self._slug_label]))
+            for one in found
+            if labels.items() <= (one.get("labels") or {}).items() and self._slug_label in one["labels"]
+        ]
 
     async def remove_network(self, name: str) -> bool:
         """Remove a network; whether it was there."""

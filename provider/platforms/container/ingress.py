@@ -86,6 +86,10 @@ class Ingress:
         """Every route, ordered by slug."""
         return await asyncio.to_thread(self._table.all)
 
+    async def serving(self) -> dict[str, int]:
+        """The generation that each preview's hosts lead to, by slug; without those of which a host leads nowhere."""
+        return await asyncio.to_thread(self._table.serving)
+
     async def route(self, slug: str) -> Route | None:
         """What the preview's next request will meet, or None."""
         return await asyncio.to_thread(self._table.get, slug)

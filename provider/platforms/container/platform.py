@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import hashlib
 import subprocess
 from collections.abc import Coroutine, Mapping
-from pathlib import Path
 from typing import TextIO
 
 import httpx
 import structlog
 
 from provider import names
-from provider.errors import Code, Permanent, PreviewError, Whose
+from provider.errors import PreviewError
 from provider.models import Bundle, Revision, SecretValues
-from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.base import (
+    BuildPlan,
+    Candidate,
+    Drift,
+    Known,
+    LogSink,
+    Orphan,
+    PartStatus,
+    PublicAddress,
+    Removed,
+    Told,
+)
 from provider.platforms.container import firewall, machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.ingress import Ingress, Route
+from provider.platforms.container.lock import take_locks
+from provider.platforms.container.orphans import Orphans
 from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
+from provider.platforms.container.upkeep import Upkeep
+from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-LOCKS = Path("/run/x1-preview")
 DRAIN_SECONDS = 5.0
 WATCH_SECONDS = 1.0
 WATCHED_SECONDS = 1.5
@@ -39,13 +50,27 @@ class ContainerPlatform:
 
     def __init__(self, *, settings: Settings, http: httpx.AsyncClient) -> None:
         self._settings = settings
-        self._engine = Engine(settings.container_host)
+        self._engine = Engine(settings.container_host, workload.SLUG_LABEL)
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
         self._builds = Builds(settings=settings, engine=self._engine)
         self._ingress = Ingress(settings=settings, http=http)
+        self._upkeep = Upkeep(
+            engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id
+        )
+        self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
+        self._images = OldImages(registry=self._registry, settings=settings)
         self._liveness = probes.Liveness(self._runtime.restart)
+        self._orphans = Orphans(
+            engine=self._engine,
+            runtime=self._runtime,
+            ingress=self._ingress,
+            liveness=self._liveness,
+            secrets=self._secrets,
+            builds=self._builds,
+            platform_id=settings.platform_id,
+        )
         self._background: set[asyncio.Task[None]] = set()
         self._locks: list[TextIO] = []
         self._ca: str | None = None
@@ -60,13 +85,17 @@ class ContainerPlatform:
 
     async def start(self, serving: Mapping[str, Revision]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
-        self._take_locks()
+        self._locks = take_locks(self._settings)
+        self._secrets.remove_drafts()
         self._ingress.open()
         await asyncio.to_thread(_keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
         await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
         self._spawn(self._watch_ingress())
+        if self._told is not None:
+            self._spawn(self._upkeep.follow_engine(self._told))
+            self._spawn(self._upkeep.follow_routes(self._told))
 
     async def close(self) -> None:
         """Stop watching; containers and builds run on."""
@@ -101,10 +130,6 @@ class ContainerPlatform:
     async def drop_staged(self, staged: str) -> None:
         """See `Platform`."""
         self._secrets.drop(staged)
-
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """See `Platform`."""
-        self._secrets.sweep_staged(keep)
 
     async def make_bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
@@ -141,7 +166,7 @@ class ContainerPlatform:
         return [f"volume {name}: this engine does not enforce sizeLimit on emptyDir; use tmpfs" for name in limited]
 
     def generation(self, slug: str) -> int:
-        """0: what has no record is swept when the provider starts."""
+        """0: whatever else there is of it, containers of the same name are made anew."""
         return 0
 
     async def anchor(self, slug: str, generation: int) -> str | None:
@@ -189,6 +214,21 @@ class ContainerPlatform:
         if failed is not None and failed.generation != last_good.generation:
             await self._runtime.remove_generation(slug, failed.generation)
 
+    def on_change(self, told: Told) -> None:
+        """By the engine's events, and looks at the routes."""
+        self._told = told
+
+    async def drift(self, serving: Mapping[str, Revision]) -> dict[str, Drift]:
+        """See `Platform`."""
+        return await self._upkeep.drift(serving)
+
+    async def put_back(self, slug: str, revision: Revision, generation: int) -> str | None:
+        """Its container runs in its network and has the traffic; there is no anchor."""
+        await self._runtime.remove_unfit(slug, revision)
+        await self._runtime.ensure(slug, revision)
+        await self._send_traffic(slug, revision)
+        return None
+
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """Older containers go after a while in which their last requests can end."""
         self._builds.make_ready()
@@ -215,14 +255,10 @@ class ContainerPlatform:
         also += [f"network/{names.network(slug)}"] if network else []
         return Removed(deleted, also + [f"job/{name}" for name in builds])
 
-    async def sweep(self, known: Known) -> None:
-        """See `Platform`."""
-        found = await self._runtime.slugs()
-        routed = {route.slug for route in await self._ingress.routes()}
-        for slug in found - await known() - routed:
-            log.warning("sweep", slug=slug)
-            await self._runtime.remove_all(slug, None)
-            self._secrets.remove_bundles(slug)
+    async def orphans(self, known: Known) -> list[Orphan]:
+        """What is on this machine, and tags of the registry."""
+        found, needed = await self._orphans.find(known)
+        return [*found, *await self._images.find(needed)]
 
     def visited(self) -> frozenset[str]:
         """See `Platform`."""
@@ -233,27 +269,6 @@ class ContainerPlatform:
         return await self._runtime.log(slug, revision, lines)
 
     # ----------------------------------------------------------------- internal
-
-    def _take_locks(self) -> None:
-        """Two providers on one engine, or in one state folder, would undo each other's work."""
-        state = self._settings.state_dir
-        state.mkdir(parents=True, exist_ok=True, mode=0o711)
-        state.chmod(state.stat().st_mode & 0o711)
-        engine = hashlib.sha256(self._settings.container_host.encode()).hexdigest()[:16]
-        LOCKS.mkdir(exist_ok=True)
-        for path in (state / "lock", LOCKS / f"engine-{engine}.lock"):
-            lock = path.open("w")
-            self._locks.append(lock)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Permanent(
-                    Code.CONFLICT,
-                    f"Another provider runs with this engine or state folder: {path} is locked.",
-                    reason="EngineLocked",
-                    hint="Stop it, or give this one a CONTAINER_HOST and a STATE_DIR of its own.",
-                    whose=Whose.PLATFORM,
-                ) from None
 
     async def _bring_up(self, slug: str, revision: Revision) -> None:
         """What serves, serves again; one that cannot must not keep the others down."""

@@ -138,6 +138,11 @@ class RouteTable:
         slugs = sorted(folder.name for folder in self._slugs.iterdir())
         return [route for slug in slugs if (route := self.get(slug))]
 
+    def serving(self) -> dict[str, int]:
+        """The generation of each slug's route; of those whose hosts all lead to it."""
+        routes = self.all()
+        return {one.slug: one.generation for one in routes if all(self.owner(host) == one.slug for host in one.hosts)}
+
     def put(self, route: Route, expected_generation: int | None = None) -> None:
         """Send the route's hosts to it (see `Ingress.switch` for what is refused)."""
         with self._locked():

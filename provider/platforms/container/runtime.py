@@ -116,7 +116,11 @@ class Runtime:
             self._engine.create_network(
                 network,
                 names.bridge(slug, str(self._settings.state_dir)),
-                {"x1-preview": "true", workload.SLUG_LABEL: slug},
+                {
+                    "x1-preview": "true",
+                    workload.SLUG_LABEL: slug,
+                    workload.PLATFORM_LABEL: self._settings.platform_id,
+                },
             ),
             self._local_image(work.image),
         )
@@ -207,6 +211,19 @@ class Runtime:
         """Remove one generation's container at once."""
         await self._remove(names.container(slug, generation))
 
+    async def remove_unfit(self, slug: str, revision: Revision) -> None:
+        """Remove the revision's container where it can't be started as it is: cut from its network, or paused."""
+        name, network = names.container(slug, revision.generation), names.network(slug)
+        container, present = await asyncio.gather(self._engine.container(name), self._engine.network(network))
+        if container is None:
+            self._addresses.pop(name, None)
+        elif (
+            present is None
+            or container["State"].get("Paused")
+            or network not in container["NetworkSettings"]["Networks"]
+        ):
+            await self._remove(name)
+
     async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
         """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
 
@@ -223,11 +240,6 @@ class Runtime:
     async def _remove(self, name: str) -> None:
         self._addresses.pop(name, None)
         await self._engine.remove(name)
-
-    async def slugs(self) -> frozenset[str]:
-        """Every preview that has a container of this installation."""
-        found = await self._engine.containers(**{workload.PLATFORM_LABEL: self._settings.platform_id})
-        return frozenset(container["Labels"][workload.SLUG_LABEL] for container in found)
 
     async def log(self, slug: str, revision: Revision, lines: int) -> tuple[str, ...]:
         """The last lines of the revision's app."""

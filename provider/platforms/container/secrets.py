@@ -44,14 +44,24 @@ class SecretFiles:
         """Forget staged values."""
         (self._staged / f"{staged}.json").unlink(missing_ok=True)
 
-    def sweep_staged(self, keep: frozenset[str]) -> None:
-        """Remove staged values but those of `keep`, and drafts that a killed provider left."""
+    def staged(self) -> frozenset[str]:
+        """The names of everything that is staged."""
+        return frozenset(path.stem for path in self._staged.glob("*.json"))
+
+    def bundles(self) -> list[tuple[str, str, int]]:
+        """Name, slug and generation of every bundle."""
+        found = [(path.stem, json.loads(path.read_text())) for path in sorted(self._bundles.glob("*.json"))]
+        return [(name, str(bundle["slug"]), int(bundle["generation"])) for name, bundle in found]
+
+    def drop_bundle(self, name: str) -> None:
+        """Remove a bundle."""
+        self._path(name).unlink(missing_ok=True)
+
+    def remove_drafts(self) -> None:
+        """Remove what a killed provider was just writing; nobody may write meanwhile."""
         for folder in (self._staged, self._bundles):
             for draft in folder.glob("*.json.new"):
                 draft.unlink(missing_ok=True)
-        for path in self._staged.glob("*.json"):
-            if path.stem not in keep:
-                path.unlink(missing_ok=True)
 
     def bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]

@@ -62,13 +62,18 @@ class Applier:
             if error is not None:
                 raise error
 
-    async def apply(self, fence: Fence, revision: Revision) -> list[str]:
+    async def apply(self, fence: Fence, revision: Revision, *, anew: bool = True) -> list[str]:
         """Apply every object of the revision, and remove what an earlier one had beside them.
 
         Returns a line for each, `deployment/my-app configured`.
+
+        Args:
+            fence: the right to do so.
+            revision: what is applied.
+            anew: begin anew where an earlier deploy of just this left no pod that is available.
         """
         wanted = objects.objects(revision, self._settings)
-        lines = [await self._apply(fence, resource, body) for resource, body in wanted]
+        lines = [await self._apply(fence, resource, body, anew) for resource, body in wanted]
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
         return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
@@ -87,7 +92,7 @@ class Applier:
             return error
         return None
 
-    async def _apply(self, fence: Fence, resource: Resource, body: Object) -> str:
+    async def _apply(self, fence: Fence, resource: Resource, body: Object, anew: bool) -> str:
         name = body["metadata"]["name"]
         before = self._watches.of(resource).get(name)
         version = fence.version(resource, name)
@@ -96,7 +101,7 @@ class Applier:
         if before is not None and not takeover.is_ours(before):
             version = await takeover.take_over(self._api, resource, name) or ABSENT
             await self._anchors.check(fence)
-        if resource is DEPLOYMENTS and before is not None and _is_stuck(before, body, fence.generation):
+        if anew and resource is DEPLOYMENTS and before is not None and _is_stuck(before, body, fence.generation):
             await self.remove(fence, resource, name)
             before, version = None, ABSENT
         for _ in range(TRIES):
@@ -110,7 +115,7 @@ class Applier:
                 version = await self._present_version(resource, name)
                 await self._anchors.check(fence)  # after the version was read: see `fence`
                 continue
-            self._watches.of(resource).put(after)
+            self._watches.of(resource).applied(after)
             fence.versions[resource.kind, name] = after["metadata"]["resourceVersion"]
             return f"{_title(body)} {_outcome(before, after)}"
         raise refused(Refused(409, "Conflict", "it changes all the time"), _title(body))

@@ -158,9 +158,10 @@ def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
 
 
 def _image_labels(plan: BuildPlan, settings: Settings, created: datetime) -> dict[str, str]:
-    """The OCI image annotations that name source, revision and time (opencontainers image-spec)."""
+    """The OCI image annotations that name source, revision and time (opencontainers image-spec), and whose it is."""
     return {
         "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
         "org.opencontainers.image.revision": plan.commit_sha,
         "org.opencontainers.image.created": created.isoformat(timespec="seconds"),
+        PLATFORM: settings.platform_id,
     }

@@ -11,19 +11,33 @@ import structlog
 from provider import render
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms import hosts
-from provider.platforms.base import BuildPlan, Candidate, Known, LogSink, PartStatus, PublicAddress, Removed
+from provider.platforms.base import (
+    BuildPlan,
+    Candidate,
+    Drift,
+    Known,
+    LogSink,
+    Orphan,
+    PartStatus,
+    PublicAddress,
+    Removed,
+    Told,
+)
 from provider.platforms.kubernetes import access
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
-from provider.platforms.kubernetes.fence import Anchors, Fence, fenced
+from provider.platforms.kubernetes.drift import Comparison
+from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.objects import is_revision, objects
+from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
-from provider.platforms.kubernetes.resources import INGRESSES
+from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
 from provider.platforms.kubernetes.watches import Watches, name_of
+from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -44,12 +58,15 @@ class KubernetesPlatform:
         self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
         self._secrets = SecretObjects(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._builds = Builds(api=api, watches=watches, settings=settings)
+        self._comparison = Comparison(api=api, watches=watches, settings=settings)
         self._rollouts = Rollouts(api=api, watches=watches, settings=settings)
         self._removal = Removal(
             api=api, watches=watches, anchors=anchors, secrets=self._secrets, builds=self._builds,
             platform_id=platform_id,
         )  # fmt: skip
+        self._orphans = Orphans(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._registry = Registry(settings=settings, http=http)
+        self._images = OldImages(registry=self._registry, settings=settings)
         self._fences: dict[str, Fence] = {}
         self._taken_shapes: dict[str, None] = {}
         self._ca: str | None = None
@@ -96,10 +113,6 @@ class KubernetesPlatform:
     async def drop_staged(self, staged: str) -> None:
         """See `Platform`."""
         await self._secrets.drop(staged)
-
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """See `Platform`."""
-        await self._secrets.sweep_staged(keep)
 
     async def make_bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
@@ -198,6 +211,26 @@ class KubernetesPlatform:
         await self._applier.apply(fence, last_good)
         await self._rollouts.wait(slug, last_good, fence.generation)
 
+    def on_change(self, told: Told) -> None:
+        """By the watches of what is applied, and of the secrets."""
+        for resource in (*FENCED, SECRETS):
+            self._watches.of(resource).told = told
+
+    async def drift(self, serving: Mapping[str, Revision]) -> dict[str, Drift]:
+        """See `Platform`."""
+        found = {}
+        for slug, revision in serving.items():
+            if (drift := await self._comparison.of(slug, revision)) is not None:
+                found[slug] = drift
+            await asyncio.sleep(0)  # of a thousand previews nobody else has to wait for all
+        return found
+
+    async def put_back(self, slug: str, revision: Revision, generation: int) -> str | None:
+        """See `Platform`."""
+        fence = await self._anchors.take(slug, generation)
+        await self._applier.apply(fence, revision, anew=False)
+        return str(fence.anchor["metadata"]["uid"])
+
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
         """See `Platform`. Old ReplicaSets are the cluster's to remove."""
         await self._removal.retire(slug, keep, up_to)
@@ -206,14 +239,10 @@ class KubernetesPlatform:
         """See `Platform`."""
         return await self._removal.teardown(slug, up_to)
 
-    async def sweep(self, known: Known) -> None:
-        """Remove the anchors of previews without a record, and so what they own."""
-        found = self._anchors.present()
-        slugs = await known() if found else frozenset()
-        for slug, uid, generation in found:
-            if slug not in slugs:
-                log.warning("sweep", slug=slug)
-                await self._anchors.drop(slug, uid=uid, up_to=generation)
+    async def orphans(self, known: Known) -> list[Orphan]:
+        """Objects of both namespaces, and tags of the registry."""
+        found, needed = await self._orphans.find(known)
+        return [*found, *await self._images.find(needed)]
 
     def visited(self) -> frozenset[str]:
         """Nothing: an ingress controller tells nobody whom it was asked for."""

@@ -55,13 +55,6 @@ class SecretObjects:
         if known or self._watches.secrets.get(name) is not None:
             await self._api.delete(SECRETS, name)
 
-    async def sweep_staged(self, keep: frozenset[str]) -> None:
-        """Forget what was staged and belongs to no deploy of `keep`."""
-        for found in self._watches.secrets.all():
-            staged = annotation(found, STAGED)
-            if staged and staged not in keep and annotation(found, PLATFORM) == self._platform_id:
-                await self._api.delete(SECRETS, found["metadata"]["name"])
-
     async def bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
     ) -> Bundle | None:

@@ -1,0 +1,210 @@
+"""Reconcile: what somebody deletes or edits of a preview at rest is put back, from its record's last good revision.
+
+Nothing is polled: the platform tells of which previews something changed, the record's watch of those that came to
+rest. Only what both then say is compared. A repair is a change with a generation of its own, taken by compare-and-set
+from a preview at rest, so that it neither meets a deploy or a teardown nor another provider's repair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from provider.errors import Code, Permanent, PreviewError, Whose
+from provider.keeper.known import Mine
+from provider.keeper.notices import Notices
+from provider.models import EventType, Failure, PreviewRecord, Revision, now
+from provider.platforms.base import Drift, Platform
+from provider.store import Store
+from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
+
+log = structlog.get_logger(__name__)
+
+SETTLE_SECONDS = 0.2
+"""What is told one after the other is looked at together."""
+BUSY_SECONDS = 1.0
+"""How long a preview that somebody is changing is left alone."""
+OTHERS_SECONDS = 15.0
+"""When another instance should have put right what is its: longer than it takes to be known as dead."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class _Pause:
+    """How long a preview is left alone after it was put back: somebody may undo it again and again."""
+
+    seconds: float
+    until: float
+
+
+class Reconcile:
+    """Puts back what is at rest.
+
+    Args:
+        store, platform: whose records, and where they run.
+        lock: of a preview, by its slug; whoever changes what it runs holds it.
+        notices: tell that something was put back, or can't be.
+        mine: see `known.Mine`.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        platform: Platform,
+        lock: Callable[[str], asyncio.Lock],
+        notices: Notices,
+        mine: Mine,
+    ) -> None:
+        self._store = store
+        self._platform = platform
+        self._lock = lock
+        self._notices = notices
+        self._mine = mine
+        self._touched: set[str | None] = set()
+        self._wake = asyncio.Event()
+        self._pauses: dict[str, _Pause] = {}
+        self._others: set[str] = set()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    def touched(self, slug: str | None) -> None:
+        """Something of this preview (None: of any) may have changed: it is looked at soon."""
+        self._touched.add(slug)
+        self._wake.set()
+
+    def on_preview(self, preview: PreviewRecord) -> None:
+        """A preview's record is this now."""
+        if at_rest(preview):
+            self.touched(preview.slug)
+        else:
+            self._pauses.pop(preview.slug, None)
+
+    async def all(self) -> None:
+        """Look at every preview, whatever was told: the platform may not tell all, and instances come and go."""
+        self.touched(None)
+
+    async def once(self) -> None:
+        """Wait until something is told, and put right what is not as it was made."""
+        await self._wake.wait()
+        await asyncio.sleep(SETTLE_SECONDS)
+        self._wake.clear()
+        slugs, self._touched = self._touched, set()
+        try:
+            previews = await self._resting(slugs)
+            drifts = await self._platform.drift({slug: _good(one) for slug, one in previews.items()})
+        except BaseException:
+            self._touched |= slugs
+            self._wake.set()
+            raise
+        lacks = {slug for slug, one in previews.items() if is_lacking(one)}
+        await asyncio.gather(*(self._attend(slug) for slug in {*drifts, *lacks}))
+
+    async def _resting(self, slugs: set[str | None]) -> dict[str, PreviewRecord]:
+        found = [await self._store.get_preview(slug) for slug in slugs if slug and self._may(slug)]
+        if None in slugs:
+            found += [one for one in await self._store.previews() if self._mine(one.slug)]
+        return {one.slug: one for one in found if one is not None and at_rest(one)}
+
+    def _may(self, slug: str) -> bool:
+        """Whether it is ours to look at; another instance's is when that had its time, for it may have died."""
+        if self._mine(slug) or slug in self._others:
+            self._others.discard(slug)
+            return True
+        self._others.add(slug)
+        self._later(slug, OTHERS_SECONDS)
+        return False
+
+    async def _attend(self, slug: str) -> None:
+        """Put one preview right, unless it has to wait; a failure is tried again, later each time."""
+        pause, lock = self._pauses.get(slug), self._lock(slug)
+        if pause is not None and (left := pause.until - time.monotonic()) > 0:
+            self._later(slug, left)
+            return
+        if lock.locked():
+            self._later(slug, BUSY_SECONDS)
+            return
+        try:
+            async with self._turns, lock:
+                await self._put_right(slug)
+        except PreviewError as error:
+            if error.code is not Code.SUPERSEDED:  # else somebody newer has it
+                log.warning("reconcile.failed", slug=slug, error=str(error), evidence=error.evidence)
+                self._later(slug, self._paused(slug))
+        except Exception:
+            log.exception("reconcile.failed", slug=slug)
+            self._later(slug, self._paused(slug))
+
+    async def _put_right(self, slug: str) -> None:
+        """The record is read and the platform looked at anew, now that nobody here changes the preview."""
+        preview = await self._store.get_preview(slug)
+        if preview is None or not at_rest(preview):
+            return
+        drift = (await self._platform.drift({slug: _good(preview)})).get(slug, Drift(()))
+        if not drift.what and drift.bundle_lost is None and not is_lacking(preview):
+            return
+        if drift.bundle_lost is not None:
+            preview = await self._lacks(preview, _bundle_lost(preview, drift.bundle_lost))
+        if drift.what:
+            await self._put_back(preview, drift)
+        elif drift.bundle_lost is None:
+            await self._store.change_preview(slug, repaired(preview.generation, preview.anchor_id))
+
+    async def _put_back(self, preview: PreviewRecord, drift: Drift) -> None:
+        slug, what = preview.slug, list(drift.what)
+        pause = self._paused(slug)
+        log.warning("reconcile", slug=slug, what=what)
+        mine = await self._store.change_preview(slug, repairing(preview.generation))
+        try:
+            anchor = await self._platform.put_back(slug, _good(mine), mine.generation)
+        except Permanent as error:
+            if error.code is not Code.SUPERSEDED:
+                if drift.bundle_lost is None:  # else that is why, and said already
+                    await self._lacks(mine, Failure.of(error, None))
+                self._later(slug, pause)
+            return
+        text = f"Somebody changed the preview {slug}; put back: {'; '.join(what)}."
+        data = {"put_back": what, "generation": mine.generation}
+        self._notices.event(mine, EventType.WARNING, "PutBack", text, now(), data)
+        if drift.bundle_lost is None:
+            await self._store.change_preview(slug, repaired(mine.generation, anchor))
+
+    async def _lacks(self, preview: PreviewRecord, failure: Failure) -> PreviewRecord:
+        """Say in the record, and once by an event, what can't be put back."""
+        changed = await self._store.change_preview(preview.slug, lacking(preview.generation, failure))
+        if preview.failure != changed.failure:
+            text = " ".join(filter(None, (failure.message, failure.hint)))
+            data = {"code": failure.code, "generation": changed.generation}
+            self._notices.tell(changed, EventType.WARNING, failure.reason or "NotPutBack", text, now(), data)
+        return changed
+
+    def _paused(self, slug: str) -> float:
+        """From now on leave the preview alone for a while, longer each time that follows soon; seconds."""
+        moment, before = time.monotonic(), self._pauses.get(slug)
+        soon = before is not None and moment < before.until + 2 * before.seconds + FIRST_PAUSE
+        seconds = min(2 * before.seconds, LONGEST_PAUSE) if before is not None and soon else FIRST_PAUSE
+        self._pauses[slug] = _Pause(seconds, moment + seconds)
+        return seconds
+
+    def _later(self, slug: str, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self.touched, slug)
+
+
+def _good(preview: PreviewRecord) -> Revision:
+    assert preview.last_good is not None, "it is at rest"
+    return preview.last_good
+
+
+def _bundle_lost(preview: PreviewRecord, name: str) -> Failure:
+    error = Permanent(
+        Code.SECRET_MISSING,
+        f"The secrets of {preview.slug} are gone: somebody deleted its bundle {name}.",
+        reason="BundleLost",
+        hint="Deploy again with the secrets: nobody else has their values.",
+        whose=Whose.PLATFORM,
+    )
+    return Failure.of(error, None)

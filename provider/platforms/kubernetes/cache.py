@@ -1,0 +1,226 @@
+"""The objects of one kind, kept current by one list and one watch, and who waits for changes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TypeVar
+
+import structlog
+
+from provider.errors import Temporary
+from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.refusals import Expired, Refused
+from provider.platforms.kubernetes.resources import Resource
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+LOOK_SECONDS = 1.0
+"""How often something is judged anew although nothing changed: graces end by time alone."""
+
+KeyOf = Callable[[Object], str]
+FieldsOf = Callable[[list[Object]], str]
+"""What is kept of an object's `managedFields`."""
+
+
+class Changes:
+    """Wakes who waits for a key."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def tell(self, key: str) -> None:
+        """Something with that key changed."""
+        for event in self._waiting.get(key, ()):
+            event.set()
+
+    async def until(self, key: str, judge: Callable[[], T | None]) -> T:
+        """The first thing but None that `judge` returns; it is asked at once, and after each change."""
+        with self._listening(key) as changed:
+            while True:
+                changed.clear()
+                if (verdict := judge()) is not None:
+                    return verdict
+                try:
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+
+    @contextmanager
+    def _listening(self, key: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._waiting[key].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[key].discard(event)
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+
+class Cache:
+    """The objects of one resource, as a list and a watch show them; without what nobody here reads.
+
+    Attributes:
+        fields_of: makes of `managedFields` what is kept of them; None: nothing is.
+        told: called with the key of whatever changes, beside those who wait for it.
+    """
+
+    def __init__(
+        self, api: Api, resource: Resource, key_of: KeyOf, changes: Changes, *, metadata_only: bool = False
+    ) -> None:
+        self.fields_of: FieldsOf | None = None
+        self.told: Callable[[str], None] | None = None
+        self._fields: dict[str, str] = {}
+        self._applied: dict[str, str] = {}
+        self._api = api
+        self.resource = resource
+        self._key_of = key_of
+        self._changes = changes
+        self._metadata_only = metadata_only
+        self._objects: dict[str, Object] = {}
+        self._first_seen: dict[str, float] = {}
+        self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
+        self._version: str | None = None
+        self._seen = ""
+        self.synced = asyncio.Event()
+
+    def get(self, name: str) -> Object | None:
+        """The object of that name, as far as it is known."""
+        return self._objects.get(name)
+
+    def of(self, key: str) -> list[Object]:
+        """The objects with that key."""
+        return list(self._by_key.get(key, {}).values())
+
+    def all(self) -> list[Object]:
+        """Every object."""
+        return list(self._objects.values())
+
+    def age(self, found: Object) -> float:
+        """Seconds since this process first saw the object: the cluster's clock need not be ours."""
+        return time.monotonic() - self._first_seen.get(found["metadata"]["uid"], time.monotonic())
+
+    def put(self, found: Object) -> None:
+        """What an answer or the watch showed, unless the other was faster."""
+        present = self._objects.get(found["metadata"]["name"])
+        if present is None or _version(present) < _version(found):
+            self._put(found)
+
+    def applied(self, found: Object) -> None:
+        """What the answer to an apply of ours showed."""
+        if self.fields_of is not None:
+            fields = self.fields_of(found["metadata"].get("managedFields") or [])
+            self._applied[found["metadata"]["name"]] = sys.intern(fields)
+        self.put(found)
+
+    def fields(self, name: str) -> str:
+        """What `fields_of` made of the object's `managedFields`."""
+        return self._fields.get(name, "")
+
+    def applied_fields(self, name: str) -> str | None:
+        """The same, as it was right after our own last apply; None if this process made none."""
+        return self._applied.get(name)
+
+    async def run(self) -> None:
+        """List, watch, and do so for ever: a bug in here must not leave everybody waiting either."""
+        pause = FIRST_PAUSE
+        while True:
+            began, version, seen = time.monotonic(), self._version, self._seen
+            try:
+                if self._version is None:
+                    await self._relist()
+                await self._follow()
+                if time.monotonic() - began > pause:
+                    pause = FIRST_PAUSE
+                    continue  # the server ended it, as it does now and then
+                problem = "the server ended it at once"
+            except Expired:
+                self._version, problem = None, "expired as soon as it was listed"
+                if version is not None:
+                    continue
+            except (Temporary, Refused) as error:
+                problem = str(error)
+            except Exception:
+                log.exception("watch.bug", kind=self.resource.kind)
+                self._version, problem = None, "a bug"
+            if self._seen != seen or time.monotonic() - began > pause:
+                pause = FIRST_PAUSE  # it was well meanwhile
+            log.warning("watch.broken", kind=self.resource.kind, error=problem, pause=pause)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _relist(self) -> None:
+        items, version = await self._api.list_all(self.resource, metadata_only=self._metadata_only)
+        self._version = self._seen = version
+        listed = {item["metadata"]["name"] for item in items}
+        for found in self.all():
+            if found["metadata"]["name"] not in listed and _version(found) <= int(version):
+                self._remove(found["metadata"]["name"])
+        for item in items:
+            self.put(item)
+        self.synced.set()
+
+    async def _follow(self) -> None:
+        assert self._version is not None, "listed before"
+        watching = self._api.watch(self.resource, self._version, metadata_only=self._metadata_only)
+        async with aclosing(watching) as watch:
+            async for kind, found in watch:
+                self._version = self._seen = found["metadata"]["resourceVersion"]
+                if kind == "DELETED":
+                    self._deleted(found)
+                elif kind != "BOOKMARK":
+                    self.put(found)
+
+    def _put(self, found: Object) -> None:
+        managed = found["metadata"].pop("managedFields", None)
+        found.setdefault("kind", self.resource.kind)  # a list's items do not say it
+        name, key = found["metadata"]["name"], self._key_of(found)
+        replaced = self._objects.get(name)
+        if replaced is not None and replaced["metadata"]["uid"] != found["metadata"]["uid"]:
+            self._remove(name)
+        self._objects[name] = found
+        if self.fields_of is not None:
+            self._fields[name] = sys.intern(self.fields_of(managed or []))  # the same for most objects of a kind
+        self._first_seen.setdefault(found["metadata"]["uid"], time.monotonic())
+        if key:
+            self._by_key[key][name] = found
+            self._tell(key)
+
+    def _tell(self, key: str) -> None:
+        self._changes.tell(key)
+        if self.told is not None:
+            self.told(key)
+
+    def _deleted(self, gone: Object) -> None:
+        """Its successor of the same name may be known already, from the answer that made it."""
+        present = self._objects.get(gone["metadata"]["name"])
+        if present is not None and _version(present) <= _version(gone):
+            self._remove(gone["metadata"]["name"])
+
+    def _remove(self, name: str) -> None:
+        gone = self._objects.pop(name, None)
+        if gone is None:
+            return
+        self._first_seen.pop(gone["metadata"]["uid"], None)
+        self._fields.pop(name, None)
+        self._applied.pop(name, None)
+        key = self._key_of(gone)
+        if not key:
+            return
+        self._by_key[key].pop(name, None)
+        if not self._by_key[key]:
+            del self._by_key[key]
+        self._tell(key)
+
+
+def _version(found: Object) -> int:
+    return int(found["metadata"]["resourceVersion"])
