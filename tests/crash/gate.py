@@ -54,6 +54,7 @@ class Gate:
         self.died = asyncio.Event()
         self.frozen = asyncio.Event()
         self._thawed = asyncio.Event()
+        self._bus = asyncio.Event()
         self._freeze: tuple[str, int] | None = None
         self._armed = False
         self._point: Point | None = None
@@ -79,10 +80,17 @@ class Gate:
         self.arm(None)
         self._freeze = (effect, nth)
 
-    def thaw(self) -> None:
-        """Go on as if no time had passed."""
+    def thaw(self, *, bus: bool = True) -> None:
+        """Go on as if no time had passed; without the bus, it is still cut off from that."""
         self.frozen.clear()
         self._thawed.set()
+        if bus:
+            self._bus.set()
+
+    async def connected(self) -> None:
+        """Wait until the bus can be reached."""
+        if self.frozen.is_set() or (self._thawed.is_set() and not self._bus.is_set()):
+            await self._bus.wait()
 
     def die(self) -> None:
         """Nothing gets out from now on."""
@@ -105,11 +113,18 @@ class Gate:
             self.frozen.set()
             await self._alive()
         await self._die_at(here, Side.BEFORE)
-        result = await act()
-        self.done[name] += 1
-        await self._die_at(here, Side.AFTER)
+        try:
+            result = await act()
+        except Exception:  # it was refused: an effect all the same
+            await self._done(here)
+            raise
+        await self._done(here)
         await self._alive()
         return result
+
+    async def _done(self, here: tuple[str, int]) -> None:
+        self.done[here[0]] += 1
+        await self._die_at(here, Side.AFTER)
 
     async def _die_at(self, here: tuple[str, int], side: Side) -> None:
         if self._point == Point(*here, side):

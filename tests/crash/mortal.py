@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ssl
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,7 @@ class Mortal:
 
     Attributes:
         errors: what it logged as an error.
+        log: the last lines that it logged.
         ready: whether it takes requests.
     """
 
@@ -45,6 +47,7 @@ class Mortal:
         self.gate = gate
         self.errors: list[str] = []
         self.ready = False
+        self.log: deque[str] = deque(maxlen=12)
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._settings = settings
         self._sabotage = sabotage
@@ -127,6 +130,7 @@ class GatedClient(Client):
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """See `Client`: a message that is an effect has reached the server when this returns."""
+        await self._gate.connected()
         name = message_name(subject, payload)
 
         async def send() -> None:
@@ -135,6 +139,11 @@ class GatedClient(Client):
                 await self._flush_pending()
 
         await (self._gate.read(send) if name is None else self._gate.effect(name, send))
+
+    async def _process_msg(self, *message: Any) -> None:
+        # What is frozen hears nothing either.
+        await self._gate.connected()
+        await self._gate.read(lambda: super(GatedClient, self)._process_msg(*message))
 
 
 class GatedTransport(httpx.AsyncHTTPTransport):
@@ -182,6 +191,8 @@ def _task(
 
 def _taken_down(_: Any, level: str, entry: structlog.typing.EventDict) -> str:
     who = _who.get()
-    if who is not None and not who.gate.dead and level in {"error", "exception", "critical"}:
-        who.errors.append(f"{entry}")
+    if who is not None and not who.gate.dead:
+        who.log.append(f"{entry}")
+        if level in {"error", "exception", "critical"}:
+            who.errors.append(f"{entry}")
     raise structlog.DropEvent
