@@ -8,7 +8,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system demo test test-cluster lint format bench lock clean
+.PHONY: help install system demo test test-cluster crash soak lint format bench lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ test-cluster: install ## Run the cluster tests on a real cluster: see README, "O
 	$(foreach name,$(CLUSTER) $(CLUSTER_OPTIONAL),$(if $($(name)),$(name)='$($(name))')) \
 		$(BIN)/python -m pytest tests/cluster --ignore-glob='tests/cluster/test_standin_*' --ignore-glob='tests/cluster/test_world_*' $(ARGS)
 	KUBECONFIG='$(KUBECONFIG)' $(BIN)/python -m tests.cluster.differential
+
+crash: install ## Kill a provider at every single point, and judge what is left
+	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
+
+soak: install ## Everything dies again and again; nothing may be lost: make soak ARGS="--seed 7"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ from tests.cluster.standin.requests import Asked
 from tests.cluster.standin.script import AppScript, BuildScript, Pod, commit_of
 from tests.cluster.standin.world import World
 from tests.crash.gate import Gate, request_name
-from tests.crash.mortal import Mortal, lives_are_told_apart
+from tests.crash.mortal import Mortal, Sabotage, lives_are_told_apart
 from tests.e2e.apps import spec_of
 from tests.e2e.helpers import Visitor, trusted_client
 
@@ -69,6 +69,7 @@ class Arena:
     nats_url: str
     nc: Client
     guest: Visitor
+    git: GitServer
     environment: dict[str, Any]
     commits: dict[str, str]
     unhandled: list[str]
@@ -150,11 +151,15 @@ class Chain:
 
     async def live(self) -> Mortal:
         """Start the next provider."""
+        self.provider = self.another()
+        self.lives += 1
+        await self.provider.start()
+        return self.provider
+
+    def another(self, sabotage: Sabotage | None = None, **names: str) -> Mortal:
+        """A provider that is not started yet; `names` are settings of its own."""
         gate = Gate()
-        life = Mortal(self.arena.settings(self.names, gate, self.slug), gate)
-        self.provider, self.lives = life, self.lives + 1
-        await life.start()
-        return life
+        return Mortal(self.arena.settings({**self.names, **names}, gate, self.slug), gate, sabotage)
 
     def request(self, app: str, deploy_id: str) -> Json:
         """A provision request for a commit of that app, with everything that leaves a trace."""
@@ -192,9 +197,13 @@ class Chain:
         question = Question()
         inbox = self.arena.nc.new_inbox()
         await self.arena.nc.subscribe(inbox, cb=question.answered)
+        await self.publish(endpoint, body, inbox)
+        return question
+
+    async def publish(self, endpoint: str, body: Json, inbox: str) -> None:
+        """Send a request; its answers go to that inbox."""
         await self.arena.nc.publish(self.subjects.request(endpoint), json.dumps(body).encode(), reply=inbox)
         await self.arena.nc.flush()
-        return question
 
 
 @dataclass
@@ -251,7 +260,7 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
         }
         commits = await _commits(git, place)
         found = Arena(
-            place, place.standin, nats.address, nc, Visitor(place.ingress, http), environment, commits, unhandled
+            place, place.standin, nats.address, nc, Visitor(place.ingress, http), git, environment, commits, unhandled
         )
         await _allow(place)
         place.standin.api.around = found.around

@@ -44,14 +44,21 @@ class Gate:
 
     Attributes:
         effects: their names, in order, since `arm`.
+        done: how many of each name have happened since.
         died: set as soon as nothing more gets out.
+        frozen: set while nothing gets out for now, as if it were stopped or cut off.
     """
 
     def __init__(self) -> None:
         self.effects: list[str] = []
         self.died = asyncio.Event()
+        self.frozen = asyncio.Event()
+        self._thawed = asyncio.Event()
+        self._bus = asyncio.Event()
+        self._freeze: tuple[str, int] | None = None
         self._armed = False
         self._point: Point | None = None
+        self.done: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
 
     @property
@@ -61,12 +68,29 @@ class Gate:
 
     def arm(self, point: Point | None) -> None:
         """Count from now on, and die there."""
-        self.effects, self._count = [], Counter()
+        self.effects, self.done, self._count = [], Counter(), Counter()
         self._armed, self._point = True, point
 
     def disarm(self) -> None:
         """Count no longer."""
         self._armed, self._point = False, None
+
+    def freeze_before(self, effect: str, nth: int = 1) -> None:
+        """Count from now on; from just before that effect on nothing gets out, until `thaw`."""
+        self.arm(None)
+        self._freeze = (effect, nth)
+
+    def thaw(self, *, bus: bool = True) -> None:
+        """Go on as if no time had passed; without the bus, it is still cut off from that."""
+        self.frozen.clear()
+        self._thawed.set()
+        if bus:
+            self._bus.set()
+
+    async def connected(self) -> None:
+        """Wait until the bus can be reached."""
+        if self.frozen.is_set() or (self._thawed.is_set() and not self._bus.is_set()):
+            await self._bus.wait()
 
     def die(self) -> None:
         """Nothing gets out from now on."""
@@ -85,11 +109,22 @@ class Gate:
         self.effects.append(name)
         self._count[name] += 1
         here = (name, self._count[name])
+        if here == self._freeze:
+            self.frozen.set()
+            await self._alive()
         await self._die_at(here, Side.BEFORE)
-        result = await act()
-        await self._die_at(here, Side.AFTER)
+        try:
+            result = await act()
+        except Exception:  # it was refused: an effect all the same
+            await self._done(here)
+            raise
+        await self._done(here)
         await self._alive()
         return result
+
+    async def _done(self, here: tuple[str, int]) -> None:
+        self.done[here[0]] += 1
+        await self._die_at(here, Side.AFTER)
 
     async def _die_at(self, here: tuple[str, int], side: Side) -> None:
         if self._point == Point(*here, side):
@@ -97,6 +132,8 @@ class Gate:
             await self._alive()
 
     async def _alive(self) -> None:
+        if self.frozen.is_set():
+            await self._thawed.wait()
         if self.dead:
             await asyncio.Future()
 

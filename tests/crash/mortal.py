@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ssl
-from collections.abc import Coroutine, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -25,26 +26,40 @@ from tests.crash.gate import Gate, message_name
 PATIENCE = 15.0
 ROUND = 0.02
 
+Sabotage = Callable[[Provider], None]
+
 _who: contextvars.ContextVar[Mortal | None] = contextvars.ContextVar("_who", default=None)
 
 
 class Mortal:
     """One life of a provider.
 
+    Args:
+        sabotage: takes a guard away from the provider, before it starts.
+
     Attributes:
         errors: what it logged as an error.
+        log: the last lines that it logged.
         ready: whether it takes requests.
     """
 
-    def __init__(self, settings: Settings, gate: Gate) -> None:
+    def __init__(self, settings: Settings, gate: Gate, sabotage: Sabotage | None = None) -> None:
         self.gate = gate
         self.errors: list[str] = []
         self.ready = False
+        self.log: deque[str] = deque(maxlen=12)
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._settings = settings
+        self._sabotage = sabotage
         self._nc = GatedClient(self.gate)
         self._http: httpx.AsyncClient | None = None
         self._provider: Provider | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """The provider itself, once it has started."""
+        assert self._provider is not None
+        return self._provider
 
     async def start(self) -> None:
         """Begin; returns when it takes requests."""
@@ -86,6 +101,8 @@ class Mortal:
             transport=GatedTransport(self.gate, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)), trust_env=False
         )
         self._provider = await Provider.build(self._settings, self._nc, self._http)
+        if self._sabotage is not None:
+            self._sabotage(self._provider)
         await self._provider.start()
 
     async def _close(self) -> None:
@@ -113,6 +130,7 @@ class GatedClient(Client):
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """See `Client`: a message that is an effect has reached the server when this returns."""
+        await self._gate.connected()
         name = message_name(subject, payload)
 
         async def send() -> None:
@@ -121,6 +139,11 @@ class GatedClient(Client):
                 await self._flush_pending()
 
         await (self._gate.read(send) if name is None else self._gate.effect(name, send))
+
+    async def _process_msg(self, *message: Any) -> None:
+        # What is frozen hears nothing either.
+        await self._gate.connected()
+        await self._gate.read(lambda: super(GatedClient, self)._process_msg(*message))
 
 
 class GatedTransport(httpx.AsyncHTTPTransport):
@@ -168,6 +191,8 @@ def _task(
 
 def _taken_down(_: Any, level: str, entry: structlog.typing.EventDict) -> str:
     who = _who.get()
-    if who is not None and not who.gate.dead and level in {"error", "exception", "critical"}:
-        who.errors.append(f"{entry}")
+    if who is not None and not who.gate.dead:
+        who.log.append(f"{entry}")
+        if level in {"error", "exception", "critical"}:
+            who.errors.append(f"{entry}")
     raise structlog.DropEvent

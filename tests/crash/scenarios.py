@@ -151,7 +151,10 @@ def _over(record: DeployRecord) -> bool:
 
 async def _shown(chain: Chain, deploy_id: str) -> str:
     record = await chain.store.get_deploy(deploy_id)
-    return "no record" if record is None else f"in {record.phase}, report {record.report is not None}"
+    log = list(chain.provider.log) if chain.provider is not None else []
+    if record is None:
+        return f"no record; {log}"
+    return f"in {record.phase} of {record.owner}, report {record.report is not None}; {log}"
 
 
 async def asks(run: Run, endpoint: str, body: Json, lost: Callable[[], Awaitable[bool]]) -> Json | None:
