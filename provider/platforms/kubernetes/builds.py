@@ -1,13 +1,15 @@
 """Builds in the cluster: one Kaniko Job each, made, joined, followed and stopped.
 
-A Job outlives the provider and is found by its name. It is joined while it runs for the same inputs, and when it
-ended for the very deploy that asks again; anything else of that name is replaced.
+A Job outlives the provider and is found by its name. It is joined while it runs for the same inputs, when it ended
+well for them and the image is still there, and when it ended for the very deploy that asks again; anything else of
+that name is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from provider.platforms.kubernetes.watches import Watches, annotation, job_key, 
 from provider.settings import Settings
 
 T = TypeVar("T")
+HasImage = Callable[[str, str], Awaitable[bool]]
 log = structlog.get_logger(__name__)
 
 OWNER_PAUSES = (0.2, 1.0, 5.0)
@@ -37,9 +40,14 @@ TRIES = 5
 
 
 class Builds:
-    """Starts, joins and stops build Jobs."""
+    """Starts, joins and stops build Jobs.
 
-    def __init__(self, *, api: Api, watches: Watches, settings: Settings) -> None:
+    Args:
+        has_image: whether the registry has that digest of a preview.
+    """
+
+    def __init__(self, *, api: Api, watches: Watches, settings: Settings, has_image: HasImage) -> None:
+        self._has_image = has_image
         self._api = api
         self._watches = watches
         self._settings = settings
@@ -93,11 +101,17 @@ class Builds:
         if job is None:
             return None
         same = annotation(job, kaniko.INPUTS) == plan.build_inputs and "deletionTimestamp" not in job["metadata"]
-        if same and (not is_finished(job) or annotation(job, kaniko.DEPLOY_ID) == plan.deploy_id):
+        own = annotation(job, kaniko.DEPLOY_ID) == plan.deploy_id
+        if same and (not is_finished(job) or own or await self._is_good(plan, job)):
             return job
         await self._delete(job)
         await self._gone(job)
         return None
+
+    async def _is_good(self, plan: BuildPlan, job: Object) -> bool:
+        """Whether a finished Job's image can be had: its own deploy may have been overtaken before it took it."""
+        state = self._state(plan.job_name, job["metadata"]["uid"], _Verdict())
+        return isinstance(state, Done) and await self._has_image(plan.slug, state.digest)
 
     async def _create(self, plan: BuildPlan) -> Object:
         """The Secret first, since a pod without it waits; the Job; then the Secret gets the Job as its owner."""

@@ -57,7 +57,8 @@ class KubernetesPlatform:
         anchors = self._anchors = Anchors(api=api, watches=watches, platform_id=platform_id)
         self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
         self._secrets = SecretObjects(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
-        self._builds = Builds(api=api, watches=watches, settings=settings)
+        self._registry = Registry(settings=settings, http=http)
+        self._builds = Builds(api=api, watches=watches, settings=settings, has_image=self._registry.has)
         self._comparison = Comparison(api=api, watches=watches, settings=settings)
         self._rollouts = Rollouts(api=api, watches=watches, settings=settings)
         self._removal = Removal(
@@ -65,7 +66,6 @@ class KubernetesPlatform:
             platform_id=platform_id,
         )  # fmt: skip
         self._orphans = Orphans(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
-        self._registry = Registry(settings=settings, http=http)
         self._images = OldImages(registry=self._registry, settings=settings)
         self._fences: dict[str, Fence] = {}
         self._taken_shapes: dict[str, None] = {}
