@@ -25,9 +25,9 @@ class Size:
     previews: int = 60
     at_once: int = 12
     kills: int = 200
-    kill_pause: float = 2.5
+    kill_pause: float = 1.5
     bus_restarts: int = 10
-    bus_pause: float = 45.0
+    bus_pause: float = 30.0
     api_pause: float = 6.0
 
 
@@ -87,13 +87,12 @@ async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) 
             asyncio.create_task(chaos.bus(size.bus_restarts, size.bus_pause), name="bus"),
         ]
         faults = asyncio.create_task(chaos.api(size.api_pause), name="api")
-        calling = asyncio.create_task(_call(callers, slugs, size), name="callers")
+        calling = asyncio.create_task(_call(callers, slugs, size, trouble), name="callers")
         while not calling.done():
             await asyncio.wait({calling}, timeout=15)
             say(_progress(callers, chaos))
         await calling
-        for one in (*trouble, faults):
-            one.cancel()
+        faults.cancel()
         ended = await asyncio.gather(*trouble, faults, return_exceptions=True)
         await chaos.end()
         for deploy in callers.deploys:
@@ -107,8 +106,8 @@ async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) 
         return Result(seed, seconds, chaos.done, answers, world.ledger.builds, found | {"the soak itself": failed})
 
 
-async def _call(callers: Callers, slugs: list[str], size: Size) -> None:
-    """Some previews at a time; each gets its share of the deploys."""
+async def _call(callers: Callers, slugs: list[str], size: Size, trouble: list[asyncio.Task[None]]) -> None:
+    """Some previews at a time; each gets its share of the deploys, and more while there is trouble to come."""
     at_once = asyncio.Semaphore(size.at_once)
 
     async def use(slug: str, budget: int) -> None:
@@ -117,6 +116,8 @@ async def _call(callers: Callers, slugs: list[str], size: Size) -> None:
 
     share, rest = divmod(size.deploys, len(slugs))
     await asyncio.gather(*(use(slug, share + (number < rest)) for number, slug in enumerate(slugs)))
+    while not all(one.done() for one in trouble):
+        await asyncio.gather(*(use(slug, 1) for slug in slugs[: size.at_once]))
 
 
 def _progress(callers: Callers, chaos: Chaos) -> str:
