@@ -86,6 +86,7 @@ class Arena:
             "subject_prefix": f"x1.crash.n{number}",
             "platform_id": f"crash-{number}",
             "instance_name": "the-one",
+            "sweep_grace": "0.001",
         }
         prefix = Subjects(names["subject_prefix"])
         self.standin.scripts.app(slug, self._app)

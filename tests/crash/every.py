@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tests.crash.arena import Arena, Chain
 from tests.crash.gate import Point, Side, points
-from tests.crash.scenarios import SCENARIOS, Run, play
+from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
 
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
@@ -95,8 +95,11 @@ async def _life(arena: Arena, deaths: dict[str, Point | None], findings: Finding
 
 
 async def _end(chain: Chain, findings: Findings) -> None:
-    """Its last provider stops as it should, and leaves nothing of itself."""
+    """What a death left without a record is swept; the last provider stops as it should, and nothing of it is left."""
     assert chain.provider is not None
+    for _ in range(2):
+        await chain.provider.chore("sweep")
+    findings.problems += [f"after the sweep: {left}" for left in judge_of(chain).staged(chain.names["platform_id"])]
     findings.problems += [f"leaked by {chain.slug}: {left}" for left in await chain.provider.close()]
 
 

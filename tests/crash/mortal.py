@@ -66,6 +66,10 @@ class Mortal:
         await self._within(self._start())
         self.ready = True
 
+    async def chore(self, name: str) -> None:
+        """Do one of its keeper's chores now."""
+        await next(one.once for one in self.provider._keeper.chores if one.name == name)()
+
     async def kill(self) -> None:
         """End it as SIGKILL does. What it had sent is sent; nothing else leaves it, and nothing of it goes on."""
         self.gate.die()

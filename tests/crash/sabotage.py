@@ -5,16 +5,19 @@ Nothing of this can be switched on in the provider itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 from provider.bus.replies import encode
 from provider.errors import PreviewError
+from provider.platforms.base import Needed, Orphan
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import Anchors, Fence
+from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.platform import KubernetesPlatform
 from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.watches import slug_of
 from provider.service import Provider, Reporter
 from provider.source import Source
 from provider.source.remote import Remote
@@ -57,6 +60,15 @@ class Ownerless(Api):
         """Without owner references."""
         metadata = {key: value for key, value in body["metadata"].items() if key != "ownerReferences"}
         return await super().apply(resource, {**body, "metadata": metadata}, dry_run=dry_run)
+
+
+class Greedy(Orphans):
+    """Takes every object for one that this installation made."""
+
+    def _objects(self, found: list[tuple[Resource, Object]], needed: Needed) -> Iterator[Orphan]:
+        for resource, one in found:
+            if (slug := slug_of(one)) and needed.is_gone(slug):
+                yield self._object(resource, one, slug)
 
 
 class Once(Reporter):
@@ -117,3 +129,8 @@ def no_repetition(provider: Provider) -> None:
 def errors_are_answers(provider: Provider) -> None:
     """An outage of the git host looks like a branch that is gone."""
     provider._source.__class__ = Gullible
+
+
+def no_label_prefix(provider: Provider) -> None:
+    """The sweep takes what others made."""
+    platform(provider)._orphans.__class__ = Greedy

@@ -264,10 +264,15 @@ async def play(chain: Chain, scenario: str, point: Point | None) -> Run:
     return run
 
 
+def judge_of(chain: Chain) -> Judge:
+    """Who judges the chain's preview."""
+    bodies = {chain.arena.commits[name]: app.body for name, app in APPS.items()}
+    return Judge(place=chain.arena.place, store=chain.store, guest=chain.arena.guest, bodies=bodies)
+
+
 async def _judged(chain: Chain) -> list[str]:
     """What is still wrong after a while: controllers and clean-up need their time."""
-    bodies = {chain.arena.commits[name]: app.body for name, app in APPS.items()}
-    judge = Judge(place=chain.arena.place, store=chain.store, guest=chain.arena.guest, bodies=bodies)
+    judge = judge_of(chain)
     found: list[str] = []
 
     async def fine() -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from tests.crash import sabotage
-from tests.crash.arena import APPS, Arena, Chain, Question
-from tests.crash.invariants import Judge
+from tests.crash.arena import Arena, Chain, Question
 from tests.crash.mortal import Mortal, Sabotage
+from tests.crash.scenarios import judge_of
 from tests.e2e.helpers import eventually
 
 LEASE = "1.5"
@@ -114,9 +114,7 @@ class Duel:
 
     async def violations(self) -> Seen:
         """What is wrong at first, and what still is after a while: much is put right by whoever lives."""
-        arena = self.chain.arena
-        bodies = {arena.commits[name]: app.body for name, app in APPS.items()}
-        judge = Judge(place=arena.place, store=self.chain.store, guest=arena.guest, bodies=bodies)
+        judge = judge_of(self.chain)
         seen = Seen()
 
         async def fine() -> bool:
@@ -133,7 +131,7 @@ class Duel:
 async def duel(arena: Arena, saboteur: Sabotage | None) -> AsyncIterator[Duel]:
     """The first provider, sabotaged or not."""
     chain = await arena.chain()
-    soon = {"branch_check_seconds": "0.1", "branch_grace_seconds": "0.1"}
+    soon = {"branch_check_seconds": "0.1", "branch_grace_seconds": "0.1", "sweep_grace": "0.001"}
     first = chain.another(saboteur, instance_name="first", lease_seconds=LEASE, **soon)
     await first.start()
     made = Duel(chain, first)
@@ -218,18 +216,39 @@ async def answered_while_nobody_listens(one: Duel) -> Seen:
 async def the_git_host_is_away(one: Duel) -> Seen:
     """Again and again the git host answers with errors; nothing may be removed for that."""
     await one.deployed("first")
-    git, keeper = one.chain.arena.git, one.first.provider._keeper
-    look = next(chore.once for chore in keeper.chores if chore.name == "branches")
+    git = one.chain.arena.git
     git.fail_with = 500
     try:
         for _ in range(6):
             await asyncio.sleep(0.3)
-            await look()
+            await one.first.chore("branches")
     finally:
         git.fail_with = None
     record = await one.chain.store.get_preview(one.chain.slug)
     if record is None or record.removed_at is not None:
         return Seen({"removed without being asked to"})
+    return await one.violations()
+
+
+async def another_client_has_objects_there(one: Duel) -> Seen:
+    """The platform's present provider has a preview of its own; it has no record of ours."""
+    await one.deployed("first")
+    place, name = one.chain.arena.place, f"theirs-{one.chain.slug}"
+    labels = {"app": name, "x1-preview": "true"}
+    metadata = {"name": name, "namespace": place.previews, "labels": labels}
+    ports = [{"port": 80, "targetPort": 8080}]
+    await place.api.create(
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": labels, "ports": ports}}
+    )
+
+    async def shown() -> bool:
+        return sabotage.platform(one.first.provider)._watches.services.get(name) is not None
+
+    await eventually(shown)
+    for _ in range(2):
+        await one.first.chore("sweep")
+    if await place.api.get("Service", place.previews, name) is None:
+        return Seen({"removed what another made"})
     return await one.violations()
 
 
@@ -249,6 +268,9 @@ CASES = (
     Case("anchor", sabotage.no_anchor, torn_down_while_it_applies, "object without record: Ingress"),
     Case("heartbeat epoch", sabotage.no_epoch, taken_over_while_it_applies, "serves something else"),
     Case("reply repetition", sabotage.no_repetition, answered_while_nobody_listens, "no answer"),
+    Case(
+        "label prefix of the sweep", sabotage.no_label_prefix, another_client_has_objects_there, "removed what another"
+    ),
     Case("branch-gone rule", sabotage.errors_are_answers, the_git_host_is_away, "removed without being asked"),
 )
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.guard)
