@@ -124,6 +124,8 @@ def _lost(value: Any, fields: Object, path: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
             node = fields.get(f"f:{key}")
+            if inner == []:
+                continue  # nobody owns a list without items: it is as if it were not there
             if node is None:
                 yield f"{path}.{key}".lstrip(".")
             else:
