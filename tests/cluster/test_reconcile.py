@@ -225,9 +225,20 @@ async def test_a_preview_whose_anchor_and_secrets_are_gone_is_put_back_as_far_as
 
 
 async def test_what_was_changed_while_no_provider_ran_is_put_back(own_cluster: ClusterWorld) -> None:
-    await own_cluster.app("unseen", App(body="well\n"))
+    """And what nobody changed is not touched, also by a provider that did not apply it."""
+    spec = {"env": [{"name": "B", "value": "2"}], "ingress": {"additionalHeaders": {"X-One": "1"}}}
+    volumes = [{"name": "data", "kind": "emptyDir", "mountPath": "/data"}]
+    untouched = {"plain": App(), "full": App(spec={**spec, "volumes": volumes})}
+    await asyncio.gather(
+        own_cluster.app("unseen", App(body="well\n")),
+        *(own_cluster.app(slug, app, extra_env={"A": "1"}) for slug, app in untouched.items()),
+    )
     await own_cluster.provider.kill()
     change = {"spec": {"selector": {"app": "nobody"}}}
     await own_cluster.place.api.edit("Service", own_cluster.place.previews, "unseen", change)
     await own_cluster.provider.start()
     await serves(own_cluster, "unseen", "well\n")
+    found = {slug: (await own_cluster.client.status(slug=slug)).reply["generation"] for slug in (*untouched, "unseen")}
+    assert found == {"plain": 1, "full": 1, "unseen": 2}
+    (warning,) = await told(own_cluster, "unseen")
+    assert warning.data["put_back"] == ["service/unseen edited: spec.selector"]

@@ -30,6 +30,7 @@ spec:
           image: i
           ports: [{containerPort: 8080, protocol: TCP}]
           env: [{name: A, value: "1"}, {name: B, value: "2"}]
+          volumeMounts: []
       volumes: [{name: data, emptyDir: {}}]
 """)
 
