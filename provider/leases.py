@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import structlog
@@ -72,25 +73,28 @@ class Leases:
         self._living = await self._membership.look()
         left = [record for record in unfinished if not self._living.has(record.owner) and self.mine(record.deploy_id)]
         left = [record for record in left if not self._runner.is_running(record.deploy_id)]
+        taken: list[bool] = []
         if left:
             # What their owners still do in the cluster, if they only slept, must lose against us.
             self._ctx.platform.renew(await self._membership.renew())
-            for record in left:
-                await self._take_over(record)
+            taken = [await self._take_over(record) for record in left]
             # What the watches told was written before these ran here.
             for deploy_id in await self._ctx.store.cancel_requests():
                 self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
             for preview in await self._ctx.store.previews():
                 self._runner.on_preview(preview)
-        self._reviewed = time.monotonic()
+        # A last write of the dead owner may have come in between: then it is looked at again with the next beat.
+        self._reviewed = time.monotonic() if all(taken) else -math.inf
         return unfinished
 
-    async def _take_over(self, record: DeployRecord) -> None:
+    async def _take_over(self, record: DeployRecord) -> bool:
+        """Whether it is this process's now."""
         taken = record.model_copy(update={"owner": self._membership.owner})
         try:
             await self._ctx.store.save_deploy(taken)
         except (PreviewError, Lost) as error:
             log.info("deploy.not_resumed", deploy_id=record.deploy_id, error=str(error))
-            return
+            return False
         log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase, before=record.owner.instance)
         self._runner.start(taken)
+        return True

@@ -42,6 +42,7 @@ class Findings:
         """Add one run."""
         where = f"{run.scenario}, {run.point or 'nobody dies'}"
         self.problems += [f"{where}: {problem}" for problem in run.problems]
+        print(*(f"{where}: {problem}" for problem in run.problems), sep="\n", end="", flush=True)
         if run.point is not None and run.reached:
             self.points[run.scenario] += 1
         elif run.point is not None:

@@ -1,0 +1,83 @@
+"""What a dead provider left is taken over, also when its last write came just then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+from provider.leases import Leases
+from provider.models import DeployRecord, Owner, StoredRequest, now
+from provider.pipeline.context import Context
+from provider.pipeline.runner import Runner
+from provider.platforms.base import Platform
+from provider.settings import Settings
+from provider.store import Store
+from provider.store.kv import MemoryKeyValue
+
+DEAD = Owner(instance="dead", epoch=1)
+
+
+@dataclass
+class Started:
+    """Takes what a runner would run, and what a platform would be told."""
+
+    ids: list[str] = field(default_factory=list)
+
+    def start(self, record: DeployRecord) -> None:
+        self.ids.append(record.deploy_id)
+
+    def is_running(self, deploy_id: str) -> bool:
+        return deploy_id in self.ids
+
+    def renew(self, _: int) -> None:
+        return None
+
+
+class LateWrite(Store):
+    """A store in which the dead owner's last write comes just after the first listing."""
+
+    late = True
+
+    async def unfinished_deploys(self) -> list[DeployRecord]:
+        listed = await super().unfinished_deploys()
+        if self.late:
+            self.late = False
+            other = Store(previews=self._previews, deploys=self._deploys, platform_id="here")
+            for record in await other.unfinished_deploys():
+                await other.save_deploy(record.model_copy(update={"warnings": ("late",)}))
+        return listed
+
+
+def deploy() -> DeployRecord:
+    return DeployRecord(
+        platform_id="here",
+        deploy_id="d",
+        owner=DEAD,
+        fingerprint="f",
+        request=StoredRequest(repo_full_name="acme/app", branch="main"),
+        created_at=now(),
+        deadline=now() + timedelta(hours=1),
+    )
+
+
+async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next_beat() -> None:
+    store = LateWrite(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    await store.create_deploy(deploy())
+    store._owned.clear()
+    runner = Started()
+    ctx = Context(
+        settings=Settings(platform_id="here"),
+        platform=cast(Platform, runner),
+        source=cast(Any, None),
+        store=store,
+        reporter=cast(Any, None),
+        emit=lambda *_: None,
+        line=cast(Any, None),
+    )
+    membership = store.membership("mine", 9.0)
+    leases = Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False)
+    await leases.start()
+    assert runner.ids == []
+    await leases.once()
+    assert runner.ids == ["d"]
