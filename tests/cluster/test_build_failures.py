@@ -63,7 +63,9 @@ SCRIPTED: Mapping[str, tuple[BuildScript, Told, str]] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
-async def test_a_build_that_fails(cluster: ClusterWorld, standin: World, name: str) -> None:
+async def test_complaint_8_and_complaint_14_a_build_that_fails_says_why(
+    cluster: ClusterWorld, standin: World, name: str
+) -> None:
     script, expected, hint = SCRIPTED[name]
     slug = f"build-{name}"
     sha = await cluster.commit(slug)

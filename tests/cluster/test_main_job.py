@@ -92,7 +92,7 @@ async def test_a_failed_build_of_the_same_commit_is_tried_again(cluster: Cluster
     assert first.reply["deploy_id"] != second.reply["deploy_id"]
 
 
-async def test_an_app_that_crashes_is_not_called_ready(cluster: ClusterWorld) -> None:
+async def test_complaint_6_an_app_that_crashes_is_not_called_ready(cluster: ClusterWorld) -> None:
     failed = await refused(cluster.app("crash", App(crash=4)))
     assert (failed.code, failed.reply["reason"]) == ("deployment_not_ready", "CrashLoop")
     assert "code 4" in failed.reply["message"]
@@ -139,7 +139,7 @@ async def test_cancel_stops_the_build(cluster: ClusterWorld) -> None:
     await cluster.job_gone("cancel", sha)
 
 
-async def test_a_teardown_during_the_build_leaves_nothing(cluster: ClusterWorld) -> None:
+async def test_complaint_3_a_teardown_during_the_build_leaves_nothing(cluster: ClusterWorld) -> None:
     sha = await cluster.commit("gone", App(build_hangs=True))
     running = asyncio.create_task(cluster.deploy("gone", sha))
     await cluster.job("gone", sha)
@@ -166,7 +166,7 @@ async def test_teardown_names_what_was_there_and_can_be_repeated(cluster: Cluste
     await cluster.nothing_left("teardown")
 
 
-async def test_a_slug_belongs_to_the_repository_that_made_it(cluster: ClusterWorld) -> None:
+async def test_complaint_9_a_slug_belongs_to_the_repository_that_made_it(cluster: ClusterWorld) -> None:
     mine = await cluster.app("owned", App(body="mine\n"))
     theirs = await cluster.commit("owned", App(body="theirs\n"), repo="rival/owned")
     failed = await refused(cluster.deploy("owned", theirs, repo="rival/owned"))
@@ -174,7 +174,7 @@ async def test_a_slug_belongs_to_the_repository_that_made_it(cluster: ClusterWor
     assert await cluster.guest.text(mine.url) == "mine\n"
 
 
-async def test_a_slug_of_63_characters(cluster: ClusterWorld) -> None:
+async def test_complaint_9_a_slug_of_63_characters(cluster: ClusterWorld) -> None:
     slug = "s" * 63
     done = await cluster.app(slug, App(body="long\n"), extra_env={"A": "1"})
     assert await cluster.guest.text(done.url) == "long\n"

@@ -208,7 +208,7 @@ async def test_budget_exceeded(world: World) -> None:
     await gone(world, "costly")
 
 
-async def test_rapid_pushes(world: World, guest: Visitor) -> None:
+async def test_complaint_4_rapid_pushes(world: World, guest: Visitor) -> None:
     """Five commits asked for at once: the last accepted wins, the others are superseded, nothing is left."""
     good = await deployed(world, "rapid")
     pushes = [app_files("rapid", world.base_image, body=f"{number}\n") for number in range(5)]

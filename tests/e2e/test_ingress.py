@@ -287,7 +287,7 @@ async def test_foreign_configuration_stays_and_nothing_else_is_opened(world: Wor
     assert (await world.config())["apps"]["http"]["servers"]["theirs"] == theirs
 
 
-async def test_one_wildcard_certificate_serves_every_host(world: World) -> None:
+async def test_complaint_10_one_wildcard_certificate_serves_every_host(world: World) -> None:
     visitor = await world.visitor()
     serials = set()
     for slug in ("a", "b"):

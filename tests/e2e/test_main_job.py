@@ -220,6 +220,28 @@ async def test_branch_head_and_short_sha_are_resolved(world: World, guest: Visit
     assert short.job_name == f"preview-build-heads-{first[:8]}"
 
 
+async def test_complaint_7_an_app_whose_root_answers_404_is_healthy_by_the_path_that_it_names(world: World) -> None:
+    spec = {"runtime": {"healthcheck": {"path": "/healthz"}}}
+    files = app_files("rootless", world.base_image, spec_extra=spec)
+    sha = await world.commit("acme/rootless", files | {"www/healthz": "ok\n", "www/index.html": None})
+    done = await deploy(world, "rootless", sha)
+    assert [check["url"] for check in done.checks if check["ok"]] == [f"{done.url}/healthz"]
+
+
+async def test_complaint_13_the_spec_is_that_of_the_commit_and_no_other_branchs(world: World, guest: Visitor) -> None:
+    files = app_files("branched", world.base_image)
+    await world.git.create("acme/branched")
+    await world.git.commit("acme/branched", "main", files, "main")
+    env = {"env": [{"name": "FROM", "value": "feature"}]}
+    feature = app_files("branched", world.base_image, spec_extra=env)
+    sha = await world.git.commit("acme/branched", "feature", feature, "feature", orphan=True)
+    broken = {".x1agent/preview.yaml": "kind: Nonsense\n"}
+    await world.git.commit("acme/branched", "main", broken, "main is broken")
+    done = await world.client.deploy("acme/branched", "feature", commit_sha=sha, installation_id=world.installation_id)
+    assert done.commit_sha == sha
+    assert "FROM=feature\n" in await guest.text(done.url, "/cgi-bin/env")
+
+
 async def test_inline_spec_wins_over_the_commits(world: World, guest: Visitor) -> None:
     sha = await world.commit("acme/inline", app_files("not-this", world.base_image))
     done = await deploy(world, "inline", sha, preview_yaml=spec_of("inline"))
