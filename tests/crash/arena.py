@@ -258,6 +258,7 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
             "state_dir": folder / "state",
             "verify_timeout": 10.0,
             "verify_interval": 0.02,
+            "build_timeout": 9000.0,  # of the cluster's seconds: a build that hangs must outlast a busy machine
         }
         commits = await _commits(git, place)
         found = Arena(

@@ -21,7 +21,7 @@ from tests.e2e.helpers import eventually
 
 Json = dict[str, Any]
 
-BOUND = 10.0
+BOUND = 30.0
 """Seconds within which whoever was accepted is answered, and everything is settled."""
 PAUSE = 0.005
 
