@@ -90,8 +90,13 @@ class Mortal:
 
     async def close(self) -> list[str]:
         """End it as SIGTERM does; returns what is left of it all the same."""
-        async with asyncio.timeout(PATIENCE):
-            await self._within(self._close())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._within(self._close())
+        except TimeoutError:
+            stuck = [f"did not end in {PATIENCE:g} s: {task!r}" for task in self.left()]
+            await self.kill()
+            return [f"gate dead: {self.gate.dead}", *stuck]
         await asyncio.sleep(0)
         if left := self.left():
             await asyncio.wait(left, timeout=1.0)

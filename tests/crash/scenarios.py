@@ -255,9 +255,9 @@ async def play(chain: Chain, scenario: str, point: Point | None) -> Run:
     async with watched_over(run):
         await SCENARIOS[scenario](run)
         await run.settled()
-    assert chain.provider is not None
+        assert chain.provider is not None
+        chain.provider.gate.disarm()  # at once: what is still done in the background kills nobody any more
     run.effects = run.effects or provider.gate.effects
-    chain.provider.gate.disarm()
     run.problems += await _judged(chain)
     run.problems += [f"unhandled exception: {error}" for error in chain.provider.errors]
     chain.provider.errors.clear()
