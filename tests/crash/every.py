@@ -105,7 +105,10 @@ async def _end(chain: Chain, findings: Findings) -> None:
 
 
 def _chosen(effects: list[str], side: Side, thinned: bool) -> list[Point]:
+    """The points of that side; in a thinned run each effect has its death on one side, and few events have one."""
     found = [point for point in points(effects) if point.side is side]
+    if not thinned:
+        return found
     events = [point for point in found if point.effect.startswith("event")]
-    kept = set(events[:: EVENTS_KEPT if thinned else 1])
-    return [point for point in found if point in kept or point not in events]
+    others = [point for point in found if point not in events]
+    return [*others[side is Side.AFTER :: 2], *events[::EVENTS_KEPT]]

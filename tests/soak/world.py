@@ -114,6 +114,8 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
             "LOG_FORMAT": "json",
             "PYTHONPATH": SOURCE,
             "VERIFY_TIMEOUT": "20",
+            "SWEEP_SECONDS": "5",
+            "SWEEP_GRACE": "20",
         }
         subjects = Subjects("x1.provider.preview")
         store = await open_store(nc, subjects.bucket_prefix, PLATFORM_ID)
