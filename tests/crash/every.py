@@ -19,8 +19,8 @@ from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
 """Scenarios that others build on: they are played without a death where no point of theirs is left."""
-EVENTS_KEPT = 5
-"""In a thinned run, one event in so many is a point: to lose an event loses nothing else."""
+KEPT, EVENTS_KEPT = 5, 25
+"""In a thinned run, one effect in so many is a point, and one event: to lose an event loses nothing else."""
 
 
 @dataclass
@@ -106,6 +106,9 @@ async def _end(chain: Chain, findings: Findings) -> None:
 
 def _chosen(effects: list[str], side: Side, thinned: bool) -> list[Point]:
     found = [point for point in points(effects) if point.side is side]
+    if not thinned:
+        return found
     events = [point for point in found if point.effect.startswith("event")]
-    kept = set(events[:: EVENTS_KEPT if thinned else 1])
-    return [point for point in found if point in kept or point not in events]
+    others = [point for point in found if point not in events]
+    kept = {*events[::EVENTS_KEPT], *others[::KEPT]}
+    return [point for point in found if point in kept]
