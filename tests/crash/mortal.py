@@ -41,12 +41,13 @@ class Mortal:
         errors: what it logged as an error.
         log: the last lines that it logged.
         ready: whether it takes requests.
+        gone: whether it was killed.
     """
 
     def __init__(self, settings: Settings, gate: Gate, sabotage: Sabotage | None = None) -> None:
         self.gate = gate
         self.errors: list[str] = []
-        self.ready = False
+        self.ready = self.gone = False
         self.log: deque[str] = deque(maxlen=12)
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._settings = settings
@@ -80,6 +81,7 @@ class Mortal:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=ROUND)
+        self.gone = True
         if self._http is not None:
             await self._http.aclose()
         if self._provider is not None:  # its sockets, which the kernel would close
@@ -171,7 +173,7 @@ def lives_are_told_apart(unhandled: list[str]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     factory, handler, config = loop.get_task_factory(), loop.get_exception_handler(), structlog.get_config()
     loop.set_task_factory(_task)
-    loop.set_exception_handler(lambda _, context: unhandled.append(f"{context['message']}: {context.get('exception')}"))
+    loop.set_exception_handler(lambda _, context: unhandled.append(_shown(context)))
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, _taken_down])
     try:
         yield
@@ -179,6 +181,11 @@ def lives_are_told_apart(unhandled: list[str]) -> Iterator[None]:
         loop.set_task_factory(factory)
         loop.set_exception_handler(handler)
         structlog.configure(**config)
+
+
+def _shown(context: dict[str, Any]) -> str:
+    details = (context[name] for name in ("exception", "task", "future") if context.get(name) is not None)
+    return f"{context['message']}: {', '.join(map(repr, details))}"
 
 
 def _task(
@@ -190,6 +197,8 @@ def _task(
     who = context.get(_who) if context is not None else _who.get()
     if who is not None:
         who.tasks.add(task)
+        if who.gone:  # a timer of a dead process
+            task.cancel()
     return task
 
 
