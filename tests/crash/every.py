@@ -19,8 +19,8 @@ from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
 """Scenarios that others build on: they are played without a death where no point of theirs is left."""
-EVENTS_KEPT = 5
-"""In a thinned run, one event in so many is a point: to lose an event loses nothing else."""
+KEPT, EVENTS_KEPT = 5, 25
+"""In a thinned run, one effect in so many is a point, and one event: to lose an event loses nothing else."""
 
 
 @dataclass
@@ -105,10 +105,10 @@ async def _end(chain: Chain, findings: Findings) -> None:
 
 
 def _chosen(effects: list[str], side: Side, thinned: bool) -> list[Point]:
-    """The points of that side; in a thinned run each effect has its death on one side, and few events have one."""
+    """The points of that side; in a thinned run some, on either side others."""
     found = [point for point in points(effects) if point.side is side]
     if not thinned:
         return found
     events = [point for point in found if point.effect.startswith("event")]
     others = [point for point in found if point not in events]
-    return [*others[side is Side.AFTER :: 2], *events[::EVENTS_KEPT]]
+    return [*others[2 * (side is Side.AFTER) :: KEPT], *events[::EVENTS_KEPT]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,16 @@ from provider import render
 
 Json = dict[str, Any]
 Key = tuple[str, str]
+
+
+@dataclass
+class Good:
+    """A build that ended well: when, for which deploy, and when its Job was deleted."""
+
+    ended: float
+    deploy_id: str
+    deleted: float | None = None
+
 
 GENERATION = render.PREFIX + "generation"
 APPLIED = ("ConfigMap", "NetworkPolicy", "Service", "Deployment", "Ingress")
@@ -21,13 +30,13 @@ class Ledger:
     """Follows the store from the beginning.
 
     Attributes:
-        good: when builds of these inputs ended well, by slug and build inputs.
-        rebuilt: builds that began although one had ended well, as (key, moment of the first's end, of its begin).
+        good: the last build of these inputs that ended well, by slug and build inputs.
+        rebuilt: builds that began although one had ended well, as (key, the earlier one, moment of its begin).
         stale: objects that were written by an older generation than stood there.
     """
 
-    good: defaultdict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
-    rebuilt: list[tuple[Key, float, float]] = field(default_factory=list)
+    good: dict[Key, Good] = field(default_factory=dict)
+    rebuilt: list[tuple[Key, Good, float]] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     builds: int = 0
     _ended: set[str] = field(default_factory=set)
@@ -46,11 +55,14 @@ class Ledger:
         key = (slug, metadata.get("annotations", {}).get(render.PREFIX + "build-inputs", ""))
         if event == "ADDED":
             self.builds += 1
-            if self.good[key]:
-                self.rebuilt.append((key, self.good[key][-1], time.monotonic()))
+            if key in self.good:
+                self.rebuilt.append((key, self.good[key], time.monotonic()))
         elif job.get("status", {}).get("succeeded") and metadata["uid"] not in self._ended:
             self._ended.add(metadata["uid"])
-            self.good[key].append(time.monotonic())
+            deploy_id = metadata["annotations"].get(render.PREFIX + "deploy-id", "")
+            self.good[key] = Good(time.monotonic(), deploy_id)
+        if event == "DELETED" and metadata["uid"] in self._ended and key in self.good:
+            self.good[key].deleted = time.monotonic()
 
     def _object(self, found: Json) -> None:
         metadata = found["metadata"]

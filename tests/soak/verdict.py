@@ -11,9 +11,11 @@ from provider.demo.processes import Server
 from tests.crash.invariants import Judge
 from tests.e2e.helpers import eventually
 from tests.soak.callers import Callers
+from tests.soak.ledger import Good
 from tests.soak.world import PLATFORM_ID, SoakWorld
 
 SETTLE_SECONDS = 150.0
+STOP_RACE = 1.0
 STAGED = "staged secrets"
 STOP_SECONDS = 12.0
 WATCHES = 13
@@ -34,11 +36,21 @@ async def settled(world: SoakWorld, slugs: list[str]) -> dict[str, list[str]]:
 
 
 def rebuilt(world: SoakWorld, callers: Callers) -> list[str]:
-    """Builds that neither a failure nor a teardown made necessary."""
+    """Builds that neither a failure, a teardown nor the end of their deploy made necessary."""
+    codes = {one.deploy_id: one.answers[0].get("code") for one in callers.deploys if one.answers}
+
+    def torn_down(slug: str, good: Good, begun: float) -> bool:
+        return any(asked <= begun and done >= good.ended for asked, done in callers.teardowns.get(slug, []))
+
+    def stopped(good: Good) -> bool:
+        """Whether its deploy was stopped just when the build ended: then the Job was to go."""
+        given_up = codes.get(good.deploy_id) in {"cancelled", "superseded"}
+        return given_up and good.deleted is not None and good.deleted - good.ended < STOP_RACE
+
     return [
-        f"{slug} {inputs[:12]}"
-        for (slug, inputs), ended, begun in world.ledger.rebuilt
-        if not any(asked <= begun and answered >= ended for asked, answered in callers.teardowns.get(slug, []))
+        f"{slug} {inputs[:12]}: the first for {good.deploy_id}"
+        for (slug, inputs), good, begun in world.ledger.rebuilt
+        if not torn_down(slug, good, begun) and not stopped(good)
     ]
 
 
