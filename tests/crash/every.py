@@ -19,7 +19,7 @@ from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
 """Scenarios that others build on: they are played without a death where no point of theirs is left."""
-KEPT, EVENTS_KEPT = 5, 25
+KEPT, EVENTS_KEPT = 9, 40
 """In a thinned run, one effect in so many is a point, and one event: to lose an event loses nothing else."""
 
 

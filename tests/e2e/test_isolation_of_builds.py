@@ -120,7 +120,7 @@ async def test_endless_output_fills_no_disk_and_its_end_is_seen(world: World) ->
     failure = await refused(watch.result())
     assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
     assert any("the end" in line for line in failure.log_tail)
-    assert slowest < 1.0
+    assert slowest < 3.0
 
 
 def test_the_engine_of_a_build_sees_neither_secrets_nor_other_builds(tmp_path: Path) -> None:
