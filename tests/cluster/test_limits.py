@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -27,8 +27,9 @@ async def building(world: ClusterWorld) -> set[str]:
     jobs = {job["metadata"]["uid"]: job for job in await world.place.api.list("Job", world.place.builds)}
     for pod in await world.place.api.list("Pod", world.place.builds):
         statuses = pod.get("status", {}).get("containerStatuses", [])
-        if any("terminated" in status["state"] for status in statuses):
-            jobs.pop(pod["metadata"]["ownerReferences"][0]["uid"], None)
+        if any("terminated" in status.get("state", {}) for status in statuses):
+            for owner in pod["metadata"].get("ownerReferences", []):  # another test's pod may have none
+                jobs.pop(owner["uid"], None)
     return {job["metadata"]["name"] for job in jobs.values() if not job.get("status", {}).get("conditions")}
 
 
@@ -48,7 +49,8 @@ async def most_builds(world: ClusterWorld, slugs: list[str]) -> AsyncIterator[li
         yield seen
     finally:
         looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await looking
 
 
 async def queued(asker: Asker, position: int) -> None:

@@ -91,7 +91,7 @@ LOST = {"BRANCH_CHECK_SECONDS": "1", "BRANCH_GRACE_SECONDS": "2"}
 @pytest.mark.parametrize("own_cluster", [LOST], indirect=True)
 async def test_complaint_2_and_complaint_11_a_lost_branch_and_an_outage(own_cluster: ClusterWorld) -> None:
     """The host is away: nothing goes. It is back and says that the branch is gone: its preview goes, no other."""
-    for slug in ("lost", "stays"):
+    for slug in ("astray", "stays"):
         await own_cluster.deploy(slug)
         await own_cluster.git.commit(f"acme/{slug}", "another", {"a": "1"})
     own_cluster.git.fail_with = 404
@@ -101,15 +101,15 @@ async def test_complaint_2_and_complaint_11_a_lost_branch_and_an_outage(own_clus
         return own_cluster.git.requests > asked + 8
 
     await eventually(asked_again, timeout=60, what="the branches were asked for some times")
-    folder = own_cluster.git.root / "acme/lost.git"
+    folder = own_cluster.git.root / "acme/astray.git"
     env = clean_environment(own_cluster.folder)
     status, said = await run("git", f"--git-dir={folder}", "update-ref", "-d", "refs/heads/main", env=env, timeout=10)
     assert status == 0, said
-    for slug in ("lost", "stays"):
+    for slug in ("astray", "stays"):
         assert (await own_cluster.client.status(slug)).state == "ready"
         assert (await own_cluster.client.status(slug)).reply["branch_gone_at"] is None
     own_cluster.git.fail_with = None
-    await removed(own_cluster, "lost")
+    await removed(own_cluster, "astray")
     assert (await own_cluster.client.status("stays")).state == "ready"
 
 
