@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-installed
 ARGS ?=
 
+# Where it is set, each of pytest's workers compiles all tests anew, every time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install system demo test test-cluster crash soak lint format bench lock clean
