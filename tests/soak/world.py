@@ -7,12 +7,14 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from provider.bus.subjects import Subjects
 from provider.demo.git_server import GitServer
@@ -56,6 +58,16 @@ class SoakWorld:
     providers: list[Server]
     ledger: Ledger = field(default_factory=Ledger)
     stopped: set[str] = field(default_factory=set)
+    born: dict[str, float] = field(default_factory=dict)
+    """When a deploy's record was first seen on its way to the store."""
+
+    async def see_births(self) -> None:
+        """Note them from now on."""
+
+        async def seen(message: Msg) -> None:
+            self.born.setdefault(message.subject.partition(".deploy.")[2], time.time())
+
+        await self.nc.subscribe(f"$KV.{self.subjects.bucket_prefix}_deploys.deploy.>", cb=seen)
 
     def bodies(self) -> dict[str, str]:
         """What is served, by commit."""
@@ -70,6 +82,10 @@ class SoakWorld:
         """SIGKILL, whether it is stopped or not."""
         self.stopped.discard(provider.name)
         await provider.kill()
+
+
+async def _quiet(_: Exception) -> None:
+    """The bus is killed on purpose."""
 
 
 def _script(commits: Mapping[str, str], pod: Pod) -> AppScript:
@@ -95,7 +111,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
         api = PlatformApi(internal_token=internal, username="x-access-token", token=token)
         await cleanup.enter_async_context(api)
         nc = Client()
-        await nc.connect(nats.address, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
+        await nc.connect(nats.address, error_cb=_quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
         cleanup.push_async_callback(nc.close)
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         commits = await _commits(git, place)
@@ -116,12 +132,14 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
             "VERIFY_TIMEOUT": "20",
             "SWEEP_SECONDS": "5",
             "SWEEP_GRACE": "20",
+            "BUILD_KEEP_SECONDS": str(round(600 * SPEED)),  # of the cluster's clock, and providers die by ours
         }
         subjects = Subjects("x1.provider.preview")
         store = await open_store(nc, subjects.bucket_prefix, PLATFORM_ID)
         made = [_provider(folder, settings, number) for number in range(providers)]
         world = SoakWorld(place, cluster, nats, nc, store, subjects, Visitor(place.ingress, http), commits, made)
         cleanup.callback(cluster.store.subscribe(world.ledger.notice))
+        await world.see_births()
         for one in made:
             cleanup.push_async_callback(one.kill)
         await asyncio.gather(*(one.start() for one in made))
