@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tests.e2e.apps import spec_of
 from tests.soak.asking import Asking, Question
-from tests.soak.world import APPS, GOOD, REPO, SoakWorld
+from tests.soak.world import APPS, GOOD, REPO
 
 Json = dict[str, Any]
 
 ON_ITS_WAY = 0.1
 """Seconds for which a refusal may have been on its way when another provider made the record."""
+
+
+class Where(Protocol):
+    """The world that they ask: the commits by their app's name, and when each deploy's record was made."""
+
+    commits: dict[str, str]
+    born: dict[str, float]
 
 
 @dataclass
@@ -46,7 +54,7 @@ class Callers:
         odd: answers that nothing of what was done explains.
     """
 
-    world: SoakWorld
+    world: Where
     random: random.Random
     asking: Asking
     deploys: list[Deploy] = field(default_factory=list)
@@ -116,6 +124,10 @@ class Callers:
         asked = await self.asking.ask("teardown", body, question)
         if any(answer.get("code") != "claimed" for answer in asked.answers):
             self.teardowns.setdefault(body["slug"], []).append(asked)
+
+    def told(self) -> Counter[str]:
+        """How many deploys ended with which code."""
+        return Counter(str(one.answer.get("code", "ok")) for one in self.deploys if one.answers)
 
     def different(self) -> list[str]:
         """Deploys with two answers that say different things, or with a refusal though there was a record."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.soak.asking import Asking
 from tests.soak.callers import Callers
 from tests.soak.chaos import Chaos
 from tests.soak.claims import Court
+from tests.soak.result import Result
 from tests.soak.rivals import Rivals
 from tests.soak.verdict import counts, leaks, settled
 from tests.soak.world import soak_world
@@ -50,36 +50,6 @@ SHORT = Size(
 )
 
 
-@dataclass
-class Result:
-    """What happened, and what was found; all found is wrong."""
-
-    seed: int
-    seconds: float
-    chaos: Counter[str]
-    answers: Counter[str]
-    claims: str
-    builds: int
-    found: dict[str, list[str]]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every count is zero."""
-        return not any(self.found.values())
-
-    def __str__(self) -> str:
-        lines = [f"seed {self.seed}, {self.seconds:.0f} s"]
-        lines += ["  " + ", ".join(f"{name} {number}" for name, number in sorted(one.items())) for one in self._told]
-        lines += [f"  {self.claims}", f"  {self.builds} builds"]
-        for name, problems in self.found.items():
-            lines += [f"{len(problems):5}  {name}", *(f"         {one[:600]}" for one in problems[:10])]
-        return "\n".join(lines)
-
-    @property
-    def _told(self) -> tuple[Counter[str], Counter[str]]:
-        return self.chaos, self.answers
-
-
 async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) -> Result:
     """Everything goes wrong until every caller has its answers; then it is looked at what is left."""
     began = time.monotonic()
@@ -110,13 +80,12 @@ async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) 
         leaked = await leaks(world)
         found = counts(world, callers, rivals.court, wrong, leaked)
         failed = [repr(one) for one in ended if isinstance(one, Exception)]
-        answers = Counter(str(one.answers[0].get("code", "ok")) for one in callers.deploys if one.answers)
         seconds = time.monotonic() - began
         return Result(
             seed=seed,
             seconds=seconds,
             chaos=chaos.done,
-            answers=answers,
+            answers=callers.told(),
             claims=rivals.court.told(),
             builds=len(world.ledger.builds),
             found=found | {"the soak itself": failed},

@@ -100,6 +100,14 @@ def counts(
 ) -> dict[str, list[str]]:
     """Everything that was found, by what it violates."""
     found = [f"{slug}: {one}" for slug, problems in wrong.items() for one in problems]
+    found += [f"built twice: {one}" for one in rebuilt(world, callers)]
+    found += [f"stale generation: {one}" for one in world.ledger.stale]
+    found += [f"leaked: {one}" for one in leaked]
+    return sorted_out(found, callers, court, [one for provider in world.providers for one in unhandled(provider)])
+
+
+def sorted_out(found: list[str], callers: Callers, court: Court, exceptions: list[str]) -> dict[str, list[str]]:
+    """What was found, by what it violates, with what the callers know."""
 
     def those(*marks: str) -> list[str]:
         return [one for one in found if any(mark in one for mark in marks)]
@@ -108,15 +116,15 @@ def counts(
         "requests without an answer": callers.asking.unanswered,
         "two different answers": callers.different(),
         "answers that nothing explains": callers.odd,
-        "builds beyond the first of their inputs": rebuilt(world, callers),
+        "builds beyond the first of their inputs": those("built twice"),
         "claims that did not count": court.violations(),
-        "applies by a stale generation that stuck": [*world.ledger.stale, *those("stale generation")],
+        "applies by a stale generation that stuck": those("stale generation"),
         "previews that serve something else than their record says": those("serves"),
         "objects without record": those("object without record", "without its anchor", "left over"),
         "records without objects": those("record without object"),
         "records that are not final": those("not final", "not looked at"),
-        "unhandled exceptions": [one for provider in world.providers for one in unhandled(provider)],
-        "leaked tasks, connections, watches": leaked,
+        "unhandled exceptions": exceptions,
+        "leaked tasks, connections, watches": those("leaked"),
     }
     told = {one for problems in named.values() for one in problems}
     return named | {"anything else": [one for one in found if one not in told]}

@@ -59,15 +59,6 @@ class SoakWorld:
     ledger: Ledger = field(default_factory=Ledger)
     stopped: set[str] = field(default_factory=set)
     born: dict[str, float] = field(default_factory=dict)
-    """When a deploy's record was first seen on its way to the store."""
-
-    async def see_births(self) -> None:
-        """Note them from now on."""
-
-        async def seen(message: Msg) -> None:
-            self.born.setdefault(message.subject.partition(".deploy.")[2], time.time())
-
-        await self.nc.subscribe(f"$KV.{self.subjects.bucket_prefix}_deploys.deploy.>", cb=seen)
 
     def bodies(self) -> dict[str, str]:
         """What is served, by commit."""
@@ -84,8 +75,17 @@ class SoakWorld:
         await provider.kill()
 
 
-async def _quiet(_: Exception) -> None:
+async def quiet(_: Exception) -> None:
     """The bus is killed on purpose."""
+
+
+async def see_births(nc: Client, subjects: Subjects, born: dict[str, float]) -> None:
+    """Note from now on when a deploy's record is first seen on its way to the store."""
+
+    async def seen(message: Msg) -> None:
+        born.setdefault(message.subject.partition(".deploy.")[2], time.time())
+
+    await nc.subscribe(f"$KV.{subjects.bucket_prefix}_deploys.deploy.>", cb=seen)
 
 
 def _script(commits: Mapping[str, str], pod: Pod) -> AppScript:
@@ -111,7 +111,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
         api = PlatformApi(internal_token=internal, username="x-access-token", token=token)
         await cleanup.enter_async_context(api)
         nc = Client()
-        await nc.connect(nats.address, error_cb=_quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
+        await nc.connect(nats.address, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
         cleanup.push_async_callback(nc.close)
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         commits = await _commits(git, place)
@@ -139,7 +139,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
         made = [_provider(folder, settings, number) for number in range(providers)]
         world = SoakWorld(place, cluster, nats, nc, store, subjects, Visitor(place.ingress, http), commits, made)
         cleanup.callback(cluster.store.subscribe(world.ledger.notice))
-        await world.see_births()
+        await see_births(nc, subjects, world.born)
         for one in made:
             cleanup.push_async_callback(one.kill)
         await asyncio.gather(*(one.start() for one in made))
