@@ -51,13 +51,13 @@ class ContainerPlatform:
         self._engine = Engine(settings.container_host, workload.SLUG_LABEL)
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
-        self._builds = Builds(settings=settings, engine=self._engine)
         self._ingress = Ingress(settings=settings, http=http)
         self._upkeep = Upkeep(
             engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id
         )
         self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
+        self._builds = Builds(settings=settings, engine=self._engine, has_image=self._registry.has)
         self._images = OldImages(registry=self._registry, settings=settings)
         self._liveness = probes.Liveness(self._runtime.restart)
         self._traffic = Traffic(
@@ -146,6 +146,10 @@ class ContainerPlatform:
     async def stop_build(self, slug: str, build_inputs: str) -> None:
         """See `Platform`."""
         await self._builds.stop(slug, build_inputs)
+
+    def forget_build(self, slug: str, build_inputs: str) -> None:
+        """Removed beside the deploy."""
+        self._spawn(self._builds.forget(slug, build_inputs))
 
     async def has_image(self, slug: str, digest: str) -> bool:
         """See `Platform`."""
