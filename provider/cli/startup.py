@@ -27,7 +27,7 @@ def quickly() -> Iterator[None]:
     """
     absent = [name for name in NOT_FOR_SERVERS if name not in sys.modules]
     gc.disable()
-    ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[method-assign]
+    ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[assignment,method-assign]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python says "not importable"
     try:
         yield
