@@ -17,9 +17,10 @@ def clone(value: T) -> T:
     knows no references.
     """
     try:
-        return marshal.loads(marshal.dumps(value, 0))  # type: ignore[no-any-return]
+        copied: T = marshal.loads(marshal.dumps(value, 0))  # type: ignore[arg-type]
     except ValueError:  # some value is of a type of its own
         return _clone(value)
+    return copied
 
 
 def _clone(value: T) -> T:
