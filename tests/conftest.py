@@ -28,7 +28,9 @@ LONGEST = (
     "crash/test_after.py",
     "e2e/test_isolation_of_builds.py",
     "cluster/test_requests.py",
+    "soak/test_engine_soak.py",
     "soak/test_soak.py",
+    "cluster/test_races.py",
     "crash/test_before.py",
 )
 """The files that take longest, in that order. Several workers get whole files: what is long may not come last."""
