@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 from nats.aio.client import Client
 
 from provider.bus.subjects import Subjects
@@ -29,9 +28,10 @@ from tests.crash.every import Findings
 from tests.crash.gate import Point, points
 from tests.crash.mortal import Mortal
 from tests.crash.scenarios import SCENARIOS, play
-from tests.e2e.helpers import Visitor, builds_below, visitor
-from tests.soak.engine_judge import EngineJudge
+from tests.e2e.helpers import builds_below, visitor
+from tests.soak.engine_judge import EngineJudge, engine_judge
 
+TOLD = ("event", "x1.", "session", "stream")
 LIVES = 4
 """So many chains, each with a death in every scenario: 20 points."""
 
@@ -118,7 +118,7 @@ class EngineArena:
     world: World
     nc: Client
     store: Store
-    guest: Visitor
+    judge: EngineJudge
     commits: dict[str, str]
     folder: Path
     life: RealLife | None = None
@@ -149,11 +149,9 @@ class EngineChain(Chain):
 
     async def judged(self) -> list[str]:
         """What is wrong with it now."""
-        bodies = {self.at.commits[name]: app.body for name, app in APPS.items()}
-        judge = EngineJudge(self.at.world.stack, self.store, self.at.guest, bodies)
+        judge = self.at.judge
         found = [*await judge.violations(self.slug), *await judge.left_over([self.slug])]
-        async with httpx.AsyncClient(trust_env=False) as http:
-            commits = [commit for commit, _ in await judge.images(self.slug, http)]
+        commits = [commit for commit, _ in await judge.images(self.slug)]
         return found + [f"built twice: {one}" for one in sorted(set(commits)) if commits.count(one) > 1]
 
 
@@ -177,7 +175,9 @@ async def engine_arena(folder: Path) -> AsyncIterator[EngineArena]:
                 name: await world.commit(REPO, app.files("named-by-the-request", world.base_image), name)
                 for name, app in APPS.items()
             }
-            yield EngineArena(world, nc, store, guest, commits, folder)
+            bodies = {commits[name]: app.body for name, app in APPS.items()}
+            async with engine_judge(world.stack, store, guest, bodies) as judge:
+                yield EngineArena(world, nc, store, judge, commits, folder)
         finally:
             await nc.close()
 
@@ -201,5 +201,5 @@ async def some_points(at: EngineArena) -> Findings:
 
 def _chosen(effects: list[str], life: int) -> Point | None:
     """Another one each time, spread over the scenario; what is only told is left out."""
-    found = [one for one in points(effects) if not one.effect.startswith(("event", "x1.", "session"))]
+    found = [one for one in points(effects) if not one.effect.startswith(TOLD)]
     return found[(2 * life + 1) * len(found) // (2 * LIVES)] if found else None
