@@ -32,8 +32,8 @@ from tests.e2e.helpers import builds_below, visitor
 from tests.soak.engine_judge import EngineJudge, engine_judge
 
 TOLD = ("event", "x1.", "session", "stream")
-LIVES = 4
-"""So many chains, each with a death in every scenario: 20 points."""
+LIVES, FEW_LIVES = 12, 3
+"""So many chains, each with a death in every scenario: 60 points, or 15 in a thinned run."""
 
 
 class RealGate:
@@ -182,16 +182,16 @@ async def engine_arena(folder: Path) -> AsyncIterator[EngineArena]:
             await nc.close()
 
 
-async def some_points(at: EngineArena) -> Findings:
-    """Kill a provider at some points of each scenario, on either side in turn."""
+async def some_points(at: EngineArena, lives: int) -> Findings:
+    """Kill a provider at so many points of each scenario, on either side."""
     findings, loop = Findings(), asyncio.get_running_loop()
     began = loop.time()
     recorded = {name: [] for name in SCENARIOS}  # type: dict[str, list[str]]
-    for life in range(LIVES + 1):
+    for life in range(lives + 1):
         chain = EngineChain(cast(Arena, at), f"e{life}", Subjects("x1.provider.preview"), at.store, {})
         chain.provider = cast(Any, at.life)
         for name in SCENARIOS:
-            point = _chosen(recorded[name], life - 1) if life else None
+            point = _chosen(recorded[name], life - 1, lives) if life else None
             run = await play(chain, name, point, chain.judged)
             recorded[name] = recorded[name] or run.effects
             findings.take(run)
@@ -199,7 +199,7 @@ async def some_points(at: EngineArena) -> Findings:
     return findings
 
 
-def _chosen(effects: list[str], life: int) -> Point | None:
+def _chosen(effects: list[str], life: int, lives: int) -> Point | None:
     """Another one each time, spread over the scenario; what is only told is left out."""
     found = [one for one in points(effects) if not one.effect.startswith(TOLD)]
-    return found[(2 * life + 1) * len(found) // (2 * LIVES)] if found else None
+    return found[(2 * life + 1) * len(found) // (2 * lives)] if found else None
