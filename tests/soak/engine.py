@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 from nats.aio.client import Client
 
 from provider.bus.subjects import Subjects
@@ -27,7 +26,7 @@ from tests.e2e.helpers import Visitor, visitor
 from tests.soak.asking import Asking
 from tests.soak.callers import Callers
 from tests.soak.claims import Court
-from tests.soak.engine_judge import EngineJudge
+from tests.soak.engine_judge import EngineJudge, engine_judge
 from tests.soak.result import Result
 from tests.soak.rivals import Rivals
 from tests.soak.verdict import SETTLE_SECONDS, STOP_SECONDS, sorted_out, unhandled
@@ -59,12 +58,8 @@ class EngineWorld:
     subjects: Subjects
     guest: Visitor
     commits: dict[str, str]
+    judge: EngineJudge
     born: dict[str, float] = field(default_factory=dict)
-
-    def judge(self) -> EngineJudge:
-        """Who judges it."""
-        bodies = {sha: APPS[name].body for name, sha in self.commits.items()}
-        return EngineJudge(self.world.stack, self.store, self.guest, bodies)
 
 
 @asynccontextmanager
@@ -81,9 +76,11 @@ async def engine_world() -> AsyncIterator[EngineWorld]:
                 name: await world.commit(REPO, app.files("named-by-the-request", world.base_image), name)
                 for name, app in APPS.items()
             }
-            made = EngineWorld(world, nc, store, subjects, guest, commits)
-            await see_births(nc, subjects, made.born)
-            yield made
+            bodies = {sha: APPS[name].body for name, sha in commits.items()}
+            async with engine_judge(world.stack, store, guest, bodies) as judge:
+                made = EngineWorld(world, nc, store, subjects, guest, commits, judge)
+                await see_births(nc, subjects, made.born)
+                yield made
         finally:
             await nc.close()
 
@@ -127,7 +124,7 @@ async def engine_soak(folder: Path, seed: int, size: EngineSize, say: Callable[[
         await asyncio.gather(*trouble)
         for deploy in callers.deploys:
             await callers.again(deploy)
-        wrong = await _settled(at.judge(), slugs)
+        wrong = await _settled(at.judge, slugs)
         wrong += await _rebuilt(at, callers, slugs)
         wrong += await _ended(at)
         (folder / "provider.log").write_bytes(at.world.provider.log.read_bytes())
@@ -137,7 +134,7 @@ async def engine_soak(folder: Path, seed: int, size: EngineSize, say: Callable[[
             chaos=chaos.done,
             answers=callers.told(),
             claims=rivals.court.told(),
-            builds=sum([len(await at.judge().images(slug, at.guest.http)) for slug in slugs]),
+            builds=sum([len(await at.judge.images(slug)) for slug in slugs]),
             found=sorted_out(wrong, callers, rivals.court, [*unhandled(at.world.provider)]),
         )
 
@@ -166,14 +163,13 @@ async def _settled(judge: EngineJudge, slugs: list[str]) -> list[str]:
 async def _rebuilt(at: EngineWorld, callers: Callers, slugs: list[str]) -> list[str]:
     """Images of one commit beyond the first, where the preview was not torn down in between."""
     found = []
-    async with httpx.AsyncClient(trust_env=False) as http:
-        for slug in slugs:
-            images = await at.judge().images(slug, http)
-            for (commit, before), (again, later) in itertools.pairwise(images):
-                # An image's time has whole seconds.
-                torn = any(one.sent <= later + 1 and one.over >= before for one in callers.teardowns.get(slug, []))
-                if commit == again and not torn:
-                    found.append(f"built twice: {commit[:8]} of {slug}, at {before:.0f} and {later:.0f}")
+    for slug in slugs:
+        images = await at.judge.images(slug)
+        for (commit, before), (again, later) in itertools.pairwise(images):
+            # An image's time has whole seconds.
+            torn = any(one.sent <= later + 1 and one.over >= before for one in callers.teardowns.get(slug, []))
+            if commit == again and not torn:
+                found.append(f"built twice: {commit[:8]} of {slug}, at {before:.0f} and {later:.0f}")
     return found
 
 

@@ -7,7 +7,8 @@ provider's folder, what the registry keeps, and what the records say.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,24 +20,42 @@ from provider import names
 from provider.demo.stack import Stack
 from provider.models import PreviewRecord, PreviewState, Revision
 from provider.platforms.container.routes import RouteTable
+from provider.platforms.container.workload import SLUG_LABEL
 from provider.store import Store
 from tests.crash.invariants import FINAL
-from tests.e2e.helpers import Visitor, containers, podman
+from tests.e2e.helpers import Visitor
 
 Json = dict[str, Any]
 
 REVISION = "org.opencontainers.image.revision"
 CREATED = "org.opencontainers.image.created"
+ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
+LIBPOD = "http://podman/v4.0.0/libpod"
+
+
+@asynccontextmanager
+async def engine_judge(
+    stack: Stack, store: Store, guest: Visitor, bodies: Mapping[str, str]
+) -> AsyncIterator[EngineJudge]:
+    """A judge with connections to Podman's service and the registry. `bodies`: what is served, by commit."""
+    socket = httpx.AsyncHTTPTransport(uds=stack.engine.address.removeprefix("unix://"))
+    async with (
+        httpx.AsyncClient(transport=socket, base_url=LIBPOD, timeout=30) as engine,
+        httpx.AsyncClient(base_url=f"http://{stack.registry.address}/v2", trust_env=False) as registry,
+    ):
+        yield EngineJudge(stack, store, guest, bodies, engine, registry)
 
 
 @dataclass
 class EngineJudge:
-    """Finds what is wrong with one preview; `bodies`: what is served, by commit."""
+    """Finds what is wrong with one preview."""
 
     stack: Stack
     store: Store
     guest: Visitor
     bodies: Mapping[str, str]
+    engine: httpx.AsyncClient
+    registry: httpx.AsyncClient
 
     async def violations(self, slug: str) -> list[str]:
         """Each as `invariant: what was seen`."""
@@ -61,8 +80,7 @@ class EngineJudge:
     async def left_over(self, slugs: list[str]) -> list[str]:
         """What belongs to no preview at all."""
         state = self.stack.folder / "state"
-        containers = (await podman(self.stack, "ps", "--all", "--format={{.Names}}")).split()
-        networks = (await podman(self.stack, "network", "ls", "--format={{.Name}}")).split()
+        containers, networks = await self._containers(), await self._networks()
         ours = {names.network(slug) for slug in slugs}
         return [
             *(f"left over: container {one}" for one in containers if one.rpartition("-g")[0] not in slugs),
@@ -72,30 +90,34 @@ class EngineJudge:
             *(f"left over: process {one}" for one in _processes(str(state / "builds"))),
         ]
 
-    async def images(self, slug: str, http: httpx.AsyncClient) -> list[tuple[str, float]]:
+    async def images(self, slug: str) -> list[tuple[str, float]]:
         """Commit and time of every image that the registry ever got of a preview: each build makes another one."""
         root = self.stack.folder / "registry/docker/registry/v2/repositories/previews" / slug / "_manifests/revisions"
-        base = f"http://{self.stack.registry.address}/v2/previews/{slug}"
-        accept = {
-            "Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-        }
         found = []
         for folder in (root / "sha256").glob("*"):
-            manifest = await http.get(f"{base}/manifests/sha256:{folder.name}", headers=accept)
+            manifest = await self.registry.get(f"/previews/{slug}/manifests/sha256:{folder.name}", headers=ACCEPT)
             if manifest.is_success:
-                config = await http.get(f"{base}/blobs/{manifest.json()['config']['digest']}")
+                config = await self.registry.get(f"/previews/{slug}/blobs/{manifest.json()['config']['digest']}")
                 labels = config.json()["config"]["Labels"]
                 found.append((labels[REVISION], datetime.fromisoformat(labels[CREATED]).timestamp()))
         return sorted(found)
 
     # ------------------------------------------------------------------ parts
 
+    async def _containers(self) -> dict[str, Json]:
+        found = (await self.engine.get("/containers/json", params={"all": "true"})).raise_for_status()
+        return {str(one["Names"][0]).lstrip("/"): one for one in found.json()}
+
+    async def _networks(self) -> list[str]:
+        return [str(one["name"]) for one in (await self.engine.get("/networks/json")).raise_for_status().json()]
+
     async def _objects(self, slug: str) -> dict[str, Any]:
         """Everything of a preview on this machine, by its title."""
         found: dict[str, Any] = {}
-        for one in await containers(self.stack, slug):
-            found[f"container/{str(one['Name']).lstrip('/')}"] = one
-        if names.network(slug) in (await podman(self.stack, "network", "ls", "--format={{.Name}}")).split():
+        for name, one in (await self._containers()).items():
+            if (one.get("Labels") or {}).get(SLUG_LABEL) == slug:
+                found[f"container/{name}"] = one
+        if names.network(slug) in await self._networks():
             found["network"] = True
         state = self.stack.folder / "state"
         if (route := RouteTable(state / "routes").get(slug)) is not None:
@@ -119,7 +141,7 @@ class EngineJudge:
         found = [f"record without object: {title}" for title in (wanted, "network", "route") if title not in there]
         others = [title for title in there if title.startswith("container/") and title != wanted]
         found += [f"left over: {title}" for title in others]
-        if wanted in there and not there[wanted]["State"]["Running"]:
+        if wanted in there and there[wanted]["State"] != "running":
             found.append(f"record without object: {wanted} does not run")
         route = there.get("route")
         if route is not None and (route.generation, route.commit_sha) != (good.generation, good.commit_sha):
