@@ -104,7 +104,7 @@ class Duel:
         async def done() -> bool:
             return self.first.gate.done[effect] > 0
 
-        await eventually(done, what=effect)
+        await eventually(done, what=effect, longest_pause=PAUSE)  # what it did may not stay for long
         dying = asyncio.create_task(self._die_soon())
         self.dying.append(dying)
 
