@@ -258,7 +258,6 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
             "state_dir": folder / "state",
             "verify_timeout": 10.0,
             "verify_interval": 0.02,
-            "rollout_timeout": 3000.0,  # of the cluster's seconds, in which a busy machine has to have a pod ready
             "build_timeout": 9000.0,  # of the cluster's seconds: a build that hangs must outlast a busy machine
             "rollout_timeout": 1000.0,  # the same: ten of ours without progress
         }
