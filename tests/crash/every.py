@@ -19,6 +19,7 @@ from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
 """Scenarios that others build on: they are played without a death where no point of theirs is left."""
+TOLD_AFTER = 20
 KEPT, EVENTS_KEPT = 9, 40
 """In a thinned run, one effect in so many is a point, and one event: to lose an event loses nothing else."""
 
@@ -42,9 +43,12 @@ class Findings:
         """Add one run."""
         where = f"{run.scenario}, {run.point or 'nobody dies'}"
         self.problems += [f"{where}: {problem}" for problem in run.problems]
-        print(*(f"{where}: {problem}" for problem in run.problems), sep="\n", end="", flush=True)
+        for problem in run.problems:
+            print(f"{where}: {problem}", flush=True)
         if run.point is not None and run.reached:
             self.points[run.scenario] += 1
+            if (done := sum(self.points.values())) % TOLD_AFTER == 0:
+                print(f"{done} points, {len(self.problems)} problems", flush=True)
         elif run.point is not None:
             self.missed.append(where)
 

@@ -9,7 +9,7 @@ from tests.crash.every import every_point
 from tests.crash.gate import Side
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_killed_after(crash_arena: Arena, thinned: bool) -> None:
     findings = await every_point(crash_arena, Side.AFTER, thinned=thinned)

@@ -130,6 +130,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
             "LOG_FORMAT": "json",
             "PYTHONPATH": SOURCE,
             "VERIFY_TIMEOUT": "20",
+            "ROLLOUT_TIMEOUT": str(round(60 * SPEED)),  # of the cluster's clock, too: a busy machine is slow by ours
             "SWEEP_SECONDS": "5",
             "SWEEP_GRACE": "20",
             "BUILD_KEEP_SECONDS": str(round(600 * SPEED)),  # of the cluster's clock, and providers die by ours
