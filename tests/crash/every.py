@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.crash.arena import Arena, Chain
@@ -42,15 +43,20 @@ class Findings:
     def take(self, run: Run) -> None:
         """Add one run."""
         where = f"{run.scenario}, {run.point or 'nobody dies'}"
-        self.problems += [f"{where}: {problem}" for problem in run.problems]
-        for problem in run.problems:
-            print(f"{where}: {problem}", flush=True)
+        self.note(where, run.problems)
         if run.point is not None and run.reached:
             self.points[run.scenario] += 1
             if (done := sum(self.points.values())) % TOLD_AFTER == 0:
                 print(f"{done} points, {len(self.problems)} problems", flush=True)
         elif run.point is not None:
             self.missed.append(where)
+
+    def note(self, where: str, problems: Iterable[str]) -> None:
+        """Add what did not hold there; it is told at once, for a whole run takes long."""
+        told = [f"{where}: {problem}" for problem in problems]
+        self.problems += told
+        for line in told:
+            print(line, flush=True)
 
     def __str__(self) -> str:
         each = ", ".join(f"{name} {number}" for name, number in self.points.items())
@@ -104,8 +110,8 @@ async def _end(chain: Chain, findings: Findings) -> None:
     assert chain.provider is not None
     for _ in range(2):
         await chain.provider.chore("sweep")
-    findings.problems += [f"after the sweep: {left}" for left in judge_of(chain).staged(chain.names["platform_id"])]
-    findings.problems += [f"leaked by {chain.slug}: {left}" for left in await chain.provider.close()]
+    findings.note(f"{chain.slug}, after the sweep", judge_of(chain).staged(chain.names["platform_id"]))
+    findings.note(f"leaked by {chain.slug}", await chain.provider.close())
 
 
 def _chosen(effects: list[str], side: Side, thinned: bool) -> list[Point]:
