@@ -50,6 +50,11 @@ class Subjects:
         return self.prefix.replace(".", "_")
 
     @property
+    def logs_bucket(self) -> str:
+        """The object store that keeps the logs of builds."""
+        return f"{self.bucket_prefix}_logs"
+
+    @property
     def events_stream(self) -> str:
         """The JetStream stream that keeps events."""
         return f"{self.bucket_prefix}_events"

@@ -11,6 +11,7 @@ from typing import TypeVar
 from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
+from provider.pipeline.logbook import plain
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists, Lost
 
@@ -92,6 +93,7 @@ class Intake:
             known_one = await self._again(record, known.existing)
             await self._ctx.platform.drop_staged(staged)
             return known_one
+        self._ctx.logbook.learn(created.deploy_id, plain(secrets))
         self._runner.start(created)
         return created
 

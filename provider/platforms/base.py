@@ -225,6 +225,9 @@ class Platform(Protocol):
         names, and `env.<NAME>` for `extra_env`.
         """
 
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """The values that are staged under that name, and those of bundles, to be masked; of what is gone, none."""
+
     # Build.
     async def build(self, plan: BuildPlan, log: LogSink) -> str:
         """Build and push; joins a running build of the same inputs. Returns the pushed digest."""

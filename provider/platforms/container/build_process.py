@@ -12,7 +12,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import LogSink
@@ -22,7 +22,6 @@ STOP_SECONDS = 10.0
 MAX_LINE = 8192
 MOST_LINES = 200
 CHUNK = 256 << 10
-MOST_BEHIND = 1 << 20
 
 
 def is_alive(folder: Path) -> bool:
@@ -73,7 +72,6 @@ async def follow(folder: Path, sink: LogSink) -> None:
         with (folder / "log").open("rb") as file:
             while not finished:
                 finished = bool((await asyncio.wait({ending}, timeout=FOLLOW_SECONDS))[0])
-                await _hand(_skipped(file), sink)
                 while chunk := file.read(CHUNK):
                     *lines, rest = (rest + chunk).split(b"\n")
                     rest = rest[:MAX_LINE]
@@ -81,15 +79,6 @@ async def follow(folder: Path, sink: LogSink) -> None:
             await _hand([rest] if rest else [], sink)
     finally:
         ending.cancel()
-
-
-def _skipped(file: BinaryIO) -> list[bytes]:
-    """Leave out what came faster than anybody reads: the log that stays with the answer has its end all the same."""
-    behind = os.fstat(file.fileno()).st_size - file.tell()
-    if behind <= MOST_BEHIND:
-        return []
-    file.seek(behind - CHUNK, os.SEEK_CUR)
-    return [f"… {behind - CHUNK} bytes of output left out …".encode()]
 
 
 async def _hand(lines: list[bytes], sink: LogSink) -> None:
@@ -119,8 +108,8 @@ def tail(path: Path) -> list[str]:
     """The last lines of a log."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 64 * 1024))
-            lines = file.read().decode(errors="replace").splitlines()
+            file.seek(begin := max(0, path.stat().st_size - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()[bool(begin) :]  # the first may be half a line
     except FileNotFoundError:
         return []
     return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]

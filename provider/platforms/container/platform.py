@@ -137,6 +137,11 @@ class ContainerPlatform:
         """See `Platform`."""
         return self._secrets.bundle(staged, slug, generation, secret_names, reuse)
 
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """See `Platform`."""
+        values = [self._secrets.staged_values(staged), *(self._secrets.values(bundle.name) for bundle in bundles)]
+        return frozenset(value for found in values for value in (found or {}).values())
+
     # -------------------------------------------------------------------- build
 
     async def build(self, plan: BuildPlan, log: LogSink) -> str:

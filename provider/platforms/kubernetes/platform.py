@@ -120,6 +120,10 @@ class KubernetesPlatform:
         """See `Platform`."""
         return await self._secrets.bundle(staged, slug, generation, secret_names, reuse)
 
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """See `Platform`."""
+        return await self._secrets.values(staged, tuple(bundle.name for bundle in bundles))
+
     # -------------------------------------------------------------------- build
 
     async def build(self, plan: BuildPlan, log: LogSink) -> str:
