@@ -25,8 +25,10 @@ from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
 from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
+from provider.bus.streams import InboxStream
 from provider.bus.subjects import Subjects
 from provider.health import HealthServer
+from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
@@ -173,7 +175,8 @@ class Provider:
             ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
         )
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
+        self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers() | looks.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -241,6 +244,7 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         if self._queue_task is not None:
             await ended([self._queue_task])
+        await self._looks.close()
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
         await self._runner.close(ABANDON_SECONDS)

@@ -8,10 +8,22 @@ QUEUE_GROUP = "preview-provisioners"
 AUDIT = "x1.audit.preview"
 UNKNOWN_SLUG = "_"
 
-ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel", "touch", "claim", "release", "attach")
+ENDPOINTS = (
+    "provision",
+    "teardown",
+    "validate",
+    "status",
+    "list",
+    "cancel",
+    "touch",
+    "claim",
+    "release",
+    "attach",
+    "introspect",
+)
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "introspect", "wait", "approve", "reject")
+UNSUPPORTED = ("sync", "debug", "wait", "approve", "reject")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 

@@ -85,6 +85,12 @@ class Logbook:
             self._maskers[deploy_id] = Masker(self._always | self._secrets[deploy_id])
         return self._maskers[deploy_id]
 
+    def masker_with(self, deploy_id: str, values: frozenset[str]) -> Masker:
+        """The same, and these values too."""
+        known = self._secrets.get(deploy_id, frozenset())
+        present = self.masker(deploy_id)
+        return present if isinstance(present, Everything) or values <= known else Masker(self._always | known | values)
+
     def masked(self, record: DeployRecord) -> DeployRecord:
         """The record with the deploy's secrets masked wherever others' words stand in it."""
         masker = self.masker(record.deploy_id)

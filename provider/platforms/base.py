@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from provider.models import Bundle, Revision, Secret, SecretValues
+from provider.platforms.looks import Inspector
 
 LogSink = Callable[[list[str]], None]
 """Takes lines of a log as they appear; never blocks."""
@@ -190,6 +191,10 @@ class Platform(Protocol):
     @property
     def exclusive(self) -> bool:
         """Whether one provider alone works on it: then whoever started it knows that every other one has ended."""
+
+    @property
+    def inspector(self) -> Inspector:
+        """What looks at previews for those who ask."""
 
     def renew(self, epoch: int) -> None:
         """From now on this process acts by that epoch; it is higher than those of all that are dead by now."""

@@ -11,8 +11,9 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import LogSink
@@ -65,28 +66,54 @@ async def ended(folder: Path) -> None:
 
 async def follow(folder: Path, sink: LogSink) -> None:
     """Hand the log's lines to `sink` as they appear, until the builder has ended."""
+    (folder / "log").touch()
+    async for some in lines(folder):
+        sink(some)
+        await asyncio.sleep(0)  # a build that says much does not keep everybody waiting
+
+
+async def lines_by_now(folder: Path) -> AsyncGenerator[list[str], None]:
+    """The lines that the log has already."""
+    with (folder / "log").open("rb") as file:
+        for some in _Reader(file).read(last=True):
+            yield some
+
+
+async def lines(folder: Path) -> AsyncGenerator[list[str], None]:
+    """The log's lines as they appear, some at a time, until the builder has ended; also when its folder goes."""
     ending = asyncio.create_task(ended(folder))
-    rest, finished = b"", False
+    finished = False
     try:
-        (folder / "log").touch()
         with (folder / "log").open("rb") as file:
+            reading = _Reader(file)
             while not finished:
                 finished = bool((await asyncio.wait({ending}, timeout=FOLLOW_SECONDS))[0])
-                while chunk := file.read(CHUNK):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    rest = rest[:MAX_LINE]
-                    await _hand(lines, sink)
-            await _hand([rest] if rest else [], sink)
+                for some in reading.read(last=finished):
+                    yield some
     finally:
         ending.cancel()
 
 
-async def _hand(lines: list[bytes], sink: LogSink) -> None:
-    """Some lines at a time, so that a build that says much does not keep everybody waiting."""
-    for start in range(0, len(lines), MOST_LINES):
-        some = lines[start : start + MOST_LINES]
-        sink([line[:MAX_LINE].decode(errors="replace").rstrip("\r") for line in some])
-        await asyncio.sleep(0)
+class _Reader:
+    """Reads whole lines, each cut at a length; the last one only when it is complete, or there is nothing more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._rest = b""
+
+    def read(self, *, last: bool) -> Iterator[list[str]]:
+        """What has come since, some lines at a time."""
+        while chunk := self._file.read(CHUNK):
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._rest = self._rest[:MAX_LINE]
+            for start in range(0, len(lines), MOST_LINES):
+                yield [_line(line) for line in lines[start : start + MOST_LINES]]
+        if last and self._rest:
+            yield [_line(self._rest)]
+
+
+def _line(raw: bytes) -> str:
+    return raw[:MAX_LINE].decode(errors="replace").rstrip("\r")
 
 
 async def stop(folder: Path) -> None:

@@ -29,6 +29,7 @@ from provider.platforms.container import firewall, machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.ingress import Ingress, Route
+from provider.platforms.container.inspector import ContainerInspector
 from provider.platforms.container.lock import take_locks
 from provider.platforms.container.orphans import Orphans
 from provider.platforms.container.runtime import Runtime
@@ -54,6 +55,7 @@ class ContainerPlatform:
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
         self._builds = Builds(settings=settings, engine=self._engine)
+        self.inspector = ContainerInspector(engine=self._engine, builds=self._builds, platform_id=settings.platform_id)
         self._ingress = Ingress(settings=settings, http=http)
         self._upkeep = Upkeep(
             engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id
