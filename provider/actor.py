@@ -178,7 +178,7 @@ class Actor:
         if self._runner.interrupt(record.deploy_id, cancelled("by a cancel request")):
             await self._runner.decided(record.deploy_id)
         elif record.report is None:
-            await self._ctx.store.ask_cancel(record.deploy_id)
+            await self._ctx.store.cancels.ask(record.deploy_id)
             try:
                 async with asyncio.timeout(CANCEL_SECONDS):
                     return await self._ctx.store.wait_deploy(record.deploy_id, lambda one: one.report is not None)

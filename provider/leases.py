@@ -79,7 +79,7 @@ class Leases:
             self._ctx.platform.renew(await self._membership.renew())
             taken = [await self._take_over(record) for record in left]
             # What the watches told was written before these ran here.
-            for deploy_id in await self._ctx.store.cancel_requests():
+            for deploy_id in await self._ctx.store.cancels.asked():
                 self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
             for preview in await self._ctx.store.previews():
                 self._runner.on_preview(preview)

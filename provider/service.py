@@ -274,7 +274,7 @@ class Provider:
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""
-        async for deploy_id in self._store.watch_cancel_requests():
+        async for deploy_id in self._store.cancels.watch():
             self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
 
     async def _housekeeping(self) -> None:

@@ -140,7 +140,9 @@ class Settings(BaseSettings):
     rollout_timeout: PositiveFloat = Field(120.0, description="Deadline of the rollout phase.")
     verify_timeout: PositiveFloat = Field(30.0, description="Deadline of the verify phase.")
     verify_successes: PositiveInt = Field(2, description="Successes in a row that the URL check wants.")
-    verify_interval: PositiveFloat = Field(0.25, description="Seconds between attempts after a failed one.")
+    verify_interval: PositiveFloat = Field(
+        0.25, description="Most seconds between attempts; the first pauses are shorter."
+    )
     reply_deadline: PositiveFloat = Field(1200.0, description="How long a reply is repeated until an inbox takes it.")
 
     # What is kept true when nobody asks.

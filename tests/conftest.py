@@ -16,6 +16,34 @@ from provider.demo.base_image import push_base_image
 from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
+LONGEST = (
+    "e2e/test_restarts.py",
+    "cluster/test_watches.py",
+    "cluster/test_fencing.py",
+    "e2e/test_failures_of_deploys.py",
+    "cluster/test_restarts.py",
+    "e2e/test_main_job.py",
+    "crash/test_sabotage.py",
+    "e2e/test_demo.py",
+    "crash/test_after.py",
+    "e2e/test_isolation_of_builds.py",
+    "cluster/test_requests.py",
+    "soak/test_soak.py",
+    "crash/test_before.py",
+)
+"""The files that take longest, in that order. Several workers get whole files: what is long may not come last."""
+QUICK = ("bus/", "unit/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, quick ones last; what stands in one file stays as it is."""
+
+    def rank(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST) + file.startswith(QUICK)
+
+    items.sort(key=rank)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What a run may do more than it has to."""

@@ -36,9 +36,10 @@ def logs(
     nats_url: NatsUrl = None,
     prefix: Prefix = None,
 ) -> None:
-    """Show the log of a preview's app, or of a build; also when the build is gone.
+    """Show the log of an app, or of its build.
 
-    With --follow, a build's log is shown from its beginning; with --json as one object a line.
+    A build's is there when the build is gone, too. With --follow it is shown from its beginning; with --json each
+    message is one object on a line.
     """
     one_of(slug, deploy_id)
     kind = "build_logs" if build else "logs"

@@ -30,6 +30,7 @@ async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
     digest = await _built(ctx, record, plan)
     image = BuiltImage(build_inputs=record.build_inputs, digest=digest, image=plan.image, built_at=now())
     await ctx.store.change_preview(slug, reducers.image_built(record, image))
+    ctx.platform.forget_build(slug, record.build_inputs)
     return record.model_copy(update={"digest": digest, "built": True})
 
 

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -67,7 +68,7 @@ def plan(path: str, acceptance: tuple[AcceptanceCheck, ...]) -> tuple[Acceptance
 async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
     """A client for one target. A connection that worked is used again: a check is about answers, not handshakes."""
     asked = target.connect or target.origin
-    trust = ssl.create_default_context(cadata=target.ca_pem) if asked.startswith("https") else False
+    trust = _trust(target.ca_pem) if asked.startswith("https") else False
     async with httpx.AsyncClient(
         verify=trust,
         trust_env=False,
@@ -77,6 +78,12 @@ async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
         limits=httpx.Limits(max_keepalive_connections=1),
     ) as http:
         yield http
+
+
+@lru_cache(maxsize=4)
+def _trust(ca_pem: str | None) -> ssl.SSLContext:
+    """What trusts that authority, or those of the machine: reading them takes up to 40 ms."""
+    return ssl.create_default_context(cadata=ca_pem)
 
 
 async def ask(http: httpx.AsyncClient, target: Target, check: AcceptanceCheck) -> Check:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
+from provider.pipeline.ending import repeat, tolerate
 from provider.pipeline.logbook import plain
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists, Lost
@@ -41,6 +42,9 @@ class Intake:
     ) -> DeployRecord:
         """Accept a request: from the return on, whoever waits at `reply` gets the final answer.
 
+        A request that is repeated while its deploy has a record is not refused for what fails here: its asker was
+        promised one answer, and waits for it.
+
         Args:
             request: decoded and checked.
             secrets: its inline values; they are staged before the record exists.
@@ -69,9 +73,13 @@ class Intake:
         try:
             return await self._ctx.line.reserve(deploy_id, request.repo_full_name, self._owner().instance)
         except Temporary:
-            if await self._ctx.store.get_deploy(deploy_id) is None:
+            if not await self._is_accepted(deploy_id):
                 raise
             return False
+
+    async def _is_accepted(self, deploy_id: str) -> bool:
+        """Whether there is a record; a store that does not answer is asked until it does."""
+        return await repeat(lambda: self._ctx.store.get_deploy(deploy_id)) is not None
 
     async def _accepted(
         self,
@@ -83,34 +91,46 @@ class Intake:
         warnings: tuple[str, ...],
     ) -> DeployRecord:
         staged = uuid.uuid4().hex
-        checksum = await _tried(lambda: self._ctx.platform.stage_secrets(staged, secrets))
+        checksum = await self._staged(staged, secrets, deploy_id)
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
         record = self._record(stored, staged, deploy_id, waiters, received_at, warnings)
         try:
             created = await self._create(record)
         except DeployExists as known:
-            known_one = await self._again(record, known.existing)
-            await self._ctx.platform.drop_staged(staged)
-            return known_one
+            return await self._again(record, known.existing)
         self._ctx.logbook.learn(created.deploy_id, plain(secrets))
         self._runner.start(created)
         return created
 
+    async def _staged(self, staged: str, secrets: SecretValues, deploy_id: str) -> str:
+        """Stage the secrets; returns their checksum."""
+        while True:
+            try:
+                return await _tried(lambda: self._ctx.platform.stage_secrets(staged, secrets))
+            except Temporary:
+                if not await self._is_accepted(deploy_id):
+                    raise
+
     async def _create(self, record: DeployRecord) -> DeployRecord:
         """Create it, repeating the very same record: a write that timed out may have been done all the same.
 
-        If it is not known at the end, the staged secrets stay for whoever finds the record.
+        Refused is only what is known to be not there: a refusal would be one answer, what comes of the record another.
         """
-        return await _tried(lambda: self._ctx.store.create_deploy(record))
+        try:
+            return await _tried(lambda: self._ctx.store.create_deploy(record))
+        except Temporary:
+            if not await self._is_accepted(record.deploy_id):
+                raise
+            return await repeat(lambda: self._ctx.store.create_deploy(record))
 
     async def _again(self, record: DeployRecord, existing: DeployRecord) -> DeployRecord:
         """A repeated request: it gets the answer of the first one, by a record of its own.
 
         The first one is run by its owner, who may be another provider: to run it here, too, would do it twice.
         """
+        await tolerate(self._ctx.platform.drop_staged(record.staged))  # what stays is for the sweep
         if existing.fingerprint != record.fingerprint:
-            await self._ctx.platform.drop_staged(record.staged)
             raise Permanent(
                 Code.CONFLICT,
                 f"deploy_id {record.deploy_id!r} was used for a different request.",
@@ -123,7 +143,7 @@ class Intake:
         await self._adopted(existing)
         own = f"{record.deploy_id}.{uuid.uuid4().hex[:8]}"
         joining = record.model_copy(update={"deploy_id": own, "joins": existing.deploy_id, "staged": ""})
-        created = await self._create(joining)
+        created = await repeat(lambda: self._ctx.store.create_deploy(joining))
         self._runner.start(created)
         return created
 

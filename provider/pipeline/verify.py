@@ -16,6 +16,9 @@ from provider.pipeline.checks import Target
 from provider.pipeline.context import Context
 
 ANSWERS_KEPT = 20
+FIRST_PAUSE = 0.02
+"""Seconds after the first failed round, and twice as long after each further one, up to VERIFY_INTERVAL: an ingress
+learns of a new route within some milliseconds, an app that is not well takes longer."""
 
 
 async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -51,13 +54,13 @@ async def _until_passed(
 ) -> tuple[Check, ...]:
     """All checks succeed `successes` times in a row, or the error that says which did not.
 
-    A round ends at its first failed check. A failed round waits for the interval, a good one is followed by
-    the next at once.
+    A round ends at its first failed check. After a failed round there is a pause, a good one is followed by the
+    next at once.
     """
     settings = ctx.settings
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.verify_timeout / 2
-    in_a_row, log = 0, Attempts()
+    in_a_row, pause, log = 0, min(FIRST_PAUSE, settings.verify_interval), Attempts()
     async with checks.client(target) as http:
         while True:
             results = await _round(http, target, wanted, log)
@@ -67,9 +70,10 @@ async def _until_passed(
                 return tuple(_with_history(ctx, result, log) for result in results)
             if failed is None:
                 continue
-            if loop.time() + settings.verify_interval > deadline:
+            if loop.time() + pause > deadline:
                 raise _failure(failed, where, log)
-            await asyncio.sleep(settings.verify_interval)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, settings.verify_interval)
 
 
 class Attempts:

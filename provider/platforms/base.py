@@ -240,6 +240,9 @@ class Platform(Protocol):
     async def stop_build(self, slug: str, build_inputs: str) -> None:
         """Stop a running build and remove what only it made."""
 
+    def forget_build(self, slug: str, build_inputs: str) -> None:
+        """The digest of a build stands in a record: what is kept for a process that goes on with it may go."""
+
     async def has_image(self, slug: str, digest: str) -> bool:
         """Whether the registry still has that digest of the preview's repository."""
 

@@ -60,28 +60,46 @@ class Wire:
         """
         if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
             return None
-        try:
-            async with asyncio.timeout(self._timeout):
-                head = await self._head(remote)
-        except TimeoutError:
-            raise GitTimeout from None
-        except _ODD:
-            return None
-        if head is None:
-            return None
+        if sha is None:
+            head = await self._head(remote)
+            return head if head is not None and await self._bring(remote, cache, head) else None
+        # A commit that was named can come while the branch is looked up; each ends in time by itself.
+        asked, brought = await asyncio.gather(
+            self._head(remote), self._bring(remote, cache, sha), return_exceptions=True
+        )
+        for failed in (asked, brought):
+            if isinstance(failed, BaseException):
+                raise failed
+        return asked if brought and isinstance(asked, str) else None
+
+    async def _bring(self, remote: Remote, cache: Cache, commit: str) -> bool:
+        """Have one commit in the cache; False: ask git."""
         await cache.prepare()
         boundary = _Boundary()
-        pack = self._pack(remote, _wanted(cache, remote, sha or head), boundary)
+        pack = self._pack(remote, _wanted(cache, remote, commit), boundary)
         # Git is started first and reads what comes as it comes; a pack that ends early is an error to it.
         indexed = await self._git.run(f"--git-dir={cache.path}", "index-pack", "--stdin", "--fix-thin", stdin=pack)
         if indexed.code:
             cache.sweep()
-            return None
+            return False
         cache.move_boundary(boundary.shallow, boundary.unshallow)
-        return head
+        return True
 
     async def _head(self, remote: Remote) -> str | None:
-        """The commit at the branch's head; None when there is no such branch."""
+        """The commit at the branch's head; None when there is no such branch, or git has to be asked.
+
+        Raises:
+            GitTimeout: the server let the time pass.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._asked_head(remote)
+        except TimeoutError:
+            raise GitTimeout from None
+        except _ODD:
+            return None
+
+    async def _asked_head(self, remote: Remote) -> str | None:
         ref = HEADS + remote.branch
         body = _command("ls-refs", f"ref-prefix {ref}")
         head: str | None = None

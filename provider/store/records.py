@@ -15,6 +15,7 @@ import structlog
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, PreviewRecord, now
+from provider.store.cancels import Cancels
 from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
 from provider.store.line_records import LineRecords
@@ -56,6 +57,7 @@ class Store:
         self._owned: dict[str, int] = {}
         self._listed: dict[str, int] = {}
         self.line = LineRecords(deploys, platform_id)
+        self.cancels = Cancels(deploys, platform_id)
 
     # ------------------------------------------------------------------------- deploys
 
@@ -246,24 +248,6 @@ class Store:
     def membership(self, name: str, lease: float) -> Membership:
         """The heartbeat of this process among the providers of the installation."""
         return Membership(bucket=self._deploys, platform_id=self._platform_id, name=name, lease=lease)
-
-    async def ask_cancel(self, deploy_id: str) -> None:
-        """Ask whoever runs the deploy, or will run it, to stop it."""
-        await self._deploys.put(f"cancel.{deploy_id}", stamp(self._platform_id))
-
-    async def cancel_requests(self) -> frozenset[str]:
-        """The deploys that somebody asked to stop."""
-        entries = await self._deploys.entries("cancel.")
-        return frozenset(one.key.removeprefix("cancel.") for one in entries if self._is_stamped(one))
-
-    async def watch_cancel_requests(self) -> AsyncIterator[str]:
-        """The ids of deploys that somebody asks, or asked, to stop."""
-        async for change in self._deploys.watch("cancel."):
-            if isinstance(change, Entry) and self._is_stamped(change):
-                yield change.key.removeprefix("cancel.")
-
-    def _is_stamped(self, entry: Entry) -> bool:
-        return entry.value == stamp(self._platform_id)
 
     # ------------------------------------------------------------------------ reading
 

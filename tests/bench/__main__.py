@@ -51,6 +51,10 @@ at scale
     1,000 previews at rest (copies of one: `scale.py`) and 200 deploys under way beside them, on one provider: CPU at
     rest, the state's size, watches, memory, records written a deploy; and the time in which another provider goes on
     with all of them when the first is killed (SIGKILL), from the kill to the last "deploy.resumed" in its log.
+
+before
+    The own share at 50 in flight, divided by that of the provider as it was before leases, the line, claims and
+    reconciliation (`before.py`); needs this repository's history.
 """
 
 from __future__ import annotations
@@ -66,13 +70,14 @@ from rich.console import Console
 
 from provider.demo.processes import cancelled_by_signals
 from provider.demo.world import local_world
-from tests.bench import cases, cluster, scale
+from tests.bench import before, cases, cluster, scale
 from tests.bench.report import Row, as_json, print_table
 
 ON_THE_ENGINE = ("start", "push", "same", "parallel")
 ON_KUBERNETES = "kubernetes"
 AT_SCALE = "scale"
-NAMES = (*ON_THE_ENGINE, ON_KUBERNETES, AT_SCALE)
+BEFORE = "before"
+NAMES = (*ON_THE_ENGINE, ON_KUBERNETES, AT_SCALE, BEFORE)
 
 
 def main() -> int:
@@ -82,9 +87,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--only", choices=NAMES, action="append", help="measure only this; can be repeated")
     options = parser.parse_args()
-    before = os.getloadavg()[0]
+    load_before = os.getloadavg()[0]
     rows = asyncio.run(measure(options.only or NAMES, quick=options.quick))
-    load = (before, os.getloadavg()[0])
+    load = (load_before, os.getloadavg()[0])
     if options.json:
         sys.stdout.write(json.dumps(as_json(rows, load), indent=2) + "\n")
     else:
@@ -106,6 +111,9 @@ async def measure(chosen: Sequence[str], *, quick: bool) -> list[Row]:
         if AT_SCALE in chosen:
             sys.stderr.write(f"measuring: {AT_SCALE}\n")
             rows += await measure_scale(quick=quick)
+        if BEFORE in chosen:
+            sys.stderr.write(f"measuring: {BEFORE}\n")
+            rows += await (before.rows(rounds=1, at_once=10, size=cluster.QUICK) if quick else before.rows())
     return rows
 
 

@@ -179,13 +179,13 @@ class ClusterBench:
         """So many deploys under way: own share, open watches, memory."""
         watches: dict[int, int] = {}
         for count in AT_ONCE:
-            names = [[await self._committed(MANY) for _ in range(self._size.laps)] for _ in range(count)]
+            names = await self.committed(count)
             before = await self._figures()
             provider_before = cpu(self._pid)
-            under_way = [asyncio.create_task(self._after(MANY_SECONDS * i / count, lap)) for i, lap in enumerate(names)]
+            under_way = asyncio.create_task(self.under_way(names))
             await asyncio.sleep(MANY_SECONDS)
             watches[count] = (await self._figures())["watches"]
-            deploys = [one for lap in await asyncio.gather(*under_way) for one in lap]
+            deploys = await under_way
         figures = await self._settled()
         own = tuple(one.own(figures) for one in deploys)
         theirs = 1000 * (figures["cpu"] - before["cpu"]) / len(deploys)
@@ -197,6 +197,22 @@ class ClusterBench:
             Row("k8s: watches opened by load", max(watches.values()) - min(watches.values()), 0, "", seen),
             Row("k8s: memory, 50 in flight", peak(self._pid), 220, "MB", "the most that was ever resident"),
         ]
+
+    async def committed(self, count: int) -> list[list[str]]:
+        """New repositories for that many askers, each of whom asks for some deploys one after the other."""
+        return [[await self._committed(MANY) for _ in range(self._size.laps)] for _ in range(count)]
+
+    async def under_way(self, names: list[list[str]]) -> list[Deploy]:
+        """The deploys of askers who begin spread over the time that a build takes."""
+        pauses = [MANY_SECONDS * number / len(names) for number in range(len(names))]
+        laps = await asyncio.gather(*(self._after(pause, lap) for pause, lap in zip(pauses, names, strict=True)))
+        return [deploy for lap in laps for deploy in lap]
+
+    async def own_shares(self, count: int) -> tuple[float, ...]:
+        """Milliseconds of each of that many deploys at once."""
+        deploys = await self.under_way(await self.committed(count))
+        figures = await self._settled()
+        return tuple(one.own(figures) for one in deploys)
 
     # ---------------------------------------------------------------------------- parts
 

@@ -48,6 +48,7 @@ async def own_cluster(
     request: pytest.FixtureRequest, cluster_place: Place, tmp_path: Path
 ) -> AsyncIterator[ClusterWorld]:
     """A provider of the test's own, as another installation in the same place; settings by `indirect`."""
-    own = {"PLATFORM_ID": f"own-{tmp_path.name[:40]}", "LEASE_SECONDS": "2", **getattr(request, "param", {})}
+    own = {"PLATFORM_ID": f"own-{tmp_path.name[:40]}", "LEASE_SECONDS": "2", "ROLLOUT_TIMEOUT": "400"}
+    own |= getattr(request, "param", {})
     async with cluster_world(cluster_place, tmp_path, own, repeat_seconds=1.0) as world:
         yield world

@@ -23,8 +23,8 @@ Told = tuple[str, str, str]
 
 @pytest.fixture(scope="module")
 async def hasty(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
-    """A provider that gives a build little time."""
-    own = {"PLATFORM_ID": "hasty", "BUILD_TIMEOUT": "12"}
+    """A provider that gives a build little time: two seconds by the stand-in's clock."""
+    own = {"PLATFORM_ID": "hasty", "BUILD_TIMEOUT": "40"}
     async with cluster_world(cluster_place, tmp_path_factory.mktemp("hasty"), own) as world:
         yield world
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from provider import names
 from tests.cluster.apps import App
+from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
-from tests.e2e.helpers import refused
+from tests.e2e.helpers import eventually, refused
 
 
 async def _record_lost(world: ClusterWorld, slug: str) -> None:
@@ -29,3 +32,26 @@ async def test_a_build_that_failed_is_done_again(own_cluster: ClusterWorld) -> N
         answer = await refused(own_cluster.deploy("twice", sha))
         assert answer.code == "kaniko_build_failed"
     assert await own_cluster.builds_seen(names.build_job("twice", sha)) == 2
+
+
+async def test_a_build_that_ends_well_while_it_is_stopped_is_not_done_again(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    sha = await own_cluster.commit("photo", App(build_slow=True))
+    job = names.build_job("photo", sha)
+    held = standin.api.faults.hold(verb="delete", resource="jobs", times=1)
+    running = asyncio.create_task(own_cluster.deploy("photo", sha))
+    await own_cluster.job("photo", sha)
+    stopping = asyncio.create_task(own_cluster.client.cancel(slug="photo"))
+    await held.held()
+
+    async def ended() -> bool:
+        found = await own_cluster.place.api.get("Job", own_cluster.place.builds, job)
+        return found is not None and bool(found.get("status", {}).get("succeeded"))
+
+    await eventually(ended, what="the build ended well")
+    standin.api.faults.lift(held)
+    await stopping
+    assert (await refused(running)).code == "cancelled"
+    done = await own_cluster.deploy("photo", sha)
+    assert (done.built, await own_cluster.builds_seen(job)) == (True, 1)

@@ -1,4 +1,4 @@
-"""One arena a worker, and how many points are gone through."""
+"""One arena a file, and how many points are gone through."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.crash.arena import Arena, arena
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def crash_arena(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Arena]:
     """A world for providers to die in."""
     async with arena(tmp_path_factory.mktemp("arena")) as made:

@@ -20,6 +20,8 @@ from tests.crash.invariants import Judge
 from tests.e2e.helpers import eventually
 
 Json = dict[str, Any]
+Judged = Callable[[], Awaitable[list[str]]]
+"""What is wrong now."""
 
 BOUND = 30.0
 """Seconds within which whoever was accepted is answered, and everything is settled."""
@@ -247,8 +249,8 @@ SCENARIOS: dict[str, Callable[[Run], Awaitable[None]]] = {
 }
 
 
-async def play(chain: Chain, scenario: str, point: Point | None) -> Run:
-    """Play a scenario with a death at that point, and judge what came of it."""
+async def play(chain: Chain, scenario: str, point: Point | None, judged: Judged | None = None) -> Run:
+    """Play a scenario with a death at that point, and judge what came of it (as on a cluster, if not told else)."""
     run = Run(chain, scenario, point)
     provider = chain.provider or await chain.live()
     provider.gate.arm(point)
@@ -258,7 +260,7 @@ async def play(chain: Chain, scenario: str, point: Point | None) -> Run:
         assert chain.provider is not None
         chain.provider.gate.disarm()  # at once: what is still done in the background kills nobody any more
     run.effects = run.effects or provider.gate.effects
-    run.problems += await _judged(chain)
+    run.problems += await settled(judged or (lambda: _judged(chain)))
     run.problems += [f"unhandled exception: {error}" for error in chain.provider.errors]
     chain.provider.errors.clear()
     return run
@@ -271,12 +273,15 @@ def judge_of(chain: Chain) -> Judge:
 
 
 async def _judged(chain: Chain) -> list[str]:
+    return [*await judge_of(chain).violations(chain.slug), *chain.built_twice()]
+
+
+async def settled(judged: Judged) -> list[str]:
     """What is still wrong after a while: controllers and clean-up need their time."""
-    judge = judge_of(chain)
     found: list[str] = []
 
     async def fine() -> bool:
-        found[:] = [*await judge.violations(chain.slug), *chain.built_twice()]
+        found[:] = await judged()
         return not found
 
     with contextlib.suppress(AssertionError):

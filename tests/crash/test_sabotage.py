@@ -20,7 +20,7 @@ from tests.crash import sabotage
 from tests.crash.arena import Arena, Chain, Question
 from tests.crash.mortal import Mortal, Sabotage
 from tests.crash.scenarios import judge_of
-from tests.e2e.helpers import eventually
+from tests.e2e.helpers import PAUSE, eventually
 
 LEASE = "1.5"
 GRACE = 1.0
@@ -123,7 +123,7 @@ class Duel:
             return not seen.left and seen.age > GRACE
 
         with contextlib.suppress(AssertionError):
-            await eventually(fine, timeout=SETTLED)
+            await eventually(fine, timeout=SETTLED, longest_pause=PAUSE)
         return seen
 
 

@@ -56,7 +56,7 @@ class Caddy:
         self._drain = asyncio.create_task(self._keep_log(self.process.stderr))
 
     async def _keep_log(self, log: asyncio.StreamReader) -> None:
-        with (self.home / "caddy.log").open("ab") as file:
+        with (self.home / "caddy.log").open("ab", buffering=0) as file:
             while line := await log.readline():
                 file.write(line)
 

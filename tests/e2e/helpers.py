@@ -1,16 +1,15 @@
-"""What end-to-end tests share: small apps, a visitor of URLs, a watcher of events, and the one bounded retry."""
+"""What end-to-end tests share: small apps, a visitor of URLs, a watcher of events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,27 +21,14 @@ from provider.demo.processes import clean_environment, run
 from provider.demo.stack import Stack
 from provider.demo.world import World
 from tests.e2e.apps import app_files
+from tests.e2e.waiting import PATIENCE as PATIENCE
+from tests.e2e.waiting import PAUSE as PAUSE
+from tests.e2e.waiting import eventually as eventually
+from tests.e2e.waiting import seconds_since as seconds_since
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
-PATIENCE = 20.0
 SLOW_BUILD = "RUN echo begun; sleep 60"
-PAUSE = 0.02
-
-# ------------------------------------------------------------------------------ waiting
-
-
-async def eventually(check: Callable[[], Awaitable[T | None]], *, timeout: float = PATIENCE, what: str = "") -> T:
-    """The first truthy answer of `check`; the only place where a test waits by asking again."""
-    try:
-        async with asyncio.timeout(timeout):
-            while not (found := await check()):  # noqa: ASYNC110 - nobody tells us
-                await asyncio.sleep(PAUSE)
-            return found
-    except TimeoutError:
-        raise AssertionError(f"not within {timeout:g} s: {what or check}") from None
-
 
 # ------------------------------------------------------------------------------ asking
 
@@ -143,8 +129,8 @@ class Load:
 
 
 @asynccontextmanager
-async def steady_load(guest: Visitor, url: str, path: str = "") -> AsyncIterator[Load]:
-    """Ask the URL one request after the other for as long as the block takes."""
+async def steady_load(guest: Visitor, url: str, path: str = "", pause: float = PAUSE) -> AsyncIterator[Load]:
+    """Ask the URL one request after the other, with that pause between, for as long as the block takes."""
     load = Load()
     stop = asyncio.Event()
 
@@ -154,7 +140,7 @@ async def steady_load(guest: Visitor, url: str, path: str = "") -> AsyncIterator
                 load.answers.append(await guest.get(url, path))
             except httpx.HTTPError as error:
                 load.errors.append(repr(error))
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
 
     task = asyncio.create_task(ask())
     try:
@@ -283,11 +269,6 @@ def log_lines(world: World, event: str) -> list[Json]:
 def builds_below(folder: Path) -> list[Path]:
     """Folders of builds that are under way or not looked at yet."""
     return [path.parent for path in (folder / "state" / "builds").glob("*/plan.json")]
-
-
-def seconds_since(start: float) -> float:
-    """Seconds on the monotonic clock."""
-    return time.monotonic() - start
 
 
 def with_settings(**settings: str) -> pytest.MarkDecorator:

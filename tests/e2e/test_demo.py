@@ -21,6 +21,8 @@ import pytest
 from provider.demo.leftovers import PREFIX
 from provider.demo.processes import SEARCH_PATH, clean_environment, run
 
+pytestmark = pytest.mark.timeout(300)  # a whole demo, beside other workers
+
 BUILD_NETWORKS = Path("/run/x1-preview-builds")
 SIDE_BY_SIDE = ("old", "new")
 

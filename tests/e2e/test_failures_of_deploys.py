@@ -148,7 +148,7 @@ def builders(world: World) -> list[int]:
     return found
 
 
-@with_settings(BUILD_TIMEOUT="2")
+@with_settings(BUILD_TIMEOUT="4")
 async def test_job_timeout(own_world: World) -> None:
     files = app_files("slow", own_world.base_image, dockerfile_extra=SLOW_BUILD)
     failed = await refused_deploy(own_world, "slow", files)

@@ -15,8 +15,10 @@ import httpx
 import pytest
 
 from provider.errors import Code, Permanent, Temporary
+from provider.platforms.container import ingress
 from provider.platforms.container.ingress import Ingress, Route
 from tests.e2e.caddy_fixture import DOMAIN, App, Caddy, Visitor, free_port, running_app, running_caddy, settings_for
+from tests.e2e.helpers import eventually
 
 HOST = f"a.{DOMAIN}"
 
@@ -297,6 +299,36 @@ async def test_complaint_10_one_wildcard_certificate_serves_every_host(world: Wo
         assert certificate["subjectAltName"] == (("DNS", f"*.{DOMAIN}"),)
         serials.add(certificate["serialNumber"])
     assert len(serials) == 1
+
+
+def unlockable(world: World, host: str) -> Path:
+    """A folder in the place of Caddy's lock file, without which it makes no certificate."""
+    folder = world.caddy.home / "data" / "caddy" / "locks" / f"issue_cert_{host}.lock"
+    folder.mkdir(parents=True)
+    return folder
+
+
+async def test_a_certificate_that_failed_is_made_as_soon_as_it_can_be(world: World) -> None:
+    """Left alone, Caddy tries again after a minute, or never."""
+    in_the_way = unlockable(world, "alias.example")
+    switching = asyncio.create_task(world.ingress.switch(route(world.one, aliases=("alias.example",))))
+
+    async def failed() -> bool:
+        return "unable to acquire lock" in (world.caddy.home / "caddy.log").read_text()
+
+    await eventually(failed, what="Caddy's first attempt has failed")
+    in_the_way.rmdir()
+    await switching
+    assert (await (await world.visitor()).ask("alias.example")).status_code == 200
+
+
+async def test_a_certificate_that_cannot_be_made_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "_CERTIFICATE_PATIENCE", (0.2, 0.2))
+    unlockable(world, "alias.example")
+    with pytest.raises(Temporary) as caught:
+        await world.ingress.switch(route(world.one, aliases=("alias.example",)))
+    assert caught.value.reason == "CertificateMissing"
+    assert "alias.example" in caught.value.evidence[0]
 
 
 async def test_a_refused_configuration_says_why(world: World) -> None:

@@ -90,7 +90,7 @@ async def test_build_that_ends_while_no_provider_runs(own_world: World, own_gues
 async def test_provider_killed_in_every_phase(own_world: World, own_guest: Visitor) -> None:
     good = await deployed(own_world, "phase", files=app_files("phase", own_world.base_image, body="old\n"))
     shas = [good.commit_sha]
-    async with steady_load(own_guest, good.url) as load:
+    async with steady_load(own_guest, good.url, pause=0.05) as load:
         for phase in ("resolve", "deploy", "rollout", "verify"):
             command = "sleep 0.5; exec httpd -f -p 8080 -h /www"
             files = app_files("phase", own_world.base_image, body=f"{phase}\n", command=command)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from provider.demo.processes import Server
+from provider.demo.processes import Server, StackError
 from tests.cluster.standin.faults import Fault
 from tests.soak.world import SoakWorld
 
 PROVIDER = "system:serviceaccount:*"
+LONGEST_FREEZE = 20.0
+"""Seconds: longer than a lease."""
+SPARED_SECONDS = 25.0
+"""One provider in turn is let live for so long: who has died for good is noticed by somebody who saw it for a lease."""
 
 
 @dataclass
@@ -28,9 +33,9 @@ class Chaos:
 
     async def signals(self, kills: int, pause: float) -> None:
         """Three of four are SIGKILL, one is SIGSTOP and SIGCONT; a new process starts at once or a little later."""
-        for _ in range(kills):
+        while self.done["SIGKILL"] + self.done["SIGSTOP"] < kills:
             await asyncio.sleep(self.random.uniform(0.5, 1.5) * pause)
-            one = self.random.choice(self.world.providers)
+            one = self.random.choice(self._mortal())
             if one.pid is None or one.name in self.world.stopped:
                 continue
             if self.random.random() < 0.75:
@@ -40,6 +45,12 @@ class Chaos:
             else:
                 self.done["SIGSTOP"] += 1
                 self._freeze(one)
+
+    def _mortal(self) -> list[Server]:
+        """All but the one whose turn it is to live."""
+        everyone = self.world.providers
+        spared = int(time.monotonic() / SPARED_SECONDS) % len(everyone)
+        return everyone[:spared] + everyone[spared + 1 :]
 
     async def bus(self, restarts: int, pause: float) -> None:
         """Kill nats-server and start it again on its store."""
@@ -84,7 +95,7 @@ class Chaos:
     async def end(self) -> None:
         """Everything is well again, and every provider runs."""
         self.world.cluster.api.faults.clear()
-        await asyncio.gather(*self._starting)
+        await asyncio.gather(*self._starting, return_exceptions=True)  # whoever did not start then, has to now
         for one in self.world.providers:
             if one.pid is None:
                 await one.start()
@@ -92,7 +103,12 @@ class Chaos:
     def _later(self, one: Server) -> None:
         async def start() -> None:
             await asyncio.sleep(self.random.choice((0.0, 0.0, 2.0)))
-            await one.start()
+            deaths = self.done["SIGKILL"]
+            try:
+                await one.start()
+            except StackError:
+                if self.done["SIGKILL"] == deaths:
+                    raise
 
         self._beside(start())
 
@@ -101,7 +117,7 @@ class Chaos:
 
         async def thaw() -> None:
             process = one.pid
-            await asyncio.sleep(self.random.choice((0.5, 2.0, 12.0)))
+            await asyncio.sleep(self.random.choice((0.5, 2.0, LONGEST_FREEZE)))
             if one.pid == process and one.name in self.world.stopped:
                 self.world.stopped.discard(one.name)
                 self.world.signal(one, signal.SIGCONT)

@@ -7,21 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provider import render
+from provider.platforms.kubernetes.build_state import is_finished
 
 Json = dict[str, Any]
 Key = tuple[str, str]
 
 
 @dataclass
-class Good:
-    """A build that ended well: when, for which deploy, and when its Job was deleted."""
+class Build:
+    """One build's Job: for which deploy, when and how it ended, and when it was deleted. Moments are `time.time()`."""
 
-    ended: float
+    key: Key
     deploy_id: str
+    begun: float
+    ended: float | None = None
+    good: bool = False
     deleted: float | None = None
+
+    def __str__(self) -> str:
+        ended = f"{'well' if self.good else 'badly'} after {self.ended - self.begun:.1f} s" if self.ended else "never"
+        deleted = f", deleted after {self.deleted - self.begun:.1f} s" if self.deleted else ""
+        return f"{self.key[0]} {self.key[1][:12]} for {self.deploy_id} at {self.begun:.1f} (ended {ended}{deleted})"
 
 
 GENERATION = render.PREFIX + "generation"
+SLUG = render.PREFIX + "slug"
+INPUTS = render.PREFIX + "build-inputs"
+DEPLOY_ID = render.PREFIX + "deploy-id"
 APPLIED = ("ConfigMap", "NetworkPolicy", "Service", "Deployment", "Ingress")
 
 
@@ -30,16 +42,15 @@ class Ledger:
     """Follows the store from the beginning.
 
     Attributes:
-        good: the last build of these inputs that ended well, by slug and build inputs.
-        rebuilt: builds that began although one had ended well, as (key, the earlier one, moment of its begin).
+        builds: every Job, in order.
+        again: builds of the same inputs, each with the one before.
         stale: objects that were written by an older generation than stood there.
     """
 
-    good: dict[Key, Good] = field(default_factory=dict)
-    rebuilt: list[tuple[Key, Good, float]] = field(default_factory=list)
+    builds: dict[str, Build] = field(default_factory=dict)
+    again: list[tuple[Build, Build]] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
-    builds: int = 0
-    _ended: set[str] = field(default_factory=set)
+    _last: dict[Key, Build] = field(default_factory=dict)
     _newest: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def notice(self, event: str, found: Json) -> None:
@@ -50,19 +61,19 @@ class Ledger:
             self._object(found)
 
     def _job(self, event: str, job: Json) -> None:
-        metadata = job["metadata"]
-        slug = metadata.get("labels", {}).get(render.PREFIX + "slug", "")
-        key = (slug, metadata.get("annotations", {}).get(render.PREFIX + "build-inputs", ""))
+        metadata, status = job["metadata"], job.get("status", {})
+        notes = metadata.get("annotations", {})
         if event == "ADDED":
-            self.builds += 1
-            if key in self.good:
-                self.rebuilt.append((key, self.good[key], time.monotonic()))
-        elif job.get("status", {}).get("succeeded") and metadata["uid"] not in self._ended:
-            self._ended.add(metadata["uid"])
-            deploy_id = metadata["annotations"].get(render.PREFIX + "deploy-id", "")
-            self.good[key] = Good(time.monotonic(), deploy_id)
-        if event == "DELETED" and metadata["uid"] in self._ended and key in self.good:
-            self.good[key].deleted = time.monotonic()
+            key = (metadata.get("labels", {}).get(SLUG, ""), notes.get(INPUTS, ""))
+            build = self.builds[metadata["uid"]] = Build(key, notes.get(DEPLOY_ID, ""), time.time())
+            if key in self._last:
+                self.again.append((self._last[key], build))
+            self._last[key] = build
+        build = self.builds[metadata["uid"]]
+        if build.ended is None and (status.get("succeeded") or is_finished(job)):
+            build.ended, build.good = time.time(), bool(status.get("succeeded"))
+        if event == "DELETED":
+            build.deleted = time.time()
 
     def _object(self, found: Json) -> None:
         metadata = found["metadata"]

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.soak.asking import Asking
 from tests.soak.callers import Callers
 from tests.soak.chaos import Chaos
+from tests.soak.claims import Court
+from tests.soak.result import Result
+from tests.soak.rivals import Rivals
 from tests.soak.verdict import counts, leaks, settled
 from tests.soak.world import soak_world
+
+CONTESTED = 4
+"""One preview in so many has two sessions that race for it."""
 
 
 @dataclass(frozen=True)
@@ -44,42 +50,15 @@ SHORT = Size(
 )
 
 
-@dataclass
-class Result:
-    """What happened, and what was found; all found is wrong."""
-
-    seed: int
-    seconds: float
-    chaos: Counter[str]
-    answers: Counter[str]
-    builds: int
-    found: dict[str, list[str]]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every count is zero."""
-        return not any(self.found.values())
-
-    def __str__(self) -> str:
-        lines = [f"seed {self.seed}, {self.seconds:.0f} s"]
-        lines += ["  " + ", ".join(f"{name} {number}" for name, number in sorted(one.items())) for one in self._told]
-        lines.append(f"  {self.builds} builds")
-        for name, problems in self.found.items():
-            lines += [f"{len(problems):5}  {name}", *(f"         {one[:600]}" for one in problems[:10])]
-        return "\n".join(lines)
-
-    @property
-    def _told(self) -> tuple[Counter[str], Counter[str]]:
-        return self.chaos, self.answers
-
-
 async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) -> Result:
     """Everything goes wrong until every caller has its answers; then it is looked at what is left."""
     began = time.monotonic()
     dice = random.Random(seed)
     async with soak_world(folder, size.providers) as world:
         say(f"{size.providers} providers are up after {time.monotonic() - began:.0f} s")
-        callers = Callers(world, random.Random(dice.random()))
+        asking = Asking(world.nc, world.subjects, random.Random(dice.random()))
+        callers = Callers(world, random.Random(dice.random()), asking)
+        rivals = Rivals(callers, random.Random(dice.random()), Court())
         chaos = Chaos(world, random.Random(dice.random()))
         slugs = [f"p{number}" for number in range(size.previews)]
         trouble = [
@@ -87,7 +66,7 @@ async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) 
             asyncio.create_task(chaos.bus(size.bus_restarts, size.bus_pause), name="bus"),
         ]
         faults = asyncio.create_task(chaos.api(size.api_pause), name="api")
-        calling = asyncio.create_task(_call(callers, slugs, size, trouble), name="callers")
+        calling = asyncio.create_task(_call(callers, rivals, slugs, size, trouble), name="callers")
         while not calling.done():
             await asyncio.wait({calling}, timeout=15)
             say(_progress(callers, chaos))
@@ -99,20 +78,29 @@ async def soak(folder: Path, seed: int, size: Size, say: Callable[[str], None]) 
             await callers.again(deploy)
         wrong = await settled(world, slugs)
         leaked = await leaks(world)
-        found = counts(world, callers, wrong, leaked)
+        found = counts(world, callers, rivals.court, wrong, leaked)
         failed = [repr(one) for one in ended if isinstance(one, Exception)]
-        answers = Counter(str(one.answers[0].get("code", "ok")) for one in callers.deploys if one.answers)
         seconds = time.monotonic() - began
-        return Result(seed, seconds, chaos.done, answers, world.ledger.builds, found | {"the soak itself": failed})
+        return Result(
+            seed=seed,
+            seconds=seconds,
+            chaos=chaos.done,
+            answers=callers.told(),
+            claims=rivals.court.told(),
+            builds=len(world.ledger.builds),
+            found=found | {"the soak itself": failed},
+        )
 
 
-async def _call(callers: Callers, slugs: list[str], size: Size, trouble: list[asyncio.Task[None]]) -> None:
+async def _call(
+    callers: Callers, rivals: Rivals, slugs: list[str], size: Size, trouble: list[asyncio.Task[None]]
+) -> None:
     """Some previews at a time; each gets its share of the deploys, and more while there is trouble to come."""
     at_once = asyncio.Semaphore(size.at_once)
 
     async def use(slug: str, budget: int) -> None:
         async with at_once:
-            await callers.use(slug, budget)
+            await (rivals if slugs.index(slug) % CONTESTED == 0 else callers).use(slug, budget)
 
     share, rest = divmod(size.deploys, len(slugs))
     await asyncio.gather(*(use(slug, share + (number < rest)) for number, slug in enumerate(slugs)))

@@ -11,11 +11,11 @@ from provider.demo.processes import Server
 from tests.crash.invariants import Judge
 from tests.e2e.helpers import eventually
 from tests.soak.callers import Callers
-from tests.soak.ledger import Good
+from tests.soak.claims import Court
+from tests.soak.ledger import Build
 from tests.soak.world import PLATFORM_ID, SoakWorld
 
 SETTLE_SECONDS = 150.0
-STOP_RACE = 1.0
 STAGED = "staged secrets"
 STOP_SECONDS = 12.0
 WATCHES = 13
@@ -36,22 +36,25 @@ async def settled(world: SoakWorld, slugs: list[str]) -> dict[str, list[str]]:
 
 
 def rebuilt(world: SoakWorld, callers: Callers) -> list[str]:
-    """Builds that neither a failure, a teardown nor the end of their deploy made necessary."""
-    codes = {one.deploy_id: one.answers[0].get("code") for one in callers.deploys if one.answers}
+    """Builds of the same inputs as one before, where neither that one's failure nor what callers did was the cause.
 
-    def torn_down(slug: str, good: Good, begun: float) -> bool:
-        return any(asked <= begun and done >= good.ended for asked, done in callers.teardowns.get(slug, []))
+    An image is had again by whoever wants it, unless the preview was torn down since. A build that was stopped was one
+    of a deploy that failed: nobody wanted it then.
+    """
+    failed = {one.deploy_id for one in callers.deploys if one.answers and not one.answer["ok"]}
 
-    def stopped(good: Good) -> bool:
-        """Whether its deploy was stopped just when the build ended: then the Job was to go."""
-        given_up = codes.get(good.deploy_id) in {"cancelled", "superseded"}
-        return given_up and good.deleted is not None and good.deleted - good.ended < STOP_RACE
+    def torn_down(before: Build, again: Build) -> bool:
+        since = before.ended or before.begun
+        return any(one.sent <= again.begun and one.over >= since for one in callers.teardowns.get(before.key[0], []))
 
-    return [
-        f"{slug} {inputs[:12]}: the first for {good.deploy_id}"
-        for (slug, inputs), good, begun in world.ledger.rebuilt
-        if not torn_down(slug, good, begun) and not stopped(good)
-    ]
+    def needed(before: Build, again: Build) -> bool:
+        if torn_down(before, again):
+            return True
+        if before.ended is not None:
+            return not before.good
+        return before.deleted is not None and before.deploy_id.partition(".")[0] in failed
+
+    return [f"{before}; {again}" for before, again in world.ledger.again if not needed(before, again)]
 
 
 def unhandled(provider: Server) -> Iterator[str]:
@@ -92,25 +95,36 @@ async def leaks(world: SoakWorld) -> list[str]:
     return found
 
 
-def counts(world: SoakWorld, callers: Callers, wrong: dict[str, list[str]], leaked: list[str]) -> dict[str, list[str]]:
+def counts(
+    world: SoakWorld, callers: Callers, court: Court, wrong: dict[str, list[str]], leaked: list[str]
+) -> dict[str, list[str]]:
     """Everything that was found, by what it violates."""
     found = [f"{slug}: {one}" for slug, problems in wrong.items() for one in problems]
+    found += [f"built twice: {one}" for one in rebuilt(world, callers)]
+    found += [f"stale generation: {one}" for one in world.ledger.stale]
+    found += [f"leaked: {one}" for one in leaked]
+    return sorted_out(found, callers, court, [one for provider in world.providers for one in unhandled(provider)])
+
+
+def sorted_out(found: list[str], callers: Callers, court: Court, exceptions: list[str]) -> dict[str, list[str]]:
+    """What was found, by what it violates, with what the callers know."""
 
     def those(*marks: str) -> list[str]:
         return [one for one in found if any(mark in one for mark in marks)]
 
     named = {
-        "requests without an answer": callers.unanswered,
+        "requests without an answer": callers.asking.unanswered,
         "two different answers": callers.different(),
         "answers that nothing explains": callers.odd,
-        "builds beyond the first of their inputs": rebuilt(world, callers),
-        "applies by a stale generation that stuck": [*world.ledger.stale, *those("stale generation")],
+        "builds beyond the first of their inputs": those("built twice"),
+        "claims that did not count": court.violations(),
+        "applies by a stale generation that stuck": those("stale generation"),
         "previews that serve something else than their record says": those("serves"),
         "objects without record": those("object without record", "without its anchor", "left over"),
         "records without objects": those("record without object"),
         "records that are not final": those("not final", "not looked at"),
-        "unhandled exceptions": [one for provider in world.providers for one in unhandled(provider)],
-        "leaked tasks, connections, watches": leaked,
+        "unhandled exceptions": exceptions,
+        "leaked tasks, connections, watches": those("leaked"),
     }
     told = {one for problems in named.values() for one in problems}
     return named | {"anything else": [one for one in found if one not in told]}

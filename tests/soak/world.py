@@ -7,12 +7,14 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from provider.bus.subjects import Subjects
 from provider.demo.git_server import GitServer
@@ -56,6 +58,7 @@ class SoakWorld:
     providers: list[Server]
     ledger: Ledger = field(default_factory=Ledger)
     stopped: set[str] = field(default_factory=set)
+    born: dict[str, float] = field(default_factory=dict)
 
     def bodies(self) -> dict[str, str]:
         """What is served, by commit."""
@@ -70,6 +73,19 @@ class SoakWorld:
         """SIGKILL, whether it is stopped or not."""
         self.stopped.discard(provider.name)
         await provider.kill()
+
+
+async def quiet(_: Exception) -> None:
+    """The bus is killed on purpose."""
+
+
+async def see_births(nc: Client, subjects: Subjects, born: dict[str, float]) -> None:
+    """Note from now on when a deploy's record is first seen on its way to the store."""
+
+    async def seen(message: Msg) -> None:
+        born.setdefault(message.subject.partition(".deploy.")[2], time.time())
+
+    await nc.subscribe(f"$KV.{subjects.bucket_prefix}_deploys.deploy.>", cb=seen)
 
 
 def _script(commits: Mapping[str, str], pod: Pod) -> AppScript:
@@ -95,7 +111,7 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
         api = PlatformApi(internal_token=internal, username="x-access-token", token=token)
         await cleanup.enter_async_context(api)
         nc = Client()
-        await nc.connect(nats.address, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
+        await nc.connect(nats.address, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
         cleanup.push_async_callback(nc.close)
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         commits = await _commits(git, place)
@@ -116,12 +132,14 @@ async def soak_world(folder: Path, providers: int) -> AsyncIterator[SoakWorld]:
             "VERIFY_TIMEOUT": "20",
             "SWEEP_SECONDS": "5",
             "SWEEP_GRACE": "20",
+            "BUILD_KEEP_SECONDS": str(round(600 * SPEED)),  # of the cluster's clock, and providers die by ours
         }
         subjects = Subjects("x1.provider.preview")
         store = await open_store(nc, subjects.bucket_prefix, PLATFORM_ID)
         made = [_provider(folder, settings, number) for number in range(providers)]
         world = SoakWorld(place, cluster, nats, nc, store, subjects, Visitor(place.ingress, http), commits, made)
         cleanup.callback(cluster.store.subscribe(world.ledger.notice))
+        await see_births(nc, subjects, world.born)
         for one in made:
             cleanup.push_async_callback(one.kill)
         await asyncio.gather(*(one.start() for one in made))

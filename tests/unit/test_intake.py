@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from provider.errors import Code, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, now
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
@@ -36,14 +37,25 @@ class Started:
         return False
 
 
+MANY = 8
+"""More failures than one request is tried."""
+AWAY = Temporary(Code.PLATFORM_UNREACHABLE, "away", delay=0.001)
+
+
+@dataclass
 class NoSecrets:
-    """A platform that keeps nothing."""
+    """A platform that keeps nothing, fails `failing` times to, and never can forget."""
+
+    failing: int = 0
 
     async def stage_secrets(self, *_: object) -> str:
+        self.failing -= 1
+        if self.failing >= 0:
+            raise AWAY
         return ""
 
     async def drop_staged(self, _: str) -> None:
-        return None
+        raise AWAY
 
 
 class TakenMeanwhile(Store):
@@ -55,11 +67,24 @@ class TakenMeanwhile(Store):
         return await super().unfinished_deploys()
 
 
-def intake(store: Store, runner: Started, owner: Owner) -> Intake:
+class Forgetful(Store):
+    """A store that writes a deploy, and says so only when it is asked for the `failing` + first time."""
+
+    failing = 6
+
+    async def create_deploy(self, record: DeployRecord) -> DeployRecord:
+        created = await super().create_deploy(record)
+        self.failing -= 1
+        if self.failing >= 0:
+            raise AWAY
+        return created
+
+
+def intake(store: Store, runner: Started, owner: Owner, failing: int) -> Intake:
     settings = Settings(platform_id="here")
     ctx = Context(
         settings=settings,
-        platform=cast(Platform, NoSecrets()),
+        platform=cast(Platform, NoSecrets(failing)),
         source=cast(Any, None),
         store=store,
         reporter=cast(Any, None),
@@ -70,11 +95,11 @@ def intake(store: Store, runner: Started, owner: Owner) -> Intake:
     return Intake(ctx, cast(Runner, runner), lambda: owner)
 
 
-async def asked(store: Store, owner: Owner) -> list[DeployRecord]:
+async def asked(store: Store, owner: Owner, failing: int = 0) -> list[DeployRecord]:
     """What a provider begins to run when it gets the request."""
     runner = Started()
     request = StoredRequest(repo_full_name="acme/app", branch="main")
-    await intake(store, runner, owner).accept(
+    await intake(store, runner, owner, failing).accept(
         request, SecretValues(), deploy_id="d", reply="_INBOX.same", received_at=now(), warnings=()
     )
     return runner.records
@@ -108,3 +133,23 @@ async def test_what_another_takes_over_meanwhile_is_left_to_it() -> None:
     left = await first.get_deploy("d")
     assert left is not None
     assert left.owner == OTHER
+
+
+async def test_what_is_not_accepted_yet_is_refused_while_the_platform_is_away() -> None:
+    store = memory_store("here")
+    with pytest.raises(Temporary):
+        await asked(store, MINE, failing=MANY)
+    assert await store.get_deploy("d") is None
+
+
+@pytest.mark.parametrize("failing", [0, MANY])
+async def test_a_repetition_is_not_refused_for_what_fails_here(failing: int) -> None:
+    """Whoever asked was promised one answer, when the record was made."""
+    store = memory_store("here")
+    await asked(store, OTHER)
+    assert await asked(store, MINE, failing=failing) == []
+
+
+async def test_a_record_that_was_written_without_an_answer_is_run() -> None:
+    store = Forgetful(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    assert [one.deploy_id for one in await asked(store, MINE)] == ["d"]

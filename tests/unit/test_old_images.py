@@ -92,6 +92,17 @@ async def test_without_a_record_ours_go_and_others_stay() -> None:
     assert [one.name for one in await images(registry).find(needed())] == ["image/previews/gone:a"]
 
 
+async def test_what_an_image_says_of_itself_is_read_once() -> None:
+    registry = FakeRegistry(theirs=[("a", "1", THEIRS), ("b", "2", THEIRS)])
+    old = images(registry)
+    await old.find(needed())
+    assert registry.asked == 2 + 2 * 3, "the catalog, the tags, and of each its digest, manifest and configuration"
+    registry.asked = 0
+    registry.repositories["theirs"].append(("c", "3", OURS))
+    assert [one.name for one in await old.find(needed())] == ["image/previews/theirs:c"]
+    assert registry.asked == 2 + 3 + 2
+
+
 async def test_what_a_deploy_may_just_push_is_not_looked_at() -> None:
     assert await images(FakeRegistry(shop=MANY)).find(needed(busy=["shop"])) == []
 

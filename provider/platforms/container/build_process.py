@@ -73,8 +73,8 @@ async def follow(folder: Path, sink: LogSink) -> None:
 
 
 async def lines_by_now(folder: Path) -> AsyncGenerator[list[str], None]:
-    """The lines that the log has already."""
-    with (folder / "log").open("rb") as file:
+    """The lines that the log has already; none where it is gone."""
+    with contextlib.suppress(FileNotFoundError), (folder / "log").open("rb") as file:
         for some in _Reader(file).read(last=True):
             yield some
 
@@ -84,7 +84,7 @@ async def lines(folder: Path) -> AsyncGenerator[list[str], None]:
     ending = asyncio.create_task(ended(folder))
     finished = False
     try:
-        with (folder / "log").open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), (folder / "log").open("rb") as file:
             reading = _Reader(file)
             while not finished:
                 finished = bool((await asyncio.wait({ending}, timeout=FOLLOW_SECONDS))[0])

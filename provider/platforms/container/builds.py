@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from provider.platforms.container.engine import Engine
 from provider.platforms.container.spare import Spare, launch
 from provider.settings import Settings
 
+HasImage = Callable[[str, str], Awaitable[bool]]
 log = structlog.get_logger(__name__)
 
 
@@ -46,11 +47,13 @@ class Builds:
 
     Args:
         engine: the service of the same engine that the builders' own processes use.
+        has_image: whether the registry has that digest of a preview.
     """
 
-    def __init__(self, *, settings: Settings, engine: Engine) -> None:
+    def __init__(self, *, settings: Settings, engine: Engine, has_image: HasImage) -> None:
         self._settings = settings
         self._engine = engine
+        self._has_image = has_image
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
         self._image_folder: Path | None = None
@@ -69,10 +72,13 @@ class Builds:
         return self._folder / hashlib.sha256(f"{slug}\n{build_inputs}".encode()).hexdigest()[:20]
 
     async def run(self, plan: BuildPlan, sink: LogSink) -> str:
-        """Join the running build of these inputs or start one; returns the digest that it pushed."""
+        """Join the running build of these inputs or start one; returns the digest that it pushed.
+
+        What it came to stays until `forget`: a provider that is killed before the digest stands in a record finds it.
+        """
         folder = self.folder_of(plan.slug, plan.build_inputs)
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
-            if not build_process.is_alive(folder) and build_process.result(folder) is None:
+            if not build_process.is_alive(folder) and not await self._has_ended(folder, plan.slug):
                 await self._start(folder, plan)
         await build_process.follow(folder, sink)
         result = build_process.result(folder) or {"state": "died"}
@@ -83,8 +89,19 @@ class Builds:
             await self._remove(folder)
             raise build_causes.failure(result, tail, plan)
         log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
-        await asyncio.gather(self._remove(folder), self._keep(plan, result))
+        await self._keep(plan, result)
         return str(result["digest"])
+
+    async def _has_ended(self, folder: Path, slug: str) -> bool:
+        """Whether a build of these inputs came to something that still holds: a failure, or an image that is there."""
+        digest = (result := build_process.result(folder) or {}).get("digest")
+        return bool(result) and (digest is None or await self._has_image(slug, str(digest)))
+
+    async def forget(self, slug: str, build_inputs: str) -> None:
+        """Remove what a build left that ended."""
+        folder = self.folder_of(slug, build_inputs)
+        if not build_process.is_alive(folder):
+            await self._remove(folder)
 
     async def _remove(self, folder: Path) -> None:
         """Remove a build that is over; not while the same is being started again."""
@@ -98,8 +115,15 @@ class Builds:
             await self._engine.tag(str(result["image_id"]), names.pushed_image(reference))
 
     async def stop(self, slug: str, build_inputs: str) -> None:
-        """Stop the build of these inputs and wait until nothing of it runs; repeatable."""
-        await self._stop(self.folder_of(slug, build_inputs))
+        """Stop the build of these inputs and wait until nothing of it runs; repeatable.
+
+        One that ended well just now stays for whoever wants the same, or the sweep.
+        """
+        folder = self.folder_of(slug, build_inputs)
+        async with self._starting.setdefault(folder.name, asyncio.Lock()):
+            await build_process.stop(folder)
+            if "digest" not in (build_process.result(folder) or {}):
+                await asyncio.to_thread(_clean_up_after, folder)
 
     async def _stop(self, folder: Path) -> None:
         async with self._starting.setdefault(folder.name, asyncio.Lock()):  # not while its tree is written

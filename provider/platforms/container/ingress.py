@@ -13,15 +13,15 @@ import math
 import ssl
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import httpx
+import structlog
 
 from provider import names
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms.base import PartStatus
-from provider.platforms.container import caddy_config
+from provider.platforms.container import caddy_config, certificates
 from provider.platforms.container.routes import Route, RouteTable, is_host
 from provider.platforms.container.visits import Visits
 from provider.platforms.hosts import check as check_hosts
@@ -30,10 +30,12 @@ from provider.settings import Settings
 
 __all__ = ["Ingress", "Route"]
 
+log = structlog.get_logger(__name__)
+
 _TIMEOUT = 10.0
 _ATTEMPTS = 10
-_CERTIFICATE_TIMEOUT = 10.0
-_CERTIFICATE_INTERVAL = 0.02
+_CERTIFICATE_PATIENCE = (2.0, 4.0, 8.0)
+"""Seconds until a missing one is asked for again: an attempt that failed Caddy repeats after a minute, or never."""
 # A label that no slug can have (slugs start with a letter), to see what an unknown host gets.
 _PROBE_LABEL = "0"
 
@@ -188,9 +190,14 @@ class Ingress:
         answer = await self._call("GET", "/config/")
         return answer.json(), caddy_config.etag("/config/", answer.content)
 
-    async def _write_config(self, config: dict[str, Any], etag: str) -> bool:
-        """Replace the configuration that has this ETag; False if it was changed meanwhile."""
+    async def _write_config(self, config: dict[str, Any] | None, etag: str, *, again: bool = False) -> bool:
+        """Replace the configuration that has this ETag; False if it was changed meanwhile.
+
+        `again`: load it although it is the same.
+        """
         headers = {"Content-Type": "application/json", "If-Match": etag}
+        if again:
+            headers["Cache-Control"] = "must-revalidate"
         answer = await self._call("POST", "/config/", content=json.dumps(config), headers=headers)
         return answer.status_code != httpx.codes.PRECONDITION_FAILED
 
@@ -230,21 +237,28 @@ class Ingress:
         )
 
     async def _certified(self, hosts: set[str]) -> None:
-        """Wait until Caddy has certificates for these hosts: it makes them in the background (some 50 ms)."""
-        trusting = ssl.create_default_context(cadata=await self.root_ca())
+        """Wait until Caddy has certificates for these hosts, which it makes in the background.
+
+        Should its first attempt fail, it rests for a minute, or for good: the same configuration, loaded again, makes
+        it try at once.
+        """
         address, port = self._address()
-        try:
-            async with asyncio.timeout(_CERTIFICATE_TIMEOUT):
-                for host in sorted(hosts):
-                    while not await _handshake(address, port, host, trusting):  # noqa: ASYNC110 - nobody tells us
-                        await asyncio.sleep(_CERTIFICATE_INTERVAL)
-        except TimeoutError as error:
-            raise Temporary(
-                Code.PLATFORM_UNREACHABLE,
-                f"The ingress made no certificate for {', '.join(sorted(hosts))}.",
-                reason="CertificateMissing",
-                hint=f"Does Caddy answer on {self._settings.caddy_listen} (CADDY_LISTEN)? Its log names the cause.",
-            ) from error
+        lacking: dict[str, str] = {}
+        for patience in _CERTIFICATE_PATIENCE:
+            if lacking:
+                log.warning("ingress.certificates_missing", hosts=lacking)
+                await self._write_config(*await self._read_config(), again=True)
+            ca_pem = await self.root_ca()
+            lacking = await certificates.missing(hosts, address=address, port=port, ca_pem=ca_pem, patience=patience)
+            if not lacking:
+                return
+        raise Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            f"The ingress made no certificate for {', '.join(lacking)}.",
+            reason="CertificateMissing",
+            hint=f"Does Caddy answer on {self._settings.caddy_listen} (CADDY_LISTEN)? Its log names the cause.",
+            evidence=tuple(f"{host}: {problem}" for host, problem in lacking.items()),
+        )
 
     async def _probe(self, ca_pem: str) -> httpx.Response:
         """What a visitor of an unknown preview gets. Needs a client of its own: one that trusts Caddy's CA."""
@@ -267,18 +281,6 @@ class Ingress:
 
     def _not_ok(self, detail: str, hint: str) -> PartStatus:
         return PartStatus("ingress", False, detail, hint)
-
-
-async def _handshake(address: str, port: int, host: str, trusting: ssl.SSLContext) -> bool:
-    """Whether a certificate for `host` is presented."""
-    try:
-        _, writer = await asyncio.open_connection(address.strip("[]"), port, ssl=trusting, server_hostname=host)
-    except OSError:  # ssl.SSLError is one
-        return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 def _hosts(routes: Iterable[Route]) -> list[str]:

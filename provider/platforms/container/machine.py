@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import subprocess
 from pathlib import Path
+
+import structlog
 
 from provider.platforms.base import PartStatus
 from provider.platforms.container import firewall
+
+log = structlog.get_logger(__name__)
 
 CGROUPS = Path("/sys/fs/cgroup")
 NETAVARK_FOLDERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
@@ -44,6 +49,14 @@ def ulimits() -> list[str]:
 def _hard(kind: int, most: int) -> int:
     hard = resource.getrlimit(kind)[1]
     return most if hard == resource.RLIM_INFINITY else min(hard, most)
+
+
+def keep_apart() -> None:
+    """What serves already is kept apart at once; where that cannot be, each deploy fails with the cause."""
+    try:
+        firewall.ensure()
+    except (OSError, subprocess.SubprocessError) as error:
+        log.error("firewall.missing", error=str(error), hint="previews and builds can reach this machine's services")
 
 
 def builder_part() -> PartStatus:

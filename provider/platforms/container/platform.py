@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Coroutine, Mapping
 from typing import TextIO
 
@@ -25,15 +24,16 @@ from provider.platforms.base import (
     Removed,
     Told,
 )
-from provider.platforms.container import firewall, machine, probes, workload
+from provider.platforms.container import machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
-from provider.platforms.container.ingress import Ingress, Route
+from provider.platforms.container.ingress import Ingress
 from provider.platforms.container.inspector import ContainerInspector
 from provider.platforms.container.lock import take_locks
 from provider.platforms.container.orphans import Orphans
 from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
+from provider.platforms.container.traffic import Traffic
 from provider.platforms.container.upkeep import Upkeep
 from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
@@ -42,8 +42,6 @@ from provider.settings import Settings
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 5.0
-WATCH_SECONDS = 1.0
-WATCHED_SECONDS = 1.5
 
 
 class ContainerPlatform:
@@ -54,16 +52,19 @@ class ContainerPlatform:
         self._engine = Engine(settings.container_host, workload.SLUG_LABEL)
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
-        self._builds = Builds(settings=settings, engine=self._engine)
-        self.inspector = ContainerInspector(engine=self._engine, builds=self._builds, platform_id=settings.platform_id)
         self._ingress = Ingress(settings=settings, http=http)
         self._upkeep = Upkeep(
             engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id
         )
         self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
+        self._builds = Builds(settings=settings, engine=self._engine, has_image=self._registry.has)
+        self.inspector = ContainerInspector(engine=self._engine, builds=self._builds, platform_id=settings.platform_id)
         self._images = OldImages(registry=self._registry, settings=settings)
         self._liveness = probes.Liveness(self._runtime.restart)
+        self._traffic = Traffic(
+            settings=settings, runtime=self._runtime, ingress=self._ingress, liveness=self._liveness
+        )
         self._orphans = Orphans(
             engine=self._engine,
             runtime=self._runtime,
@@ -75,7 +76,6 @@ class ContainerPlatform:
         )
         self._background: set[asyncio.Task[None]] = set()
         self._locks: list[TextIO] = []
-        self._ca: str | None = None
 
     @property
     def exclusive(self) -> bool:
@@ -90,11 +90,11 @@ class ContainerPlatform:
         self._locks = take_locks(self._settings)
         self._secrets.remove_drafts()
         self._ingress.open()
-        await asyncio.to_thread(_keep_apart)
+        await asyncio.to_thread(machine.keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
         await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
-        self._spawn(self._watch_ingress())
+        self._spawn(self._traffic.keep_up())
         if self._told is not None:
             self._spawn(self._upkeep.follow_engine(self._told))
             self._spawn(self._upkeep.follow_routes(self._told))
@@ -154,6 +154,10 @@ class ContainerPlatform:
         """See `Platform`."""
         await self._builds.stop(slug, build_inputs)
 
+    def forget_build(self, slug: str, build_inputs: str) -> None:
+        """Removed beside the deploy."""
+        self._spawn(self._builds.forget(slug, build_inputs))
+
     async def has_image(self, slug: str, digest: str) -> bool:
         """See `Platform`."""
         return await self._registry.has(slug, digest)
@@ -164,7 +168,7 @@ class ContainerPlatform:
         """Name what the engine cannot enforce, and refuse a host that is another preview's."""
         work = workload.workload(revision, {})
         slug = workload.find(revision.manifests, "Deployment")["metadata"]["name"]
-        self._ingress.check_hosts(slug, _hosts(revision))
+        self._traffic.check_hosts(slug, revision)
         limited = [
             volume["name"]
             for volume in work.pod.get("volumes", [])
@@ -195,29 +199,28 @@ class ContainerPlatform:
         """The container itself, in the preview's network."""
         work = self._runtime.work(revision)
         address = await self._runtime.address(slug, revision)
-        prefix = _annotations(revision).get(workload.LABEL_PREFIX + "strip-path", "")
+        prefix = self._traffic.strip_prefix(revision)
         return Candidate(f"http://{address}:{work.port}", prefix, http2=work.http2)
 
     async def expose(self, slug: str, revision: Revision) -> None:
         """See `Platform`."""
-        await self._send_traffic(slug, revision)
+        await self._traffic.send(slug, revision)
 
     async def public_address(self) -> PublicAddress:
-        """The ingress, trusted by its own authority unless a CA file is set."""
-        return PublicAddress(self._settings.ingress_address or None, await self._ca_pem(), commit_header=True)
+        """See `Platform`."""
+        return await self._traffic.public_address()
 
     async def restore(self, slug: str, generation: int, failed: Revision | None, last_good: Revision | None) -> None:
         """The last good container serves; the failed one is removed, or kept stopped when there is no other."""
         if last_good is None:
-            self._liveness.forget(slug)
-            await self._ingress.remove(slug)
+            await self._traffic.take_away(slug)
             if failed is not None:
                 for name in await self._runtime.retire_others(slug, (failed,), failed.generation):
                     await self._runtime.remove(name)
                 await self._runtime.park(slug, failed)
             return
         await self._runtime.ensure(slug, last_good)
-        await self._send_traffic(slug, last_good)
+        await self._traffic.send(slug, last_good)
         if failed is not None and failed.generation != last_good.generation:
             await self._runtime.remove_generation(slug, failed.generation)
 
@@ -233,7 +236,7 @@ class ContainerPlatform:
         """Its container runs in its network and has the traffic; there is no anchor."""
         await self._runtime.remove_unfit(slug, revision)
         await self._runtime.ensure(slug, revision)
-        await self._send_traffic(slug, revision)
+        await self._traffic.send(slug, revision)
         return None
 
     async def retire(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> None:
@@ -247,11 +250,7 @@ class ContainerPlatform:
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """See `Platform`."""
-        present = await self._ingress.route(slug)
-        route = present is not None and (up_to is None or present.generation <= up_to)
-        if route:
-            self._liveness.forget(slug)
-            await self._ingress.remove(slug)
+        route = await self._traffic.take_away(slug, up_to)
         builds = await self._builds.stop_all(slug) if up_to is None else []
         containers, network = await self._runtime.remove_all(slug, up_to)
         bundles = self._secrets.remove_bundles(slug, up_to=up_to)
@@ -281,43 +280,11 @@ class ContainerPlatform:
         """What serves, serves again; one that cannot must not keep the others down."""
         try:
             await self._runtime.ensure(slug, revision)
-            await self._send_traffic(slug, revision)
+            await self._traffic.send(slug, revision)
         except PreviewError as error:
             log.error("bring_up.failed", slug=slug, error=str(error), evidence=error.evidence)
         except Exception:
             log.exception("bring_up.failed", slug=slug)
-
-    async def _send_traffic(self, slug: str, revision: Revision) -> None:
-        """Replace whatever the route says now; the caller holds the preview's turn, so nobody else writes it."""
-        route = await self._route(slug, revision)
-        present = await self._ingress.route(slug)
-        expected = present.generation if present else None
-        await self._ingress.switch(route, expected_generation=expected, watched=WATCHED_SECONDS)
-        address = route.upstream.rpartition(":")[0]
-        prober = probes.Prober(address, self._runtime.work(revision))
-        self._liveness.watch(slug, names.container(slug, revision.generation), prober)
-
-    async def _route(self, slug: str, revision: Revision) -> Route:
-        work = self._runtime.work(revision)
-        ingress = workload.find(revision.manifests, "Ingress")["spec"]["rules"]
-        annotations = _annotations(revision)
-        return Route(
-            slug=slug,
-            hosts=_hosts(revision),
-            upstream=f"{await self._runtime.address(slug, revision)}:{work.port}",
-            commit_sha=revision.commit_sha,
-            response_headers=workload.json_annotation(annotations, "response-headers"),
-            strip_prefix=annotations.get(workload.LABEL_PREFIX + "strip-path"),
-            path_prefix=ingress[0]["http"]["paths"][0]["path"],
-            http2=work.http2,
-            generation=revision.generation,
-        )
-
-    async def _ca_pem(self) -> str:
-        if self._ca is None:
-            file = self._settings.public_ca_file
-            self._ca = file.read_text() if file else await self._ingress.root_ca()
-        return self._ca
 
     async def _drain(self, containers: list[str]) -> None:
         await asyncio.sleep(DRAIN_SECONDS)
@@ -330,36 +297,7 @@ class ContainerPlatform:
         except PreviewError as error:
             log.warning("retire.failed", container=container, error=str(error))
 
-    async def _watch_ingress(self) -> None:
-        """Caddy tells nobody that it was restarted without its configuration, so it is asked."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                if await self._ingress.ensure():
-                    log.warning("ingress.restored")
-                    self._ca = None
-            except PreviewError as error:
-                log.warning("ingress.away", error=str(error))
-            except Exception:
-                log.exception("ingress.watch")
-
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _keep_apart() -> None:
-    """What serves already is kept apart at once; without that, each deploy fails with the cause."""
-    try:
-        firewall.ensure()
-    except (OSError, subprocess.SubprocessError) as error:
-        log.error("firewall.missing", error=str(error), hint="previews and builds can reach this machine's services")
-
-
-def _hosts(revision: Revision) -> tuple[str, ...]:
-    return tuple(rule["host"] for rule in workload.find(revision.manifests, "Ingress")["spec"]["rules"])
-
-
-def _annotations(revision: Revision) -> dict[str, str]:
-    return dict(workload.find(revision.manifests, "Ingress")["metadata"].get("annotations", {}))

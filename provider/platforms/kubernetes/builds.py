@@ -74,10 +74,13 @@ class Builds:
         raise error
 
     async def stop(self, slug: str, build_inputs: str) -> None:
-        """Stop the running builds of these inputs, and with them their pods and credentials."""
+        """Stop the running builds of these inputs, and with them their pods and credentials.
+
+        One that ended well just now stays: its image is there, and whoever wants the same takes it.
+        """
         for job in self._of(slug):
-            if annotation(job, kaniko.INPUTS) == build_inputs and not is_finished(job):
-                await self._delete(job)
+            if annotation(job, kaniko.INPUTS) == build_inputs:
+                await self._stop(job)
 
     async def remove_all(self, slug: str, up_to: int | None) -> list[str]:
         """Stop and remove the preview's builds of generations up to `up_to` (None: all); the Jobs' names."""
@@ -85,6 +88,20 @@ class Builds:
             job for job in self._of(slug) if up_to is None or int(annotation(job, kaniko.GENERATION) or 0) <= up_to
         ]
         return [job["metadata"]["name"] for job in leaving if await self._delete(job)]
+
+    async def _stop(self, job: Object) -> None:
+        """Delete a Job that has not ended at the very version that was looked at: the watch may be behind."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        for _ in range(TRIES):
+            if is_finished(job) or isinstance(self._state(name, uid, _Verdict()), Done):
+                return
+            if await self._api.delete(resources.JOBS, name, uid=uid, version=job["metadata"]["resourceVersion"]):
+                return
+            live = await self._api.get(resources.JOBS, name)
+            if live is None or live["metadata"]["uid"] != uid:
+                return
+            job = live
+        await self._delete(job)  # it changes all the time, so it has not ended
 
     def _of(self, slug: str) -> list[Object]:
         return [

@@ -136,6 +136,9 @@ class KubernetesPlatform:
         """See `Platform`."""
         await self._builds.stop(slug, build_inputs)
 
+    def forget_build(self, slug: str, build_inputs: str) -> None:
+        """Nothing to do: the cluster removes Jobs that ended."""
+
     async def has_image(self, slug: str, digest: str) -> bool:
         """See `Platform`."""
         return await self._registry.has(slug, digest)

@@ -1,0 +1,17 @@
+"""The short form of `make soak ARGS=--engine`."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.soak.engine import SHORT_ENGINE, engine_soak
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_is_lost_on_the_engine(tmp_path: Path) -> None:
+    result = await engine_soak(tmp_path, secrets.randbelow(1 << 32), SHORT_ENGINE, print)
+    print(result)
+    assert result.ok, str(result)
