@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from provider.errors import CODES, Code, Whose
 
@@ -114,6 +114,22 @@ class Record(Answer):
     state: str | None = None
     phase: str | None = None
     updated_at: datetime | None = None
+
+
+class Look(Answer):
+    """What `introspect` shows, or with `follow` one message of it: `type` is look, logs, build_logs or heartbeat."""
+
+    type: str = "look"
+    slug: str | None = None
+    deploy_id: str | None = None
+    status: dict[str, Any] = Field(default_factory=dict)
+    phases: tuple[dict[str, Any], ...] = ()
+    pods: tuple[dict[str, Any], ...] = ()
+    events: tuple[dict[str, Any], ...] = ()
+    logs: tuple[str, ...] = ()
+    build_logs: tuple[str, ...] = ()
+    truncated: dict[str, str] = Field(default_factory=dict)
+    lines: tuple[str, ...] = ()
 
 
 class Listing(Answer):

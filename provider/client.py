@@ -33,6 +33,7 @@ from provider.answers import (
     Event,
     FailureForm,
     Listing,
+    Look,
     NoProvider,
     PreviewFailed,
     Record,
@@ -56,6 +57,7 @@ __all__ = [
     "Event",
     "FailureForm",
     "Listing",
+    "Look",
     "NoProvider",
     "PreviewClient",
     "PreviewFailed",
@@ -277,6 +279,20 @@ class PreviewClient:
         """
         async for event in self._feed.follow(slug, deploy_id, since):
             yield event
+
+    async def introspect(
+        self, slug: str | None = None, *, deploy_id: str | None = None, timeout: float = QUICK_TIMEOUT, **asked: Any
+    ) -> Look:
+        """What can be seen of a preview or deploy; `asked` are the contract's other fields but `follow`."""
+        return await self._ask("introspect", {"slug": slug, "deploy_id": deploy_id, **asked}, Look, timeout)
+
+    async def follow(
+        self, slug: str | None = None, *, deploy_id: str | None = None, **asked: Any
+    ) -> AsyncIterator[Look]:
+        """The same, then its logs' lines as they come, until there are no more; a slow reader is waited for."""
+        body = {"slug": slug, "deploy_id": deploy_id, **asked, "follow": True}
+        async for look in self._feed.look(self._subjects.request("introspect"), body):
+            yield look
 
     async def _ask(
         self, name: str, body: dict[str, Any], kind: type[AnswerT], timeout: float, *, repeat: bool = True

@@ -25,8 +25,10 @@ from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
 from provider.bus.queue import WorkQueue
 from provider.bus.replies import deliver, encode
+from provider.bus.streams import InboxStream
 from provider.bus.subjects import Subjects
 from provider.health import HealthServer
+from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
@@ -34,13 +36,14 @@ from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.line import Line, limits_of
+from provider.pipeline.logbook import Logbook
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
-from provider.store import Membership, Store, memory_store, open_store, payload_limit
+from provider.store import Membership, Store, memory_store, open_shelf, open_store, payload_limit
 from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
@@ -53,6 +56,7 @@ ABANDON_SECONDS = 2.0
 END_SECONDS = 9.0
 """From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
 LEAVE_SECONDS = 1.0
+LOG_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
@@ -144,6 +148,7 @@ class Provider:
         store: Store,
         jetstream: bool,
         membership: Membership,
+        logbook: Logbook,
     ) -> None:
         self._settings = settings
         self._jetstream = jetstream
@@ -160,6 +165,7 @@ class Provider:
             reporter=Reporter(nc, self._events),
             emit=self._emit,
             line=Line(store=store, limits=limits_of(settings), emit=self._emit),
+            logbook=logbook,
         )
         self._runner = Runner(ctx)
         self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
@@ -169,7 +175,8 @@ class Provider:
             ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
         )
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
-        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers())
+        self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
+        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers() | looks.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._health = HealthServer(settings.http_address, self._parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -179,8 +186,9 @@ class Provider:
     async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
         """Construct every part from the settings."""
         jetstream = await has_jetstream(nc)
+        subjects = Subjects(settings.subject_prefix)
         if jetstream:
-            store = await open_store(nc, Subjects(settings.subject_prefix).bucket_prefix, settings.platform_id)
+            store = await open_store(nc, subjects.bucket_prefix, settings.platform_id)
         else:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
@@ -192,6 +200,17 @@ class Provider:
             store=store,
             jetstream=jetstream,
             membership=store.membership(settings.instance_name or uuid.uuid4().hex[:12], settings.lease_seconds),
+            logbook=Logbook(
+                shelf=await open_shelf(
+                    nc if jetstream else None,
+                    subjects.logs_bucket,
+                    settings.state_dir / "logs",
+                    most=settings.build_logs_bytes,
+                    age=settings.build_logs_seconds,
+                ),
+                most=settings.build_log_bytes,
+                secrets=settings.secrets(),
+            ),
         )
 
     async def start(self) -> None:
@@ -225,9 +244,11 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         if self._queue_task is not None:
             await ended([self._queue_task])
+        await self._looks.close()
         await self._endpoints.close(DRAIN_SECONDS)
         await self._queue.close()
         await self._runner.close(ABANDON_SECONDS)
+        await self._ctx.logbook.close(LOG_SECONDS)
         await self._ctx.line.close()
         await ended(self._tasks)
         with contextlib.suppress(TimeoutError):  # then it lapses
@@ -283,6 +304,6 @@ class Provider:
                 at=now(),
                 type=kind,
                 phase=record.phase,
-                data=data,
+                data=data if kind is EventType.LOG else self._ctx.logbook.event_data(record, data),
             )
         )

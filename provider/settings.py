@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -156,6 +157,14 @@ class Settings(BaseSettings):
         20, description="Images of a preview that are kept in the registry; more only where its record names them."
     )
 
+    build_log_bytes: int = Field(
+        16 << 20, ge=1 << 16, description="Most of one build's log that is kept: of a longer one, beginning and end."
+    )
+    build_logs_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="Room for the logs of all builds, compressed; the oldest go."
+    )
+    build_logs_seconds: PositiveFloat = Field(604800.0, description="How long the log of a build is kept.")
+
     # The provider itself.
     instance_name: str = Field(
         "",
@@ -173,6 +182,12 @@ class Settings(BaseSettings):
     @classmethod
     def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    def secrets(self) -> frozenset[str]:
+        """What is secret of the settings themselves."""
+        passwords = (urlsplit(url).password for url in self.nats_url.split(","))
+        values = {self.api_internal_token.get_secret_value(), *(unquote(one) for one in passwords if one)}
+        return frozenset(values - {""})
 
     @field_validator("git_base_url")
     @classmethod

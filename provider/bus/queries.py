@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 
 from provider import names
 from provider.models import (
@@ -83,6 +83,24 @@ class DeployOrSlugRequest(_Query):
         if self.slug is not None and self.deploy_id is not None:
             raise ValueError("slug or deploy_id, not both")
         return self
+
+
+Section = Literal["status", "phases", "pods", "events", "logs", "build_logs"]
+SECTIONS: tuple[Section, ...] = ("status", "phases", "pods", "events", "logs", "build_logs")
+
+
+class IntrospectRequest(DeployOrSlugRequest):
+    """What `introspect` asks: which parts, which of its logs' lines, and whether to go on.
+
+    `container` is a pod's name as `pods` has it; `since` a time with its zone.
+    """
+
+    include: tuple[Section, ...] = SECTIONS
+    container: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")] | None = None
+    tail: Annotated[int, Field(ge=1, le=5000)] = 100
+    since: AwareDatetime | None = None
+    previous: bool = False
+    follow: bool = False
 
 
 class ListRequest(_Query):

@@ -8,10 +8,22 @@ QUEUE_GROUP = "preview-provisioners"
 AUDIT = "x1.audit.preview"
 UNKNOWN_SLUG = "_"
 
-ENDPOINTS = ("provision", "teardown", "validate", "status", "list", "cancel", "touch", "claim", "release", "attach")
+ENDPOINTS = (
+    "provision",
+    "teardown",
+    "validate",
+    "status",
+    "list",
+    "cancel",
+    "touch",
+    "claim",
+    "release",
+    "attach",
+    "introspect",
+)
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "introspect", "wait", "approve", "reject")
+UNSUPPORTED = ("sync", "debug", "wait", "approve", "reject")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 
@@ -48,6 +60,11 @@ class Subjects:
     def bucket_prefix(self) -> str:
         """The prefix as the names of streams and KV buckets allow it."""
         return self.prefix.replace(".", "_")
+
+    @property
+    def logs_bucket(self) -> str:
+        """The object store that keeps the logs of builds."""
+        return f"{self.bucket_prefix}_logs"
 
     @property
     def events_stream(self) -> str:

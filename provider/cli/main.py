@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from provider.cli import deploy, files, operate, previews, tenure
+from provider.cli import deploy, files, looking, operate, previews, tenure
 from provider.cli.exits import EXIT_CODES_HELP, Exit
 from provider.cli.options import examples
 
@@ -45,6 +45,7 @@ def build() -> typer.Typer:
     app.command("status", epilog=examples("preview status my-app", "preview status --deploy-id d-1 --json"))(
         previews.status
     )
+    app.command("logs", epilog=examples("preview logs my-app -f", "preview logs --deploy-id d-1 --build"))(looking.logs)
     app.command("list", epilog=examples("preview list", "preview list --repo acme/shop --state failed"))(previews.list_)
     app.command("cancel", epilog=examples("preview cancel my-app", "preview cancel --deploy-id d-1"))(previews.cancel)
     app.command("touch", epilog=examples("preview touch my-app", "preview touch my-app --ttl 604800"))(tenure.touch)

@@ -9,7 +9,7 @@ from provider import names
 from provider.errors import Code, PreviewError
 from provider.models import BuiltImage, DeployRecord, now
 from provider.pipeline.context import Context
-from provider.platforms.base import BuildPlan
+from provider.platforms.base import BuildPlan, CloneCredential
 from provider.store import reducers
 
 
@@ -27,17 +27,37 @@ async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
         ctx.line.built(record.deploy_id)
         return record.model_copy(update={"digest": known, "built": False})
     plan = _plan(ctx, record, slug)
-    try:
-        digest = await ctx.platform.build(plan, ctx.log_sink(record))
-    except PreviewError as error:
-        if error.code is not Code.PLATFORM_UNREACHABLE:
-            ctx.line.built(record.deploy_id)
-        raise
-    ctx.line.built(record.deploy_id)
+    digest = await _built(ctx, record, plan)
     image = BuiltImage(build_inputs=record.build_inputs, digest=digest, image=plan.image, built_at=now())
     await ctx.store.change_preview(slug, reducers.image_built(record, image))
     ctx.platform.forget_build(slug, record.build_inputs)
     return record.model_copy(update={"digest": digest, "built": True})
+
+
+async def _built(ctx: Context, record: DeployRecord, plan: BuildPlan) -> str:
+    """The digest that a build pushed; whatever happens, what it said is kept."""
+    log, over = ctx.logbook.build_log(record, ctx.log_sink(record)), False
+    try:
+        digest = await ctx.platform.build(plan, log)
+        over = True
+    except PreviewError as error:
+        over = error.code is not Code.PLATFORM_UNREACHABLE
+        log.end()
+        error.log_tail = (log.tail or error.log_tail) if error.log_tail else ()
+        raise
+    finally:
+        if over:
+            ctx.line.built(record.deploy_id)
+        ctx.logbook.keep(record, log, complete=over)
+    return digest
+
+
+async def _credential(ctx: Context, record: DeployRecord) -> CloneCredential | None:
+    """A credential for the build, which may print it."""
+    found = await ctx.source.credential(record.request.installation_id)
+    if found is not None:
+        ctx.logbook.learn(record.deploy_id, [found.token.get_secret_value()])
+    return found
 
 
 async def _known_digest(ctx: Context, record: DeployRecord, slug: str) -> str | None:
@@ -73,5 +93,5 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         args=dict(entrypoint.args or {}),
         timeout_seconds=ctx.settings.build_timeout,
         export=partial(_export, ctx, record),
-        credential=partial(ctx.source.credential, request.installation_id),
+        credential=partial(_credential, ctx, record),
     )

@@ -11,6 +11,7 @@ from provider import names, spec
 from provider.models import DeployRecord, EventType, PreviewRecord
 from provider.pipeline.clock import Clock
 from provider.pipeline.line import Emit, Line
+from provider.pipeline.logbook import Logbook
 from provider.platforms.base import Platform
 from provider.settings import Settings
 from provider.source import Source
@@ -41,6 +42,7 @@ class Context:
     reporter: Reporter
     emit: Emit
     line: Line
+    logbook: Logbook
     clock: Clock = field(default_factory=Clock.endless)
 
     def spec_of(self, record: DeployRecord) -> spec.Spec:
@@ -57,5 +59,5 @@ class Context:
         return names.url(slug, self.settings.preview_domain, self.settings.public_port)
 
     def log_sink(self, record: DeployRecord) -> Callable[[list[str]], None]:
-        """Takes lines of a log and makes events of them."""
+        """Takes lines that hold no secret, and makes events of them."""
         return lambda lines: self.emit(record, EventType.LOG, {"lines": lines})

@@ -50,7 +50,7 @@ class Ending:
         there does a phase again, which each phase allows, and nothing is changed that the record does not lead to.
         """
         await self.written(running)
-        running.record = record
+        running.record = record = self._ctx.logbook.masked(record)
         running.writing = asyncio.create_task(repeat(lambda: self._ctx.store.save_deploy(record)))
 
     async def written(self, running: Running) -> None:
@@ -63,6 +63,7 @@ class Ending:
         """Put the last good back if this failed, then fix the outcome in both records."""
         await self.written(running)  # a deploy that was taken from us by now is another's to settle
         while running.record.report is None:
+            running.record = self._ctx.logbook.masked(running.record)
             if running.record.failure is not None and running.record.phase not in BEFORE_CHANGES:
                 await self._restore(running)
             began = time.monotonic()

@@ -12,6 +12,7 @@ from provider.errors import Code, Permanent, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.ending import repeat, tolerate
+from provider.pipeline.logbook import plain
 from provider.pipeline.runner import Runner
 from provider.store import DeployExists, Lost
 
@@ -98,6 +99,7 @@ class Intake:
             created = await self._create(record)
         except DeployExists as known:
             return await self._again(record, known.existing)
+        self._ctx.logbook.learn(created.deploy_id, plain(secrets))
         self._runner.start(created)
         return created
 

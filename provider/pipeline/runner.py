@@ -129,6 +129,7 @@ class Runner:
         structlog.contextvars.bind_contextvars(deploy_id=running.record.deploy_id)
         try:
             if running.record.report is None:
+                await self._ctx.logbook.recall(running.record, self._ctx.platform)
                 await self._decide_whatever_happens(running)
             running.decided.set()
             self._ctx.line.leave(running.record.deploy_id)
@@ -142,6 +143,7 @@ class Runner:
             running.decided.set()
             self._running.pop(running.record.deploy_id, None)
             self._steps.forget(running.record.deploy_id)
+            self._ctx.logbook.forget(running.record.deploy_id)
             if running.writing is not None:
                 running.writing.cancel()
                 await asyncio.gather(running.writing, return_exceptions=True)

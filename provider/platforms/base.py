@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from provider.models import Bundle, Revision, Secret, SecretValues
+from provider.platforms.looks import Inspector
 
 LogSink = Callable[[list[str]], None]
 """Takes lines of a log as they appear; never blocks."""
@@ -191,6 +192,10 @@ class Platform(Protocol):
     def exclusive(self) -> bool:
         """Whether one provider alone works on it: then whoever started it knows that every other one has ended."""
 
+    @property
+    def inspector(self) -> Inspector:
+        """What looks at previews for those who ask."""
+
     def renew(self, epoch: int) -> None:
         """From now on this process acts by that epoch; it is higher than those of all that are dead by now."""
 
@@ -224,6 +229,9 @@ class Platform(Protocol):
         A bundle of `reuse` with the same checksum is returned instead of a new one. Keys are the secret
         names, and `env.<NAME>` for `extra_env`.
         """
+
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """The values that are staged under that name, and those of bundles, to be masked; of what is gone, none."""
 
     # Build.
     async def build(self, plan: BuildPlan, log: LogSink) -> str:

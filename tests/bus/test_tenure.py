@@ -59,6 +59,7 @@ async def _provider(nc: Client, prefix: str) -> tuple[Endpoints, EventPublisher,
         store=store,
         reporter=Told(),
         line=Line(store=store, limits=limits_of(settings), emit=lambda *_: None),
+        logbook=cast(Any, None),
         emit=lambda *_: None,
     )
     handlers = dict.fromkeys(ENDPOINTS, _nothing) | Tenure(ctx=ctx, audit=events.audit).handlers()

@@ -160,6 +160,8 @@ def message_name(subject: str, payload: bytes) -> str | None:
     if ".events." in subject:
         event = json.loads(payload)
         return f"event {event['type']} {event.get('phase', '')}".strip()
+    if subject.startswith("$O."):
+        return "kept log"
     if subject.startswith("_INBOX."):
         return "reply"
     return "session" if subject.startswith("x1.session.") else _IDS.sub("*", subject)

@@ -13,6 +13,7 @@ from provider.keeper.notices import Notices
 from provider.models import Event, PreviewRecord
 from provider.pipeline.context import Context
 from provider.pipeline.line import Line, limits_of
+from provider.pipeline.logbook import Logbook
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Platform, Removed
 from provider.settings import Settings
@@ -87,6 +88,7 @@ class Surroundings:
             store=self.store,
             reporter=self.told,
             line=Line(store=self.store, limits=limits_of(self.settings), emit=lambda *_: None),
+            logbook=Logbook(shelf=cast(Any, None), most=0),
             emit=lambda *_: None,
         )
         self.runner = Runner(self.ctx)

@@ -20,7 +20,7 @@ from provider.errors import Code, Permanent
 
 COMMANDS = [
     *("serve", "deploy", "teardown", "validate", "render", "status", "list", "cancel", "schema", "doctor", "demo"),
-    *("touch", "claim", "release", "attach"),
+    *("touch", "claim", "release", "attach", "logs"),
 ]
 SPEC = {
     "apiVersion": "x1agent.io/v1",

@@ -12,6 +12,7 @@ from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, no
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.line import Line, limits_of
+from provider.pipeline.logbook import Logbook
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Platform
 from provider.settings import Settings
@@ -88,6 +89,7 @@ def intake(store: Store, runner: Started, owner: Owner, failing: int) -> Intake:
         store=store,
         reporter=cast(Any, None),
         line=Line(store=store, limits=limits_of(settings), emit=lambda *_: None),
+        logbook=Logbook(shelf=cast(Any, None), most=0),
         emit=lambda *_: None,
     )
     return Intake(ctx, cast(Runner, runner), lambda: owner)

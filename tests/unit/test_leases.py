@@ -74,6 +74,7 @@ async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next
         reporter=cast(Any, None),
         emit=lambda *_: None,
         line=cast(Any, None),
+        logbook=cast(Any, None),
     )
     membership = store.membership("mine", 9.0)
     leases = Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False)

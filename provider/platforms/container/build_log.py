@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from pathlib import Path
 
-HEAD_BYTES = 8 << 20
+MOST_BYTES = 16 << 20
 TAIL_BYTES = 256 << 10
 CHUNK = 64 << 10
 LOOK_SECONDS = 0.2
@@ -31,7 +31,7 @@ class BoundedLog:
         tail: most bytes that are kept of the rest.
     """
 
-    def __init__(self, path: Path, *, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
+    def __init__(self, path: Path, *, head: int = MOST_BYTES - TAIL_BYTES, tail: int = TAIL_BYTES) -> None:
         self._file = path.open("ab", buffering=0)
         self._room = max(0, head - self._file.tell())
         self._most = tail
@@ -69,6 +69,9 @@ class BoundedLog:
         if len(self._tail) > self._most:
             self._cut()
         if self._left_out:
+            half = self._tail.find(b"\n") + 1  # of a line that was cut nobody could tell what it is the end of
+            self._left_out += half
+            del self._tail[:half]
             self._file.write(f"\n… {self._left_out} bytes of output left out …\n".encode())
         self._file.write(self._tail)
         self._file.close()

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,6 @@ STOP_SECONDS = 10.0
 MAX_LINE = 8192
 MOST_LINES = 200
 CHUNK = 256 << 10
-MOST_BEHIND = 1 << 20
 
 
 def is_alive(folder: Path) -> bool:
@@ -66,38 +66,54 @@ async def ended(folder: Path) -> None:
 
 async def follow(folder: Path, sink: LogSink) -> None:
     """Hand the log's lines to `sink` as they appear, until the builder has ended."""
+    (folder / "log").touch()
+    async for some in lines(folder):
+        sink(some)
+        await asyncio.sleep(0)  # a build that says much does not keep everybody waiting
+
+
+async def lines_by_now(folder: Path) -> AsyncGenerator[list[str], None]:
+    """The lines that the log has already; none where it is gone."""
+    with contextlib.suppress(FileNotFoundError), (folder / "log").open("rb") as file:
+        for some in _Reader(file).read(last=True):
+            yield some
+
+
+async def lines(folder: Path) -> AsyncGenerator[list[str], None]:
+    """The log's lines as they appear, some at a time, until the builder has ended; also when its folder goes."""
     ending = asyncio.create_task(ended(folder))
-    rest, finished = b"", False
+    finished = False
     try:
-        (folder / "log").touch()
-        with (folder / "log").open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), (folder / "log").open("rb") as file:
+            reading = _Reader(file)
             while not finished:
                 finished = bool((await asyncio.wait({ending}, timeout=FOLLOW_SECONDS))[0])
-                await _hand(_skipped(file), sink)
-                while chunk := file.read(CHUNK):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    rest = rest[:MAX_LINE]
-                    await _hand(lines, sink)
-            await _hand([rest] if rest else [], sink)
+                for some in reading.read(last=finished):
+                    yield some
     finally:
         ending.cancel()
 
 
-def _skipped(file: BinaryIO) -> list[bytes]:
-    """Leave out what came faster than anybody reads: the log that stays with the answer has its end all the same."""
-    behind = os.fstat(file.fileno()).st_size - file.tell()
-    if behind <= MOST_BEHIND:
-        return []
-    file.seek(behind - CHUNK, os.SEEK_CUR)
-    return [f"… {behind - CHUNK} bytes of output left out …".encode()]
+class _Reader:
+    """Reads whole lines, each cut at a length; the last one only when it is complete, or there is nothing more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._rest = b""
+
+    def read(self, *, last: bool) -> Iterator[list[str]]:
+        """What has come since, some lines at a time."""
+        while chunk := self._file.read(CHUNK):
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._rest = self._rest[:MAX_LINE]
+            for start in range(0, len(lines), MOST_LINES):
+                yield [_line(line) for line in lines[start : start + MOST_LINES]]
+        if last and self._rest:
+            yield [_line(self._rest)]
 
 
-async def _hand(lines: list[bytes], sink: LogSink) -> None:
-    """Some lines at a time, so that a build that says much does not keep everybody waiting."""
-    for start in range(0, len(lines), MOST_LINES):
-        some = lines[start : start + MOST_LINES]
-        sink([line[:MAX_LINE].decode(errors="replace").rstrip("\r") for line in some])
-        await asyncio.sleep(0)
+def _line(raw: bytes) -> str:
+    return raw[:MAX_LINE].decode(errors="replace").rstrip("\r")
 
 
 async def stop(folder: Path) -> None:
@@ -119,8 +135,8 @@ def tail(path: Path) -> list[str]:
     """The last lines of a log."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 64 * 1024))
-            lines = file.read().decode(errors="replace").splitlines()
+            file.seek(begin := max(0, path.stat().st_size - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()[bool(begin) :]  # the first may be half a line
     except FileNotFoundError:
         return []
     return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]

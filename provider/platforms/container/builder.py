@@ -33,7 +33,7 @@ from typing import Any, TextIO
 from provider.platforms import pushes
 from provider.platforms.container import base_images, build_walls, dockerfile
 from provider.platforms.container.build_cgroup import Cgroup
-from provider.platforms.container.build_log import BoundedLog, last_line
+from provider.platforms.container.build_log import TAIL_BYTES, BoundedLog, last_line
 from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
 
 SPARE_SECONDS = 600.0
@@ -274,7 +274,8 @@ def spare(netavark: str) -> None:
 
 def build(folder: Path, alive: TextIO, network: Network | None) -> None:
     """Build, and leave the result where the provider (this one or the next) finds it."""
-    with contextlib.closing(BoundedLog(folder / "log")) as log:
+    most = int(json.loads((folder / "plan.json").read_text())["log_bytes"])
+    with contextlib.closing(BoundedLog(folder / "log", head=max(0, most - TAIL_BYTES))) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         builder = Builder(folder, log, network)

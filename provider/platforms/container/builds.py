@@ -226,6 +226,7 @@ class Builds:
             "insecure": self._settings.registry_insecure,
             "memory": f"{int(workload.quantity(self._settings.build_memory))}b",
             "pids": self._settings.build_pids,
+            "log_bytes": self._settings.build_log_bytes,
             "ulimits": machine.ulimits(),
             "runtime": machine.oci_runtime(),
             "netavark": machine.netavark(),

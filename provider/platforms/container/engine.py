@@ -32,6 +32,7 @@ NO_ANSWER = 900
 """The status that the client gives to an engine that cannot be reached."""
 NO_AUTH = {"username": "", "password": ""}
 ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
+EVENTS_SINCE = "24h"
 LIBPOD = "http://engine/v4.0.0/libpod"
 DOCKER = "v1.40"
 """Known to every Podman since 2.0. Asked for its own it takes half a second: dpkg searches for what it runs."""
@@ -133,6 +134,34 @@ class Engine:
                     return ()
                 raise
         return tuple("".join(chunks).splitlines()[-lines:])
+
+    async def log_stream(self, name: str, params: dict[str, str]) -> AsyncIterator[bytes]:
+        """A container's output, as long as `params` (`follow`, `tail`, `since`, `until`) say; none if it is gone."""
+        timeout = httpx.Timeout(CALL_SECONDS, read=None)
+        params = {"stdout": "true", "stderr": "true", **params}
+        with _translated(f"read the log of {name}"):
+            async with self._libpod.stream(
+                "GET", f"{LIBPOD}/containers/{name}/logs", params=params, timeout=timeout
+            ) as answer:
+                if answer.is_error:
+                    return
+                framed = b""
+                async for data in answer.aiter_raw():
+                    framed += data
+                    # Each frame: the stream's number, three zeros, its size; then what was said.
+                    while len(framed) >= 8 and len(framed) >= (end := 8 + int.from_bytes(framed[4:8], "big")):
+                        yield framed[8:end]
+                        framed = framed[end:]
+
+    async def happened(self, labels: dict[str, str]) -> list[dict[str, Any]]:
+        """What the engine remembers of containers with these labels, oldest first; nothing where it keeps no events."""
+        filters = {"type": ["container"], "label": [f"{name}={value}" for name, value in labels.items()]}
+        with _translated("list events"):
+            params = {"stream": "false", "since": EVENTS_SINCE, "filters": json.dumps(filters)}
+            answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
+        found = [] if answer.is_error else [json.loads(line) for line in answer.text.splitlines()]
+        # The engine gives what has any of the labels.
+        return [one for one in found if labels.items() <= one["Actor"]["Attributes"].items()]
 
     async def exit_codes(self, name: str) -> list[int]:
         """The codes of all exits of a container, in order, by the engine's events; none where it keeps no events."""

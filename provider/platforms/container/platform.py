@@ -28,6 +28,7 @@ from provider.platforms.container import machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.ingress import Ingress
+from provider.platforms.container.inspector import ContainerInspector
 from provider.platforms.container.lock import take_locks
 from provider.platforms.container.orphans import Orphans
 from provider.platforms.container.runtime import Runtime
@@ -58,6 +59,7 @@ class ContainerPlatform:
         self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
         self._builds = Builds(settings=settings, engine=self._engine, has_image=self._registry.has)
+        self.inspector = ContainerInspector(engine=self._engine, builds=self._builds, platform_id=settings.platform_id)
         self._images = OldImages(registry=self._registry, settings=settings)
         self._liveness = probes.Liveness(self._runtime.restart)
         self._traffic = Traffic(
@@ -136,6 +138,11 @@ class ContainerPlatform:
     ) -> Bundle | None:
         """See `Platform`."""
         return self._secrets.bundle(staged, slug, generation, secret_names, reuse)
+
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """See `Platform`."""
+        values = [self._secrets.staged_values(staged), *(self._secrets.values(bundle.name) for bundle in bundles)]
+        return frozenset(value for found in values for value in (found or {}).values())
 
     # -------------------------------------------------------------------- build
 

@@ -96,6 +96,14 @@ class SecretFiles:
                 removed.append(path.stem)
         return removed
 
+    def staged_values(self, staged: str) -> dict[str, str]:
+        """What is staged under that name."""
+        try:
+            found = json.loads((self._staged / f"{staged}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return {**found["secrets"], **{ENV_PREFIX + name: value for name, value in found["extra_env"].items()}}
+
     def _wanted(self, staged: str, secret_names: tuple[str, ...]) -> dict[str, str]:
         try:
             values = json.loads((self._staged / f"{staged}.json").read_text())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -189,12 +190,15 @@ class Api:
 
     @asynccontextmanager
     async def log(
-        self, resource: Resource, pod: str, *, follow: bool = False, previous: bool = False, tail: int | None = None
-    ) -> AsyncIterator[aiohttp.StreamReader]:
+        self, resource: Resource, pod: str, *, follow: bool = False, previous: bool = False, tail: int | None = None,
+        since: datetime | None = None,
+    ) -> AsyncIterator[aiohttp.StreamReader]:  # fmt: skip
         """The log of a pod's only container, as a stream of lines."""
         query = {"follow": json.dumps(follow), "previous": json.dumps(previous)}
         if tail is not None:
             query["tailLines"] = str(tail)
+        if since is not None:
+            query["sinceTime"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = self._path("get", resource, "").removesuffix("/log") + f"/{quote(pod)}/log"
         async with self._stream(path, query, "*/*", silence=None if follow else TIMEOUT) as content:
             yield content

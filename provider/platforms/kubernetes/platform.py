@@ -30,6 +30,7 @@ from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
+from provider.platforms.kubernetes.inspector import KubernetesInspector
 from provider.platforms.kubernetes.objects import is_revision, objects
 from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
@@ -65,6 +66,7 @@ class KubernetesPlatform:
             api=api, watches=watches, anchors=anchors, secrets=self._secrets, builds=self._builds,
             platform_id=platform_id,
         )  # fmt: skip
+        self.inspector = KubernetesInspector(api=api, watches=watches, platform_id=platform_id)
         self._orphans = Orphans(api=api, watches=watches, anchors=anchors, platform_id=platform_id)
         self._images = OldImages(registry=self._registry, settings=settings)
         self._fences: dict[str, Fence] = {}
@@ -119,6 +121,10 @@ class KubernetesPlatform:
     ) -> Bundle | None:
         """See `Platform`."""
         return await self._secrets.bundle(staged, slug, generation, secret_names, reuse)
+
+    async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
+        """See `Platform`."""
+        return await self._secrets.values(staged, tuple(bundle.name for bundle in bundles))
 
     # -------------------------------------------------------------------- build
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+
+import aiohttp
 
 from provider.errors import PreviewError
 from provider.models import LOG_TAIL_LINES
@@ -13,6 +16,7 @@ from provider.platforms.kubernetes.refusals import Refused
 from provider.platforms.kubernetes.resources import Resource
 
 LINE_BYTES = 16 << 10
+MOST_LINES = 200
 MOST_ERRORS = 5
 AGAIN_SECONDS = 0.5
 
@@ -53,16 +57,33 @@ class Follower:
     async def _read(self) -> None:
         skip = self._seen
         async with self._api.log(self._resource, self.pod, follow=True) as stream:
-            async for raw in stream:
-                if skip:
-                    skip -= 1
-                    continue
-                self._seen += 1
-                line = raw[:LINE_BYTES].decode(errors="replace").rstrip("\r\n")
-                self.tail.append(line)
-                if line.lower().startswith("error"):
-                    self.errors.append(line)
-                self._sink([line])
+            async for lines in lines_of(stream):
+                new, skip = lines[skip:], max(0, skip - len(lines))
+                for start in range(0, len(new), MOST_LINES):
+                    self._take(new[start : start + MOST_LINES])
+                    await asyncio.sleep(0)
+
+    def _take(self, lines: list[str]) -> None:
+        self._seen += len(lines)
+        self.tail.extend(lines)
+        self.errors.extend(line for line in lines if line.lower().startswith("error"))
+        self._sink(lines)
+
+
+async def lines_of(stream: aiohttp.StreamReader) -> AsyncIterator[list[str]]:
+    """A log's lines, as many at a time as have come; of each line its beginning."""
+    rest = b""
+    async for data in stream.iter_any():
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[:LINE_BYTES]
+        if lines:
+            yield [_line(line) for line in lines]
+    if rest:
+        yield [_line(rest)]
+
+
+def _line(raw: bytes) -> str:
+    return raw[:LINE_BYTES].decode(errors="replace").rstrip("\r")
 
 
 async def last_lines(api: Api, resource: Resource, pod: str, count: int, *, previous: bool = False) -> tuple[str, ...]:

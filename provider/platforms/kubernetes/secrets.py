@@ -1,7 +1,8 @@
 """Secret values in the cluster: staged under the deploy, then an immutable bundle of the generation.
 
-Bundles belong to the preview's anchor and go with it. What is watched of Secrets is their metadata alone: no value
-comes into this process but those of requests that it handles itself.
+Bundles belong to the preview's anchor and go with it. What is watched of Secrets is their metadata alone: values come
+into this process with requests that it handles itself, and to be masked: those of a deploy that it takes over, and
+those of an app whose log is asked for.
 """
 
 from __future__ import annotations
@@ -74,6 +75,13 @@ class SecretObjects:
         body["metadata"]["ownerReferences"] = [owner]
         await self._make(body)
         return Bundle(name=name, checksum=checksum, keys=tuple(sorted(values)))
+
+    async def values(self, staged: str, bundles: tuple[str, ...]) -> frozenset[str]:
+        """The values that are staged under that name, and those of bundles; of what is gone, none."""
+        known = self._staged.get(staged)
+        found = [known if known is not None else await self._staged_by_another(staged)]
+        found += [_values(one) for name in bundles if (one := await self._api.get(SECRETS, name)) is not None]
+        return frozenset(value for values in found for value in values.values())
 
     async def remove_bundles(
         self, slug: str, keep: frozenset[str] = frozenset(), up_to: int | None = None

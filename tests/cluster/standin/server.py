@@ -23,7 +23,7 @@ from tests.cluster.standin.bodies import typed
 from tests.cluster.standin.faults import Fault, Faults
 from tests.cluster.standin.metrics import Call, Metrics, Permission
 from tests.cluster.standin.pod_logs import PodLogs
-from tests.cluster.standin.requests import Asked, parse
+from tests.cluster.standin.requests import Asked, flag, parse
 from tests.cluster.standin.resources import GROUPS, Resource
 from tests.cluster.standin.status import ApiError, method_not_allowed, no_such_path
 from tests.cluster.standin.store import Store
@@ -67,6 +67,7 @@ class ApiServer:
         self._logs = logs
         self._tokens = Tokens()
         self._watches = OpenWatches()
+        self._read_logs: list[tuple[asyncio.Transport, str]] = []
         authority = trustme.CA()
         self.ca_pem = authority.cert_pem.bytes().decode()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -170,6 +171,12 @@ class ApiServer:
             return web.Response(status=404, text="404 page not found\n")
         return web.Response(text=found) if isinstance(found, str) else json_answer(found)
 
+    @property
+    def read_logs(self) -> list[str]:
+        """The pods whose logs somebody reads, and has not let go of."""
+        self._read_logs = [(transport, pod) for transport, pod in self._read_logs if not transport.is_closing()]
+        return [pod for _, pod in self._read_logs]
+
     async def _asked(self, request: web.BaseRequest, user: User, asked: Asked) -> web.StreamResponse:
         wanted = asked.attributes
         self.metrics.requests[Call(asked.verb, asked.plural, asked.subresource, user.name)] += 1
@@ -201,6 +208,8 @@ class ApiServer:
     ) -> web.StreamResponse:
         if asked.subresource == "log":
             pod = self.store.find(resource, asked.namespace, asked.name)
+            if request.transport is not None and flag(request.query, "follow"):
+                self._read_logs.append((request.transport, asked.name))
             return await pod_logs.serve(request, self.store, self._logs, pod)
         if asked.verb == "watch":
             return await self._watch(request, user, asked, resource, striking)
