@@ -9,7 +9,7 @@ import signal
 import ssl
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from provider.bus.connection import connect, has_jetstream
 from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
 from provider.bus.queue import WorkQueue
-from provider.bus.replies import deliver, encode
+from provider.bus.reporter import Reporter
 from provider.bus.streams import InboxStream
 from provider.bus.subjects import Subjects
 from provider.health import HealthServer
@@ -43,7 +43,7 @@ from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
-from provider.store import Membership, Store, memory_store, open_shelf, open_store, payload_limit
+from provider.store import Membership, Store, memory_store, open_shelf, open_store
 from provider.tenure import Tenure
 
 log = structlog.get_logger(__name__)
@@ -113,26 +113,6 @@ def http_client(settings: Settings) -> httpx.AsyncClient:
     urls = (settings.api_url, settings.git_base_url, settings.caddy_admin_url)
     plain = settings.registry_insecure and not any(url.startswith("https") for url in urls)
     return httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
-
-
-class Reporter:
-    """Answers and session messages leave by the bus."""
-
-    def __init__(self, nc: Client, events: EventPublisher) -> None:
-        self._nc = nc
-        self._events = events
-
-    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
-        """See `pipeline.context.Reporter`."""
-        return await deliver(self._nc, reply, encode(body, payload_limit(self._nc)), deadline)
-
-    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
-        """See `pipeline.context.Reporter`."""
-        self._events.tell_session(session_id, text, event_id)
-
-    def audit(self, entry: Mapping[str, Any]) -> None:
-        """See `pipeline.context.Reporter`."""
-        self._events.audit(entry)
 
 
 class Provider:

@@ -15,7 +15,8 @@ import structlog
 from provider import names
 from provider.errors import PreviewError
 from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState
-from provider.platforms.base import Kept, Needed, Orphan, Platform
+from provider.platforms.base import Platform
+from provider.platforms.needs import Kept, Needed, Orphan
 from provider.store import Store
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ import structlog
 
 from provider import render
 from provider.errors import PreviewError
-from provider.platforms.base import Needed, Orphan
+from provider.platforms.needs import Needed, Orphan
 from provider.platforms.registry import Image, Registry
 from provider.settings import Settings
 

@@ -10,15 +10,16 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from provider.bus.replies import encode
+from provider.bus.reporter import Reporter
 from provider.errors import PreviewError
-from provider.platforms.base import Needed, Orphan
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import Anchors, Fence
 from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.platform import KubernetesPlatform
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import slug_of
-from provider.service import Provider, Reporter
+from provider.platforms.needs import Needed, Orphan
+from provider.service import Provider
 from provider.source import Source
 from provider.source.remote import Remote
 from provider.store.jetstream import JetStreamKeyValue, payload_limit

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provider.platforms.base import Kept, Needed
+from provider.platforms.needs import Kept, Needed
 from provider.platforms.old_images import PLATFORM_LABEL, OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings

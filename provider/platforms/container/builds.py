@@ -29,6 +29,7 @@ from provider.platforms.container import (
     build_causes,
     build_network,
     build_process,
+    build_tree,
     dockerfile,
     machine,
     workload,
@@ -168,7 +169,7 @@ class Builds:
         try:
             await plan.export(tree)
             with _refusals():
-                checked = dockerfile.read(_dockerfile(tree, plan), plan.args)
+                checked = dockerfile.read(build_tree.dockerfile(tree, plan), plan.args)
                 missing = await self._missing(checked.images, plan)
             (folder / "Dockerfile").write_text(checked.text)
             (folder / "plan.json").write_text(json.dumps(self._plan(plan, missing, await self._images())))
@@ -268,33 +269,6 @@ def _refusals() -> Iterator[None]:
         yield
     except dockerfile.NotAllowed as refused:
         raise Permanent(Code.KANIKO_BUILD_FAILED, str(refused), reason=refused.reason, hint=refused.hint) from refused
-
-
-def _dockerfile(tree: Path, plan: BuildPlan) -> str:
-    """The Dockerfile's text, if it and the context really lie in the commit's tree.
-
-    A symlink that leads out of the tree would show the build files of this machine.
-    """
-    root = tree.resolve()
-    context = (tree / plan.context).resolve()
-    if not context.is_relative_to(root) or not context.is_dir():
-        raise _misplaced("spec.entrypoint.buildContext", plan.context, "ContextNotFound")
-    path = (tree / plan.dockerfile).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise _misplaced("spec.entrypoint.path", plan.dockerfile, "DockerfileNotFound")
-    for name in (".dockerignore", ".containerignore"):
-        if not (context / name).resolve().is_relative_to(root):
-            raise _misplaced(name, name, "IgnoreFileOutside")
-    return path.read_text(errors="replace")
-
-
-def _misplaced(field: str, value: str, reason: str) -> Permanent:
-    return Permanent(
-        Code.KANIKO_BUILD_FAILED,
-        f"{field}: {value!r} is not in the commit's tree.",
-        reason=reason,
-        hint=f"Make {field} name something inside the repository, not a link out of it.",
-    )
 
 
 async def _launch(folder: Path, environment: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """The container engine's API, behind one adapter: Podman's service, spoken to as Docker's API.
 
-Every exception of the client ends here as `Temporary` or `Permanent`. Two things go to Podman's own API
+Every exception of the client becomes `Temporary` or `Permanent` (`engine_errors`). Two things go to Podman's own API
 instead of Docker's: making networks (Docker's cannot switch off the engine's name server, which would
 listen on each preview's gateway), and asking what the engine is.
 """
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,13 @@ import aiohttp
 import httpx
 import structlog
 
-from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.errors import Code, PreviewError, Temporary
 from provider.platforms.base import PartStatus
+from provider.platforms.container.engine_errors import translated, unpullable, unreachable
 
 log = structlog.get_logger(__name__)
 
 CALL_SECONDS = 60.0
-NO_ANSWER = 900
-"""The status that the client gives to an engine that cannot be reached."""
 NO_AUTH = {"username": "", "password": ""}
 ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
 EVENTS_SINCE = "24h"
@@ -81,7 +78,7 @@ class Engine:
 
     async def container(self, name: str) -> dict[str, Any] | None:
         """What the engine says of a container, or None if there is none of that name."""
-        with _translated(f"inspect container {name}"):
+        with translated(f"inspect container {name}"):
             try:
                 return dict(await (self._client().containers.container(name)).show())
             except aiodocker.DockerError as error:
@@ -92,41 +89,41 @@ class Engine:
     async def containers(self, **labels: str) -> list[dict[str, Any]]:
         """Every container, running or not, with these labels."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        with _translated("list containers"):
+        with translated("list containers"):
             found = await self._client().containers.list(all=True, filters=filters)
         return [dict(container._container) for container in found]
 
     async def create(self, name: str, config: dict[str, Any]) -> None:
         """Create a container."""
-        with _translated(f"create container {name}"):
+        with translated(f"create container {name}"):
             await self._client().containers.create(config, name=name)
 
     async def start(self, name: str) -> None:
         """Start a container; one that runs already is no error."""
-        with _translated(f"start container {name}"):
+        with translated(f"start container {name}"):
             await self._client().containers.container(name).start()
 
     async def stop(self, name: str, grace_seconds: int) -> None:
         """Stop a container; one that is gone or stopped is no error."""
-        with _translated(f"stop container {name}", gone_is_fine=True):
+        with translated(f"stop container {name}", gone_is_fine=True):
             await self._client().containers.container(name).stop(t=grace_seconds)
 
     async def restart(self, name: str, grace_seconds: int) -> None:
         """Restart a container."""
-        with _translated(f"restart container {name}"):
+        with translated(f"restart container {name}"):
             await self._client().containers.container(name).restart(timeout=grace_seconds)
 
     async def remove(self, name: str) -> bool:
         """Remove a container with its anonymous volumes, running or not; whether it was there."""
         if await self.container(name) is None:
             return False
-        with _translated(f"remove container {name}", gone_is_fine=True):
+        with translated(f"remove container {name}", gone_is_fine=True):
             await self._client().containers.container(name).delete(force=True, v=True)
         return True
 
     async def log(self, name: str, lines: int) -> tuple[str, ...]:
         """The last lines of a container's output; none if it is gone."""
-        with _translated(f"read the log of {name}"):
+        with translated(f"read the log of {name}"):
             try:
                 chunks = await self._client().containers.container(name).log(stdout=True, stderr=True, tail=lines)
             except aiodocker.DockerError as error:
@@ -139,7 +136,7 @@ class Engine:
         """A container's output, as long as `params` (`follow`, `tail`, `since`, `until`) say; none if it is gone."""
         timeout = httpx.Timeout(CALL_SECONDS, read=None)
         params = {"stdout": "true", "stderr": "true", **params}
-        with _translated(f"read the log of {name}"):
+        with translated(f"read the log of {name}"):
             async with self._libpod.stream(
                 "GET", f"{LIBPOD}/containers/{name}/logs", params=params, timeout=timeout
             ) as answer:
@@ -156,7 +153,7 @@ class Engine:
     async def happened(self, labels: dict[str, str]) -> list[dict[str, Any]]:
         """What the engine remembers of containers with these labels, oldest first; nothing where it keeps no events."""
         filters = {"type": ["container"], "label": [f"{name}={value}" for name, value in labels.items()]}
-        with _translated("list events"):
+        with translated("list events"):
             params = {"stream": "false", "since": EVENTS_SINCE, "filters": json.dumps(filters)}
             answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
         found = [] if answer.is_error else [json.loads(line) for line in answer.text.splitlines()]
@@ -166,7 +163,7 @@ class Engine:
     async def exit_codes(self, name: str) -> list[int]:
         """The codes of all exits of a container, in order, by the engine's events; none where it keeps no events."""
         filters = json.dumps({"container": [name], "event": ["died"]})
-        with _translated(f"list exits of {name}"):
+        with translated(f"list exits of {name}"):
             params = {"stream": "false", "filters": filters}
             answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
         if answer.is_error:
@@ -180,7 +177,7 @@ class Engine:
         Ends when the engine ends it, or keeps no events.
         """
         params = {"stream": "true", "filters": json.dumps({"event": list(ENDINGS)})}
-        with _translated("follow events"):
+        with translated("follow events"):
             timeout = httpx.Timeout(CALL_SECONDS, read=None)
             async with self._libpod.stream("GET", f"{LIBPOD}/events", params=params, timeout=timeout) as answer:
                 if answer.is_error:
@@ -195,7 +192,7 @@ class Engine:
 
     async def has_image(self, reference: str) -> bool:
         """Whether the engine holds that image."""
-        with _translated(f"inspect image {reference}"):
+        with translated(f"inspect image {reference}"):
             try:
                 await self._client().images.inspect(reference)
             except aiodocker.DockerError as error:
@@ -229,18 +226,18 @@ class Engine:
         Raises:
             Permanent: `image_unpullable` when the registry says that there is none.
         """
-        with _translated(f"pull {reference}"):
+        with translated(f"pull {reference}"):
             try:
                 await self._client().images.pull(reference, auth=NO_AUTH)
             except aiodocker.DockerError as error:
                 text = str(error.message)
                 if error.status == 404 or "manifest unknown" in text.lower():
-                    raise _unpullable(reference, text) from error
+                    raise unpullable(reference, text) from error
                 raise Temporary(
                     Code.IMAGE_UNPULLABLE, f"The image {reference} could not be pulled.", evidence=(text[:300],)
                 ) from error
         if not await self.has_image(reference):  # the engine reports a failed pull inside a 200
-            raise _unpullable(reference, "the engine has no such image after pulling it")
+            raise unpullable(reference, "the engine has no such image after pulling it")
 
     async def network(self, name: str) -> dict[str, Any] | None:
         """A network in Podman's words, or None."""
@@ -287,47 +284,10 @@ class Engine:
     async def _podman(
         self, method: str, path: str, *, absent: int = 0, json: object = None, params: dict[str, str] | None = None
     ) -> Any:
-        with _translated(f"{method} {path}"):
+        with translated(f"{method} {path}"):
             answer = await self._libpod.request(method, LIBPOD + path, json=json, params=params)
         if answer.status_code == absent:
             return None
         if answer.is_error:
             raise unreachable(f"{method} {path}", f"{answer.status_code} {answer.text[:300]}")
         return answer.json() if answer.content.strip() else {}
-
-
-@contextmanager
-def _translated(call: str, *, gone_is_fine: bool = False) -> Iterator[None]:
-    """Every call of the engine: its errors become ours, its time stands in the log at level debug."""
-    began = time.perf_counter()
-    try:
-        yield
-        log.debug("engine.call", call=call, ms=round(1000 * (time.perf_counter() - began), 1))
-    except aiodocker.DockerError as error:
-        if gone_is_fine and error.status in {304, 404}:
-            return
-        evidence = f"{error.status} {str(error.message)[:300]}"
-        raise unreachable(call, evidence, answered=error.status < NO_ANSWER) from error
-    except (aiohttp.ClientError, httpx.HTTPError, TimeoutError, OSError) as error:
-        raise unreachable(call, repr(error)) from error
-
-
-def unreachable(call: str, evidence: str, *, answered: bool = False) -> Temporary:
-    """The engine did not do what it was asked; worth another try. One that answered may fail for this preview alone."""
-    return Temporary(
-        Code.PLATFORM_UNREACHABLE,
-        "The container engine did not do its part.",
-        reason="EngineFailed" if answered else "EngineUnreachable",
-        hint="Check the engine's service at CONTAINER_HOST.",
-        evidence=(call, evidence),
-    )
-
-
-def _unpullable(reference: str, evidence: str) -> Permanent:
-    return Permanent(
-        Code.IMAGE_UNPULLABLE,
-        f"The registry has no image {reference}.",
-        reason="ImageNotFound",
-        hint="Deploy again: the image is built anew.",
-        evidence=(evidence[:300],),
-    )

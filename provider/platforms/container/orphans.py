@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from provider import names
-from provider.platforms.base import Known, Needed, Orphan
 from provider.platforms.container import workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
@@ -16,6 +15,7 @@ from provider.platforms.container.ingress import Ingress, Route
 from provider.platforms.container.probes import Liveness
 from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
+from provider.platforms.needs import Known, Needed, Orphan
 
 
 class Orphans:

@@ -16,9 +16,7 @@ from provider.platforms.base import (
     BuildPlan,
     Candidate,
     Drift,
-    Known,
     LogSink,
-    Orphan,
     PartStatus,
     PublicAddress,
     Removed,
@@ -35,6 +33,7 @@ from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
 from provider.platforms.container.traffic import Traffic
 from provider.platforms.container.upkeep import Upkeep
+from provider.platforms.needs import Known, Orphan
 from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings

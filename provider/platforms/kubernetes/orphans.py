@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from provider import names, render
-from provider.platforms.base import Known, Needed, Orphan
 from provider.platforms.kubernetes import kaniko, resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.build_state import is_finished
@@ -18,6 +17,7 @@ from provider.platforms.kubernetes.fence import FENCED, GENERATION, PLATFORM, An
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.secrets import STAGED
 from provider.platforms.kubernetes.watches import Watches, annotation, label, slug_of
+from provider.platforms.needs import Known, Needed, Orphan
 
 
 class Orphans:

@@ -15,9 +15,7 @@ from provider.platforms.base import (
     BuildPlan,
     Candidate,
     Drift,
-    Known,
     LogSink,
-    Orphan,
     PartStatus,
     PublicAddress,
     Removed,
@@ -38,6 +36,7 @@ from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
 from provider.platforms.kubernetes.rollout import Rollouts
 from provider.platforms.kubernetes.secrets import SecretObjects
 from provider.platforms.kubernetes.watches import Watches, name_of
+from provider.platforms.needs import Known, Orphan
 from provider.platforms.old_images import OldImages
 from provider.platforms.registry import Registry
 from provider.settings import Settings
