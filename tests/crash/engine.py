@@ -32,8 +32,8 @@ from tests.e2e.helpers import builds_below, visitor
 from tests.soak.engine_judge import EngineJudge, engine_judge
 
 TOLD = ("event", "x1.", "session", "stream")
-LIVES, FEW_LIVES = 12, 3
-"""So many chains, each with a death in every scenario: 60 points, or 15 in a thinned run."""
+LIVES, FEW_LIVES = 12, 2
+"""So many chains, each with a death in every scenario: 60 points, or 10 in a thinned run."""
 
 
 class RealGate:
