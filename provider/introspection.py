@@ -237,7 +237,7 @@ async def _pump(kind: str, lines: Lines, masked: MaskedStream, waiting: asyncio.
                     if size > MOST_CHARS:
                         await waiting.put((kind, held))
                         held, size = [], 0
-                if held and waiting.empty():
+                if held:  # whatever waits already: there may be no further line that would take these along
                     await waiting.put((kind, held))
                     held, size = [], 0
         held += masked.flush()

@@ -87,11 +87,12 @@ async def test_an_apps_log_is_followed_until_the_reader_goes(cluster: ClusterWor
     standin.scripts.app("followapp", AppScript(log=(*said, "dsn s3cret-value")))
     await cluster.deploy("followapp", sha, extra_env={"DSN": "s3cret-value"})
     lines: list[str] = []
-    async for look in cluster.client.follow("followapp", include=["logs"], tail=20):
-        lines += look.lines
-        if "dsn ***" in lines:
-            assert any(pod.startswith("followapp-") for pod in standin.api.read_logs)
-            break
+    async with asyncio.timeout(30):
+        async for look in cluster.client.follow("followapp", include=["logs"], tail=20):
+            lines += look.lines
+            if "dsn ***" in lines:
+                assert any(pod.startswith("followapp-") for pod in standin.api.read_logs)
+                break
     assert lines == [*said[-19:], "dsn ***"]
 
     async def let_go() -> bool:
