@@ -224,8 +224,8 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         if self._queue_task is not None:
             await ended([self._queue_task])
-        await self._looks.close()
         await self._endpoints.close(DRAIN_SECONDS)
+        await self._looks.close()
         await self._queue.close()
         await self._runner.close(ABANDON_SECONDS)
         await self._ctx.logbook.close(LOG_SECONDS)

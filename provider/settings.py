@@ -185,7 +185,8 @@ class Settings(BaseSettings):
 
     def secrets(self) -> frozenset[str]:
         """What is secret of the settings themselves."""
-        passwords = (urlsplit(url).password for url in self.nats_url.split(","))
+        urls = map(urlsplit, self.nats_url.split(","))
+        passwords = (url.password or url.username for url in urls)  # a name alone is a token
         values = {self.api_internal_token.get_secret_value(), *(unquote(one) for one in passwords if one)}
         return frozenset(values - {""})
 

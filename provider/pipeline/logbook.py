@@ -63,7 +63,8 @@ class Logbook:
     async def recall(self, record: DeployRecord, platform: Platform) -> None:
         """Learn the secrets of a deploy that another process accepted; where they can't be had, nothing is shown."""
         deploy_id, request = record.deploy_id, record.request
-        if deploy_id in self._secrets or not (request.secret_names or request.extra_env_names):
+        has_secrets = (request.secret_names or request.extra_env_names) and (record.staged or record.bundle)
+        if deploy_id in self._secrets or not has_secrets:
             return
         try:
             async with asyncio.timeout(self._patience):
@@ -144,6 +145,8 @@ class Logbook:
             log.warning("build_log.not_kept", slug=record.slug, error=str(error), evidence=error.evidence)
         except Exception:
             log.exception("build_log.not_kept")
+        finally:
+            spool.close()
 
     async def _put(self, record: DeployRecord, spool: Spool, complete: bool) -> None:
         slug = str(record.slug)
@@ -151,8 +154,7 @@ class Logbook:
             present.close()
             if present.info.complete and present.info.ended_at > spool.began:
                 return  # another provider followed the same build to its end
-        with spool.kept(record.deploy_id, complete=complete) as file:
-            await self._shelf.put(key_of(slug, record.build_inputs), file)
+        await self._shelf.put(key_of(slug, record.build_inputs), spool.kept(record.deploy_id, complete=complete))
         log.debug("build_log.kept", slug=slug, deploy_id=record.deploy_id, lines=spool.lines)
 
 

@@ -129,7 +129,6 @@ class Runner:
         structlog.contextvars.bind_contextvars(deploy_id=running.record.deploy_id)
         try:
             if running.record.report is None:
-                await self._ctx.logbook.recall(running.record, self._ctx.platform)
                 await self._decide_whatever_happens(running)
             running.decided.set()
             self._ctx.line.leave(running.record.deploy_id)
@@ -167,6 +166,7 @@ class Runner:
 
     async def _decide(self, running: Running) -> None:
         """Everything up to the point where the outcome is fixed and stored."""
+        await self._ctx.logbook.recall(running.record, self._ctx.platform)
         await self._prepare(running)
         while running.record.joins is not None and running.record.failure is None:
             if await self._follow(running):

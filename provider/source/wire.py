@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import httpx
 
@@ -19,6 +20,7 @@ from provider.source.cache import Cache
 from provider.source.git import Git, GitTimeout, special_network
 from provider.source.remote import Remote
 
+T = TypeVar("T")
 _CONTENT = "application/x-git-upload-pack-{}"
 HEADS = "refs/heads/"
 _FLUSH, _DELIMITER = b"0000", b"0001"
@@ -61,11 +63,11 @@ class Wire:
         if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
             return None
         if sha is None:
-            head = await self._head(remote)
+            head = await self._in_time(self._head(remote))
             return head if head is not None and await self._bring(remote, cache, head) else None
         # A commit that was named can come while the branch is looked up; each ends in time by itself.
         asked, brought = await asyncio.gather(
-            self._head(remote), self._bring(remote, cache, sha), return_exceptions=True
+            self._in_time(self._head(remote)), self._bring(remote, cache, sha), return_exceptions=True
         )
         for failed in (asked, brought):
             if isinstance(failed, BaseException):
@@ -85,21 +87,18 @@ class Wire:
         cache.move_boundary(boundary.shallow, boundary.unshallow)
         return True
 
-    async def _head(self, remote: Remote) -> str | None:
-        """The commit at the branch's head; None when there is no such branch, or git has to be asked.
-
-        Raises:
-            GitTimeout: the server let the time pass.
-        """
+    async def _in_time(self, asked: Awaitable[T]) -> T | None:
+        """What was asked; None: git has to be. Raises GitTimeout."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._asked_head(remote)
+                return await asked
         except TimeoutError:
             raise GitTimeout from None
         except _ODD:
             return None
 
-    async def _asked_head(self, remote: Remote) -> str | None:
+    async def _head(self, remote: Remote) -> str | None:
+        """The commit at the branch's head; None when there is no such branch."""
         ref = HEADS + remote.branch
         body = _command("ls-refs", f"ref-prefix {ref}")
         head: str | None = None
@@ -117,13 +116,7 @@ class Wire:
         """
         if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
             return None
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._heads(remote)
-        except TimeoutError:
-            raise GitTimeout from None
-        except _ODD:
-            return None
+        return await self._in_time(self._heads(remote))
 
     async def _heads(self, remote: Remote) -> frozenset[str]:
         found: set[str] = set()

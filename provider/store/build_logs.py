@@ -107,7 +107,7 @@ class Spool:
         self._file.write(packed)
 
     def kept(self, deploy_id: str, *, complete: bool) -> IO[bytes]:
-        """The whole, from its beginning; it is the caller's to close, and takes no more lines."""
+        """The whole, from its beginning; it takes no more lines, and is there until `close`."""
         if self._left_out:
             self._tail.appendleft(f"… {self._left_out} bytes of output left out …\n".encode())
         self._write(self._pack.compress(b"".join(self._tail)) + self._pack.flush())
@@ -116,6 +116,10 @@ class Spool:
         self._file.write(json.dumps(asdict(info)).encode().ljust(HEAD_ROOM - 1) + b"\n")
         self._file.seek(0)
         return self._file
+
+    def close(self) -> None:
+        """Give its file back."""
+        self._file.close()
 
 
 class KeptLog:

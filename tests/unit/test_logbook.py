@@ -157,6 +157,9 @@ async def test_a_provider_that_takes_a_deploy_over_asks_for_its_secrets(
     book = logbook(tmp_path)
     await book.recall(record(), cast(Any, Secrets(None)))
     assert book.masker("d").idle, "without secrets nobody is asked"
+    joining = record(request={"secret_names": ("A",)}, staged="")
+    await book.recall(joining, cast(Any, Secrets(None)))
+    assert book.masker("d").idle, "a repeated request has no secrets of its own: its answer is the first one's"
 
 
 async def test_without_a_bus_that_keeps_things_logs_are_on_disk(tmp_path: Path) -> None:
@@ -166,4 +169,15 @@ async def test_without_a_bus_that_keeps_things_logs_are_on_disk(tmp_path: Path) 
 def test_the_settings_know_what_is_secret_of_them() -> None:
     settings = Settings(nats_url="nats://u:p%40ss@a:1,nats://b:2", api_internal_token=SecretStr("t0ken"))
     assert settings.secrets() == {"p@ss", "t0ken"}
+    assert Settings(nats_url="nats://t0ken@a:1").secrets() == {"t0ken"}, "a name alone is a token"
     assert Settings().secrets() == frozenset()
+
+
+async def test_what_a_follower_that_was_cut_off_spooled_is_closed(tmp_path: Path) -> None:
+    book = logbook(tmp_path)
+    whole, stale = book.build_log(record(), lambda _: None), book.build_log(record(), lambda _: None)
+    for log, complete in ((whole, True), (stale, False)):
+        log(["one"])
+        book.keep(record(), log, complete=complete)
+        await book.close(5.0)
+        assert cast(io.BytesIO, log.spool._file).closed
