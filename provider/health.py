@@ -11,30 +11,19 @@ from provider.platforms.base import PartStatus
 Parts = Callable[[], Awaitable[list[PartStatus]]]
 
 
-class HealthServer:
-    """A small HTTP server on `address` (host:port; port 0: any free one).
+class Health:
+    """Answers both.
 
     Args:
         parts: asked at each `/readyz`; not ready while one of them is not ok.
     """
 
-    def __init__(self, address: str, parts: Parts) -> None:
-        self._host, _, self._port = address.rpartition(":")
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        app = web.Application()
-        app.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
-        self._runner = web.AppRunner(app, access_log=None)
 
-    async def start(self) -> str:
-        """Listen; returns host:port."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, int(self._port)).start()
-        host, port = self._runner.addresses[0][:2]
-        return f"{host}:{port}"
-
-    async def close(self) -> None:
-        """Stop listening."""
-        await self._runner.cleanup()
+    def routes(self) -> list[web.RouteDef]:
+        """What the HTTP server serves of this."""
+        return [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)]
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -27,7 +27,8 @@ from provider.bus.queue import WorkQueue
 from provider.bus.reporter import Reporter
 from provider.bus.streams import InboxStream
 from provider.bus.subjects import Subjects
-from provider.health import HealthServer
+from provider.health import Health
+from provider.http_server import HttpServer
 from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
@@ -158,7 +159,7 @@ class Provider:
         self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
         self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers() | looks.handlers())
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
-        self._health = HealthServer(settings.http_address, self._parts)
+        self._http = HttpServer(settings.http_address, [*Health(self._parts).routes()])
         self._tasks: list[asyncio.Task[None]] = []
         self._queue_task: asyncio.Task[None] | None = None
 
@@ -217,8 +218,8 @@ class Provider:
         await self._endpoints.start()
         if self._jetstream:
             self._queue_task = asyncio.create_task(forever(self._queue.run, 0), name="queue")
-        address = await self._health.start()
-        log.info("provider.ready", prefix=self._settings.subject_prefix, health=address, previews=len(previews))
+        address = await self._http.start()
+        log.info("provider.ready", prefix=self._settings.subject_prefix, http=address, previews=len(previews))
 
     async def close(self) -> None:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
@@ -234,7 +235,7 @@ class Provider:
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):
                 await logged(self._leases.close())
-        await self._health.close()
+        await self._http.close()
         await self._platform.close()
         await self._events.close()
 

@@ -85,7 +85,7 @@ class Mortal:
         if self._http is not None:
             await self._http.aclose()
         if self._provider is not None:  # its sockets, which the kernel would close
-            await self._provider._health.close()
+            await self._provider._http.close()
             await self._provider._platform._api._client.close()  # type: ignore[attr-defined]
 
     async def close(self) -> list[str]:

@@ -1,0 +1,28 @@
+"""The provider's one HTTP server: it is given routes by the parts that have something to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+
+class HttpServer:
+    """A small HTTP server on `address` (host:port; port 0: any free one), for the routes of several parts."""
+
+    def __init__(self, address: str, routes: Iterable[web.AbstractRouteDef]) -> None:
+        self._host, _, self._port = address.rpartition(":")
+        app = web.Application()
+        app.add_routes(routes)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> str:
+        """Listen; returns host:port."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, int(self._port)).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
