@@ -7,16 +7,30 @@ comes later by the reply promise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
-from provider.bus.queries import TeardownRequest
+from provider.bus.queries import ListRequest, TeardownRequest
 from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Whose
-from provider.models import DeployRecord, Owner, PreviewRecord, ProvisionRequest, now
-from provider.pipeline.causes import cancelled
+from provider.models import (
+    AcceptedReply,
+    CancelReply,
+    DeployRecord,
+    DeployReply,
+    ListReply,
+    Owner,
+    PreviewRecord,
+    PreviewReply,
+    PreviewSummary,
+    ProvisionRequest,
+    TeardownReply,
+    ValidateReply,
+    now,
+)
+from provider.pipeline.causes import cancelled, not_found
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
 from provider.pipeline.preflight import preflight
@@ -29,7 +43,7 @@ Answer = dict[str, Any]
 Audit = Callable[[dict[str, Any]], None]
 CANCEL_SECONDS = 60.0
 """Longer than the lease of a dead provider, whose deploys another takes over and stops."""
-HIDDEN_OF_A_DEPLOY = {"waiters", "staged", "fingerprint", "spec_text"}
+MOST_LISTED_BYTES = 512 << 10
 
 
 class Actor:
@@ -40,6 +54,7 @@ class Actor:
         self._runner = runner
         self._intake = intake
         self._audit = audit
+        self._policy = Policy.of(ctx.settings)
 
     def handlers(self) -> dict[str, Handler]:
         """The handler of each endpoint."""
@@ -70,7 +85,7 @@ class Actor:
         self._audited("provision", record)
         if waits:
             return None
-        return {"ok": True, "accepted": True, "deploy_id": record.answer_id, "warnings": list(warnings)}
+        return AcceptedReply(deploy_id=record.answer_id, warnings=warnings).wire()
 
     async def queued(self, incoming: Incoming) -> Answer | None:
         """Accept a deploy from the work queue, which keeps its messages: so no secret may stand in one."""
@@ -104,15 +119,14 @@ class Actor:
         )
         checked, manifests = await preflight(self._ctx, record)
         parsed = self._ctx.spec_of(checked)
-        return {
-            "ok": True,
-            "slug": checked.slug,
-            "url": self._ctx.url(str(checked.slug)),
-            "commit_sha": checked.commit_sha,
-            "spec": parsed.model_dump(mode="json", by_alias=True, exclude_none=True),
-            "warnings": list(checked.warnings),
-            "manifests": list(manifests),
-        }
+        return ValidateReply(
+            slug=str(checked.slug),
+            url=self._ctx.url(str(checked.slug)),
+            commit_sha=checked.commit_sha,
+            spec=parsed.model_dump(mode="json", by_alias=True, exclude_none=True),
+            warnings=checked.warnings,
+            manifests=manifests,
+        ).wire()
 
     async def teardown(self, incoming: Incoming) -> Answer:
         """Remove a preview."""
@@ -124,23 +138,23 @@ class Actor:
             self._audit(entry | {"decided": error.code})
             raise
         self._audit(entry | {"decided": "removed", "deleted": removed.deleted, "at": now().isoformat()})
-        return {
-            "ok": True,
-            "slug": slug,
-            "deleted": removed.deleted,
-            "also_deleted": removed.also_deleted,
-            "warnings": list(requests.unknown_fields(incoming.body, TeardownRequest)),
-        }
+        return TeardownReply(
+            slug=slug,
+            deleted=tuple(removed.deleted),
+            also_deleted=tuple(removed.also_deleted),
+            warnings=requests.unknown_fields(incoming.body, TeardownRequest),
+        ).wire()
 
     async def status(self, incoming: Incoming) -> Answer:
         """A preview's or a deploy's record."""
         asked = requests.deploy_or_slug_request(incoming.body)
         if asked.deploy_id is not None:
-            return {"ok": True, **_deploy_view(await self._deploy(asked.deploy_id))}
-        return {"ok": True, **self._preview_view(await self._preview(str(asked.slug)))}
+            return DeployReply.of(await self._deploy(asked.deploy_id)).model_dump(mode="json")
+        preview = await self._preview(str(asked.slug))
+        return PreviewReply.of(preview, self._policy.expires_at(preview)).model_dump(mode="json")
 
     async def list_previews(self, incoming: Incoming) -> Answer:
-        """A page of previews, by slug."""
+        """A page of previews, by slug: as many as were asked for, but no more than a message can hold."""
         asked = requests.list_request(incoming.body)
         wanted = {
             "repo_full_name": asked.repo,
@@ -154,12 +168,13 @@ class Actor:
             if all(value is None or getattr(preview, field) == value for field, value in wanted.items())
             and (asked.after is None or preview.slug > asked.after)
         ]
-        page = matching[: asked.limit]
-        return {
-            "ok": True,
-            "previews": [self._short_view(preview) for preview in page],
-            "next": page[-1].slug if len(matching) > len(page) else None,
-        }
+        summaries = (PreviewSummary.of(one, self._policy.expires_at(one)) for one in matching[: asked.limit])
+        page = _fitting(summaries, MOST_LISTED_BYTES)
+        return ListReply(
+            previews=page,
+            next=page[-1].slug if len(matching) > len(page) else None,
+            warnings=requests.unknown_fields(incoming.body, ListRequest),
+        ).wire()
 
     async def cancel(self, incoming: Incoming) -> Answer:
         """Stop a deploy and wait until it has ended; one that has ended already is said to have."""
@@ -169,7 +184,7 @@ class Actor:
         ended = await self._stopped(record)
         was_cancelled = ended.failure is not None and ended.failure.code is Code.CANCELLED
         self._audited("cancel", ended)
-        return {"ok": True, "deploy_id": ended.deploy_id, "slug": ended.slug, "cancelled": was_cancelled}
+        return CancelReply(deploy_id=ended.deploy_id, slug=ended.slug, cancelled=was_cancelled).wire()
 
     # ------------------------------------------------------------------ parts
 
@@ -189,29 +204,14 @@ class Actor:
     async def _deploy(self, deploy_id: str) -> DeployRecord:
         record = await self._ctx.store.get_deploy(deploy_id)
         if record is None:
-            raise _not_found("deploy", deploy_id)
+            raise not_found("deploy", deploy_id)
         return record
 
     async def _preview(self, slug: str) -> PreviewRecord:
         preview = await self._ctx.store.get_preview(slug)
         if preview is None or preview.removed_at is not None:
-            raise _not_found("preview", slug)
+            raise not_found("preview", slug)
         return preview
-
-    def _preview_view(self, preview: PreviewRecord) -> Answer:
-        view = preview.model_dump(mode="json")
-        serving, end = preview.last_good, Policy.of(self._ctx.settings).expires_at(preview)
-        return view | {
-            "commit_sha": serving.commit_sha if serving else None,
-            "deploy_id": preview.newest.deploy_id,
-            "expires_at": end.isoformat() if end else None,
-        }
-
-    def _short_view(self, preview: PreviewRecord) -> Answer:
-        view = self._preview_view(preview)
-        for heavy in ("current", "last_good", "images"):
-            del view[heavy]
-        return view
 
     def _audited(self, action: str, record: DeployRecord) -> None:
         request = record.request
@@ -238,13 +238,15 @@ def _checked(body: dict[str, Any], warnings: tuple[str, ...]) -> ProvisionReques
         raise
 
 
-def _not_found(what: str, name: str) -> Permanent:
-    return Permanent(
-        Code.NOT_FOUND,
-        f"There is no {what} {name!r}.",
-        reason=f"{what.title()}NotFound",
-        hint="`list` names the previews that there are.",
-    )
+def _fitting(summaries: Iterable[PreviewSummary], most: int) -> tuple[PreviewSummary, ...]:
+    """The first of them that have `most` bytes together; at least one."""
+    page: list[PreviewSummary] = []
+    for summary in summaries:
+        most -= len(summary.model_dump_json())
+        if page and most < 0:
+            break
+        page.append(summary)
+    return tuple(page)
 
 
 def _not_stopped(deploy_id: str) -> Permanent:
@@ -256,10 +258,3 @@ def _not_stopped(deploy_id: str) -> Permanent:
         retryable=True,
         whose=Whose.PLATFORM,
     )
-
-
-def _deploy_view(record: DeployRecord) -> Answer:
-    request = record.request
-    state = "provisioning" if record.report is None else "ready" if record.report.ok else "failed"
-    named = {"repo_full_name": request.repo_full_name, "branch": request.branch, "state": state}
-    return record.model_dump(mode="json", exclude=HIDDEN_OF_A_DEPLOY) | named

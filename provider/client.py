@@ -13,7 +13,9 @@ What comes back, and the errors that are raised, stand in `provider.answers`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
@@ -73,6 +75,9 @@ __all__ = [
 DEPLOY_TIMEOUT = 1200.0
 QUICK_TIMEOUT = 30.0
 TEARDOWN_TIMEOUT = 120.0
+POLL_SECONDS = 20.0
+"""Of one `wait`: less than the time after which an unanswered request is repeated."""
+AGAIN_SECONDS = 0.25
 
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -262,6 +267,31 @@ class PreviewClient:
         body = {"repo": repo, "branch": branch, "session_id": session_id, "state": state}
         return await self._ask("list", {**body, "limit": limit, "after": after}, Listing, timeout)
 
+    async def wait(
+        self,
+        slug: str | None = None,
+        *,
+        deploy_id: str | None = None,
+        states: Iterable[str] = (),
+        timeout: float = DEPLOY_TIMEOUT,
+    ) -> Record:
+        """The record, as soon as it is in one of the states (left out: any in which nothing is under way).
+
+        Raises PreviewFailed (`not_found`) when there is no such preview or deploy, or no more; TimedOut.
+        """
+        deadline = time.monotonic() + timeout
+        body: dict[str, Any] = {"slug": slug, "deploy_id": deploy_id, "for": list(states)}
+        while True:
+            asked, left = time.monotonic(), max(deadline - time.monotonic(), 0.0)
+            poll = min(left, POLL_SECONDS)
+            record = await self._ask("wait", body | {"timeout_seconds": poll}, Record, left + QUICK_TIMEOUT)
+            if not record.reply.get("timed_out"):
+                return record
+            if time.monotonic() >= deadline:
+                raise TimedOut(f"{slug or deploy_id} is still {record.state} after {timeout:g} s", deploy_id)
+            if time.monotonic() - asked < poll:  # a provider that ends lets go of everybody
+                await asyncio.sleep(AGAIN_SECONDS)
+
     async def cancel(
         self, slug: str | None = None, *, deploy_id: str | None = None, timeout: float = QUICK_TIMEOUT
     ) -> Cancelled:
@@ -278,6 +308,13 @@ class PreviewClient:
         A deploy's first events come before its slug is known: ask by `deploy_id` to see all of them.
         """
         async for event in self._feed.follow(slug, deploy_id, since):
+            yield event
+
+    async def past_events(
+        self, slug: str | None = None, *, deploy_id: str | None = None, since: datetime
+    ) -> AsyncIterator[Event]:
+        """The events that the bus kept since then, up to now (it keeps a week of them; needs JetStream)."""
+        async for event in self._feed.kept(slug, deploy_id, since):
             yield event
 
     async def introspect(

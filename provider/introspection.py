@@ -22,7 +22,7 @@ from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import IntrospectRequest
 from provider.bus.streams import InboxStream
-from provider.errors import Code, InvalidRequest, PreviewError
+from provider.errors import PreviewError
 from provider.masking import Everything, MaskedStream, Masker
 from provider.models import DeployRecord, Phase, PreviewRecord
 from provider.pipeline.context import Context
@@ -90,9 +90,7 @@ class Introspection:
 
     async def introspect(self, incoming: Incoming) -> Answer | None:
         """What can be seen; None where it is streamed."""
-        asked = requests.query(IntrospectRequest, incoming.body)
-        if asked.slug is None and asked.deploy_id is None:
-            raise InvalidRequest(Code.MISSING_FIELDS, "Required field is absent: slug or deploy_id.")
+        asked = requests.one_of_them(IntrospectRequest, incoming.body)
         status = await self._status(_asking(incoming, asked)) or {}
         subject = await self._subject(asked)
         masker = await self._masker(subject)

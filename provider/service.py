@@ -46,6 +46,7 @@ from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_shelf, open_store
 from provider.tenure import Tenure
+from provider.waiting import Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +158,9 @@ class Provider:
         )
         tenure = Tenure(ctx=ctx, audit=self._events.audit)
         self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
-        self._endpoints = Endpoints(nc, subjects, actor.handlers() | tenure.handlers() | looks.handlers())
+        self._waiting = waiting = Waiting(ctx)
+        handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers()
+        self._endpoints = Endpoints(nc, subjects, handlers)
         self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
         self._http = HttpServer(settings.http_address, [*Health(self._parts).routes()])
         self._tasks: list[asyncio.Task[None]] = []
@@ -225,6 +228,7 @@ class Provider:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
         if self._queue_task is not None:
             await ended([self._queue_task])
+        await self._waiting.close()
         await self._endpoints.close(DRAIN_SECONDS)
         await self._looks.close()
         await self._queue.close()
@@ -252,6 +256,7 @@ class Provider:
         async for preview in self._store.watch_previews():
             self._runner.on_preview(preview)
             self._keeper.on_preview(preview)
+            self._waiting.on_preview(preview)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""

@@ -13,7 +13,15 @@ from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import AttachRequest, ClaimRequest, ReleaseRequest, SlugRequest, TouchRequest
 from provider.errors import PreviewError
-from provider.models import PreviewRecord, PreviewState, now
+from provider.models import (
+    AttachReply,
+    ClaimReply,
+    PreviewRecord,
+    PreviewState,
+    ReleaseReply,
+    TenureReply,
+    now,
+)
 from provider.pipeline.context import Context
 from provider.store import claims, lifetime
 from provider.store.claims import Asker, Seen
@@ -41,7 +49,8 @@ class Tenure:
         preview = await self._ctx.store.change_preview(asked.slug, lifetime.touched(now(), asked.ttl_seconds))
         if asked.ttl_seconds is not None:
             self._audit({"action": "touch", **asked.model_dump(mode="json"), "decided": "done"})
-        return self._answer(preview, incoming, TouchRequest, *self._policy.refusal(asked.ttl_seconds))
+        warnings = self._policy.refusal(asked.ttl_seconds)
+        return TenureReply(**self._fields(preview, incoming, TouchRequest, *warnings)).wire()
 
     async def claim(self, incoming: Incoming) -> Answer:
         """From now on one session alone may deploy to the preview or tear it down.
@@ -55,23 +64,23 @@ class Tenure:
         applying = after.state is PreviewState.PROVISIONING and current is not None and current.deploy_id == newest
         held = claims.holding(before, at)
         displaced = held if held is not None and held.session_id != asked.session_id else None
-        return self._answer(after, incoming, ClaimRequest) | {
-            "displaced": displaced.model_dump(mode="json") if displaced else None,
-            "under_way": newest if applying else None,
-        }
+        fields = self._fields(after, incoming, ClaimRequest)
+        return ClaimReply(**fields, displaced=displaced, under_way=newest if applying else None).wire()
 
     async def release(self, incoming: Incoming) -> Answer:
         """The session lets go; without a claim in force nothing happens."""
         asked, at = requests.query(ReleaseRequest, incoming.body), now()
         before, after = await self._changed("release", asked, claims.released(asked.session_id, at), at)
-        return self._answer(after, incoming, ReleaseRequest) | {"released": claims.holding(before, at) is not None}
+        fields = self._fields(after, incoming, ReleaseRequest)
+        return ReleaseReply(**fields, released=claims.holding(before, at) is not None).wire()
 
     async def attach(self, incoming: Incoming) -> Answer:
         """The preview, and the claim in force, are another session's."""
         asked, at = requests.query(AttachRequest, incoming.body), now()
         reducer = claims.attached(asked.session_id, asked.from_session, at)
         before, after = await self._changed("attach", asked, reducer, at)
-        return self._answer(after, incoming, AttachRequest) | {"before": before.session_id if before else None}
+        fields = self._fields(after, incoming, AttachRequest)
+        return AttachReply(**fields, before=before.session_id if before else None).wire()
 
     async def _changed(
         self, action: str, asked: SlugRequest, reducer: Reducer, at: datetime
@@ -88,14 +97,15 @@ class Tenure:
         self._audit(entry | {"decided": "done", "held_before": held.model_dump(mode="json") if held else None})
         return seen.before, after
 
-    def _answer(self, preview: PreviewRecord, incoming: Incoming, kind: type[SlugRequest], *warnings: str) -> Answer:
-        end = self._policy.expires_at(preview)
+    def _fields(
+        self, preview: PreviewRecord, incoming: Incoming, kind: type[SlugRequest], *warnings: str
+    ) -> dict[str, Any]:
+        """What every one of these answers says."""
         return {
-            "ok": True,
             "slug": preview.slug,
             "session_id": preview.session_id,
-            "claim": preview.claim.model_dump(mode="json") if preview.claim else None,
-            "last_access": preview.last_access.isoformat(),
-            "expires_at": end.isoformat() if end else None,
-            "warnings": [*requests.unknown_fields(incoming.body, kind), *warnings],
+            "claim": preview.claim,
+            "last_access": preview.last_access,
+            "expires_at": self._policy.expires_at(preview),
+            "warnings": (*requests.unknown_fields(incoming.body, kind), *warnings),
         }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from provider import names
 from provider.models import (
@@ -26,7 +34,9 @@ def _slug(text: str) -> str:
     return text
 
 
-Slug = Annotated[str, AfterValidator(_slug)]
+Slug = Annotated[
+    str, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": f"^{names.SLUG_PATTERN.pattern}$"})
+]
 
 
 class _Query(Frozen):
@@ -83,6 +93,18 @@ class DeployOrSlugRequest(_Query):
         if self.slug is not None and self.deploy_id is not None:
             raise ValueError("slug or deploy_id, not both")
         return self
+
+
+AT_REST = (PreviewState.READY, PreviewState.DEGRADED, PreviewState.FAILED, PreviewState.AWAITING_APPROVAL)
+"""States in which nothing goes on: what `wait` waits for when nothing else is said."""
+MAX_WAIT_SECONDS = 60
+
+
+class WaitRequest(DeployOrSlugRequest):
+    """What `wait` asks: to be answered as soon as the preview or deploy is in one of the states."""
+
+    for_: Annotated[tuple[PreviewState, ...], Field(alias="for", min_length=1)] = AT_REST
+    timeout_seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)] = 30.0
 
 
 Section = Literal["status", "phases", "pods", "events", "logs", "build_logs"]

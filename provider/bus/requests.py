@@ -42,6 +42,7 @@ _ALLOWED = {
 }
 
 M = TypeVar("M", bound=BaseModel)
+D = TypeVar("D", bound=DeployOrSlugRequest)
 
 
 # ------------------------------------------------------------------------------ decode
@@ -149,10 +150,15 @@ def slug_request(body: Mapping[str, Any]) -> SlugRequest:
 
 def deploy_or_slug_request(body: Mapping[str, Any]) -> DeployOrSlugRequest:
     """The request of `status` and `cancel`; raises as `provision_request` does."""
+    return one_of_them(DeployOrSlugRequest, body)
+
+
+def one_of_them(model: type[D], body: Mapping[str, Any]) -> D:
+    """A request that names a preview or a deploy; raises as `provision_request` does."""
     present = _without_nulls(body)
     if not present.get("slug") and not present.get("deploy_id"):
         raise InvalidRequest(Code.MISSING_FIELDS, "Required field is absent: slug or deploy_id.")
-    return _parse(DeployOrSlugRequest, present)
+    return _parse(model, present)
 
 
 def list_request(body: Mapping[str, Any]) -> ListRequest:
@@ -162,7 +168,7 @@ def list_request(body: Mapping[str, Any]) -> ListRequest:
 
 def unknown_fields(body: Mapping[str, Any], model: type[BaseModel] = ProvisionRequest) -> tuple[str, ...]:
     """One warning per field that `model` does not know, with the nearest known name."""
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     unknown = sorted(set(body) - set(known))
     warnings = [_unknown(name, known) for name in unknown[:MAX_WARNINGS]]
     if len(unknown) > MAX_WARNINGS:

@@ -14,6 +14,7 @@ ENDPOINTS = (
     "validate",
     "status",
     "list",
+    "wait",
     "cancel",
     "touch",
     "claim",
@@ -23,7 +24,7 @@ ENDPOINTS = (
 )
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "wait", "approve", "reject")
+UNSUPPORTED = ("sync", "debug", "approve", "reject")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 

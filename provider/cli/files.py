@@ -112,8 +112,18 @@ def render(
     tell_warnings(loaded.warnings)
 
 
-def schema() -> None:
+def schema(
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="What goes over the bus, in place of that: an AsyncAPI 3 document.")
+    ] = False,
+    prefix: Prefix = None,
+) -> None:
     """Print the JSON Schema of .x1agent/preview.yaml, for editors."""
+    if asyncapi:
+        from provider.bus.asyncapi import document
+
+        say_json(document(settings_for(None, prefix).subject_prefix))
+        return
     from provider.spec import json_schema
 
     say_json(json_schema())

@@ -144,8 +144,8 @@ class PreviewState(StrEnum):
     REMOVING = "removing"
 
 
-class PreviewRecord(Tolerant):
-    """One preview. Changed only by `store.change_preview` with one of the reducers there.
+class PreviewFields(Tolerant):
+    """What a preview's record says but for what runs.
 
     `last_access`, `ttl_seconds` (None: the default, 0: for ever) and `claim` decide how long it lives (see
     `store.lifetime`); `warned_at` is when its end was announced; `branch_gone_at` when its branch was first seen to
@@ -161,10 +161,7 @@ class PreviewRecord(Tolerant):
     state: PreviewState
     generation: int = 0
     newest: Newest
-    current: Revision | None = None
-    last_good: Revision | None = None
     failure: Failure | None = None
-    images: tuple[BuiltImage, ...] = ()
     alias_hosts: tuple[str, ...] = ()
     claim: Claim | None = None
     session_id: str | None = None
@@ -177,6 +174,14 @@ class PreviewRecord(Tolerant):
     created_at: datetime
     updated_at: datetime
     removed_at: datetime | None = None
+
+
+class PreviewRecord(PreviewFields):
+    """One preview. Changed only by `store.change_preview` with one of the reducers there."""
+
+    current: Revision | None = None
+    last_good: Revision | None = None
+    images: tuple[BuiltImage, ...] = ()
 
 
 class Owner(Tolerant):
@@ -194,8 +199,8 @@ class Waiter(Tolerant):
     answered: bool = False
 
 
-class DeployRecord(Tolerant):
-    """One deploy. Written only by the runner that owns it.
+class DeployFields(Tolerant):
+    """What may be shown of a deploy.
 
     `order` is the KV revision at which the record was created; None only between creation and first save.
     """
@@ -205,10 +210,7 @@ class DeployRecord(Tolerant):
     deploy_id: str
     order: int | None = None
     owner: Owner
-    fingerprint: str
-    staged: str = ""
     request: StoredRequest
-    waiters: tuple[Waiter, ...] = ()
     joins: str | None = None
     created_at: datetime
     deadline: datetime
@@ -216,7 +218,6 @@ class DeployRecord(Tolerant):
     timings: tuple[PhaseTiming, ...] = ()
     slug: str | None = None
     commit_sha: str | None = None
-    spec_text: str | None = None
     build_inputs: str = ""
     inputs: str = ""
     generation: int = 0
@@ -230,10 +231,26 @@ class DeployRecord(Tolerant):
     report: Report | None = None
     finished_at: datetime | None = None
 
+
+class DeployRecord(DeployFields):
+    """One deploy. Written only by the runner that owns it."""
+
+    fingerprint: str
+    staged: str = ""
+    waiters: tuple[Waiter, ...] = ()
+    spec_text: str | None = None
+
     @property
     def answer_id(self) -> str:
         """The deploy id that answers carry: a repeated request has a record `<deploy_id>.<n>` of its own."""
         return self.deploy_id.partition(".")[0]
+
+    @property
+    def state(self) -> PreviewState:
+        """How far it is, in the words of a preview's states."""
+        if self.report is None:
+            return PreviewState.PROVISIONING
+        return PreviewState.READY if self.report.ok else PreviewState.FAILED
 
 
 class Report(Tolerant):
@@ -271,4 +288,5 @@ class Report(Tolerant):
         return body
 
 
+DeployFields.model_rebuild()
 DeployRecord.model_rebuild()

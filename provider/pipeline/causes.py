@@ -105,3 +105,13 @@ def bug(error: BaseException) -> Permanent:
     error_id = uuid.uuid4().hex[:12]
     log.error("internal_error", error_id=error_id, exc_info=error)
     return internal_error(error_id)
+
+
+def not_found(what: str, name: str) -> Permanent:
+    """There is no preview or deploy of that name."""
+    return Permanent(
+        Code.NOT_FOUND,
+        f"There is no {what} {name!r}.",
+        reason=f"{what.title()}NotFound",
+        hint="`list` names the previews that there are.",
+    )

@@ -174,7 +174,7 @@ class JetStreamKeyValue:
     async def entries(self, prefix: str) -> list[Entry]:
         """See `kv.KeyValue`."""
         with translated():
-            listing = await Listing.open(self._nc, self._js, self._stream, self._subject(prefix))
+            listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix))
             try:
                 return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
             finally:
@@ -202,7 +202,7 @@ class JetStreamKeyValue:
         """One listing's differences from `known`, then what follows for a while."""
         after = 0 if whole else max(known.values(), default=0)
         with translated():
-            listing = await Listing.open(self._nc, self._js, self._stream, self._subject(prefix), after)
+            listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix), after)
         try:
             with translated():
                 first = await listing.first(self._change)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Self
 
 import nats.errors
 import nats.js.errors
@@ -25,13 +27,8 @@ _NO_MORE = ("404", "408")
 _KEPT_SECONDS = 30.0
 
 
-class Listing:
-    """What is below a subject, then what comes, from one short-lived consumer.
-
-    Neither the client's watcher nor a message's count of pending ones says reliably where the listing
-    ends: the count is wrong when keys are rewritten meanwhile (seen on 2.9.10). A pull request with
-    `no_wait` makes the server say itself that there is no more.
-    """
+class Pull:
+    """Messages of a stream, asked for by a short-lived consumer; made by `open`."""
 
     def __init__(self, nc: Client, inbox: Subscription, pull_subject: str, empty: bool) -> None:
         self._nc = nc
@@ -40,12 +37,27 @@ class Listing:
         self._empty = empty
 
     @classmethod
-    async def open(cls, nc: Client, js: JetStreamContext, stream: str, subject: str, after: int = 0) -> Listing:
-        """`after`: list only what was written after that revision."""
+    async def open(
+        cls,
+        nc: Client,
+        js: JetStreamContext,
+        stream: str,
+        subject: str,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        policy: DeliverPolicy = DeliverPolicy.ALL,
+    ) -> Self:
+        """What is below `subject`: what was written after that revision, or since then, or what the policy says."""
+        if after:
+            policy = DeliverPolicy.BY_START_SEQUENCE
+        elif since is not None:
+            policy = DeliverPolicy.BY_START_TIME
         config = ConsumerConfig(
             filter_subject=subject,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.LAST_PER_SUBJECT,
+            deliver_policy=policy,
             opt_start_seq=after + 1 if after else None,
+            opt_start_time=since.astimezone(UTC) if since is not None and not after else None,
             ack_policy=AckPolicy.NONE,
             inactive_threshold=_KEPT_SECONDS,
             mem_storage=True,
@@ -54,9 +66,13 @@ class Listing:
         inbox = await nc.subscribe(nc.new_inbox())
         return cls(nc, inbox, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{info.name}", empty=not info.num_pending)
 
-    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
-        """Everything that is there."""
-        found: dict[str, Entry | Deleted] = {}
+    async def waiting(self) -> AsyncIterator[Msg]:
+        """Everything that is there.
+
+        Neither the client's watcher nor a message's count of pending ones says reliably where that ends: the count is
+        wrong when keys are rewritten meanwhile (seen on 2.9.10). A pull request with `no_wait` makes the server say
+        itself that there is no more.
+        """
         more = not self._empty
         while more:
             await self._pull({"batch": _BATCH, "no_wait": True})
@@ -65,8 +81,7 @@ class Listing:
                 if _is_end(message):
                     more = False
                     break
-                found[message.subject] = change(message)
-        return list(found.values())
+                yield message
 
     async def next(self, timeout: float) -> Msg | None:
         """The next message, or None when none came in `timeout` seconds."""
@@ -86,6 +101,22 @@ class Listing:
 
     async def _pull(self, request: dict[str, object]) -> None:
         await self._nc.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox.subject)
+
+
+class Listing(Pull):
+    """The last value of each key below a subject, then what comes."""
+
+    @classmethod
+    async def of(cls, nc: Client, js: JetStreamContext, stream: str, subject: str, after: int = 0) -> Self:
+        """`after`: list only what was written after that revision."""
+        return await cls.open(nc, js, stream, subject, after=after, policy=DeliverPolicy.LAST_PER_SUBJECT)
+
+    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
+        """Everything that is there."""
+        found: dict[str, Entry | Deleted] = {}
+        async for message in self.waiting():
+            found[message.subject] = change(message)
+        return list(found.values())
 
 
 def _is_end(message: Msg) -> bool:

@@ -142,6 +142,14 @@ class Store:
             elif record := self._readable(change, DeployRecord):
                 yield self._deploy(record, change)
 
+    async def watch_deploys(self, wanted: Callable[[str], bool]) -> AsyncIterator[tuple[str, DeployRecord | None]]:
+        """Deploys whose ids are `wanted` by then, each as it is and as it changes; None once it is gone; for ever."""
+        async for change in self._deploys.watch("deploy."):
+            deploy_id = change.key.partition(".")[2]
+            if wanted(deploy_id):
+                record = self._readable(change, DeployRecord) if isinstance(change, Entry) else None
+                yield deploy_id, self._deploy(record, change) if record and isinstance(change, Entry) else None
+
     async def wait_deploy(self, deploy_id: str, predicate: Callable[[DeployRecord], bool]) -> DeployRecord:
         """Wait until the deploy fulfils `predicate`; bound it with `asyncio.timeout`.
 

@@ -98,6 +98,22 @@ async def test_ping_info_and_stats(caller: Client, prefix: str) -> None:
     assert by_subject[f"{prefix}.status"]["queue_group"] == "preview-provisioners"
 
 
+async def test_the_service_tells_the_schemas_of_its_endpoints(caller: Client, prefix: str) -> None:
+    async with asyncio.timeout(10):
+        while True:  # they are made beside the first requests
+            info = json.loads((await caller.request(f"$SRV.INFO.{SERVICE}", timeout=5)).data)
+            told = {
+                one["name"]: one["metadata"] for one in info["endpoints"] if one["subject"].startswith(f"{prefix}.")
+            }
+            if told["status"]:
+                break
+            await asyncio.sleep(0.01)
+    assert all(told[name].keys() == {"request_schema", "response_schema", "schemas"} for name in ENDPOINTS)
+    asked = json.loads(told["wait"]["request_schema"])
+    assert set(asked["properties"]) == {"slug", "deploy_id", "for", "timeout_seconds"}
+    assert len(json.dumps(info)) < 128 << 10
+
+
 async def test_a_slow_request_holds_up_no_other(caller: Client, prefix: str, handlers: Handlers) -> None:
     subject = f"{prefix}.provision"
     async with asyncio.TaskGroup() as tasks:
