@@ -18,7 +18,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -130,6 +130,23 @@ async def cancelled_by_signals(*signals: signal.Signals) -> AsyncIterator[None]:
             signal.signal(number, previous[number])
 
 
+class Process(Protocol):
+    """What a server uses of `asyncio.subprocess.Process`."""
+
+    stdout: asyncio.StreamReader | None
+
+    @property
+    def pid(self) -> int:
+        """Its id, also after its end."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+
+    async def wait(self) -> int:
+        """Its exit status, when it has ended."""
+
+
 @dataclass
 class Server:
     """One server process, startable again after `stop` or `kill` with the same arguments.
@@ -150,7 +167,7 @@ class Server:
     address: str = ""
     start_timeout: float = 15.0
     stop_timeout: float = 5.0
-    _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    _process: Process | None = field(default=None, init=False)
     _reader: asyncio.Task[None] | None = field(default=None, init=False)
     _ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -173,7 +190,16 @@ class Server:
         if self.pid is not None:
             raise StackError(f"{self.name} is running already (pid {self.pid}).")
         self._ready.clear()
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await self._spawn()
+        self._reader = asyncio.create_task(self._read(self._process), name=f"{self.name} log")
+        try:
+            await self._until_ready(self._process)
+        except BaseException:
+            await uninterrupted(self.kill())
+            raise
+
+    async def _spawn(self) -> Process:
+        return await asyncio.create_subprocess_exec(
             *BOUND_TO_US,
             str(os.getpid()),
             *self.argv,
@@ -185,14 +211,8 @@ class Server:
             start_new_session=True,
             limit=LINE_LIMIT,
         )
-        self._reader = asyncio.create_task(self._read(self._process), name=f"{self.name} log")
-        try:
-            await self._until_ready(self._process)
-        except BaseException:
-            await uninterrupted(self.kill())
-            raise
 
-    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+    async def _until_ready(self, process: Process) -> None:
         ready, died = asyncio.create_task(self._ready.wait()), asyncio.create_task(process.wait())
         try:
             await asyncio.wait({ready, died}, timeout=self.start_timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -205,7 +225,7 @@ class Server:
             ready.cancel()
             died.cancel()
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: Process) -> None:
         assert process.stdout is not None
         ready = re.compile(self.ready.encode())
         with self.log.open("ab", buffering=0) as log:

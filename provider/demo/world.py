@@ -53,13 +53,11 @@ class World:
         return await self.git.commit(repo, branch, files, message, orphan=True)
 
 
-def provider_server(
-    stack: Stack, environment: Mapping[str, str], *, name: str = "provider", arguments: tuple[str, ...] = ()
-) -> Server:
+def provider_server(stack: Stack, environment: Mapping[str, str], *, kind: type[Server] = Server) -> Server:
     """A provider process for the stack; not started."""
-    return Server(
-        name=name,
-        argv=(sys.executable, "-m", "provider", "serve", *arguments),
+    return kind(
+        name="provider",
+        argv=(sys.executable, "-m", "provider", "serve"),
         ready=r"provider\.ready",
         folder=stack.folder,
         env={**clean_environment(stack.folder), **stack.environment(), "LOG_FORMAT": "json", **environment},
@@ -71,7 +69,11 @@ def provider_server(
 
 @contextlib.asynccontextmanager
 async def local_world(
-    *, stack: Stack | None = None, environment: Mapping[str, str] | None = None, public_port: int | None = None
+    *,
+    stack: Stack | None = None,
+    environment: Mapping[str, str] | None = None,
+    public_port: int | None = None,
+    kind: type[Server] = Server,
 ) -> AsyncIterator[World]:
     """Start everything, in `stack` if one is given, and remove it again.
 
@@ -79,6 +81,7 @@ async def local_world(
         stack: a running stack to use instead of a new one; it is left running.
         environment: more settings for the provider.
         public_port: port of the previews' HTTPS (default: any free one).
+        kind: what the provider is as a process.
     """
     token, internal = Secret(secrets.token_urlsafe(24)), Secret(secrets.token_urlsafe(24))
     async with contextlib.AsyncExitStack() as cleanup:
@@ -94,7 +97,7 @@ async def local_world(
             "API_INTERNAL_TOKEN": internal.get_secret_value(),
             "PYTHONPATH": os.pathsep.join(filter(None, (str(_source()), os.environ.get("PYTHONPATH", "")))),
         }
-        provider = provider_server(stack, {**where, **(environment or {})})
+        provider = provider_server(stack, {**where, **(environment or {})}, kind=kind)
         await provider.start()
         cleanup.push_async_callback(provider.stop)
         prefix = (environment or {}).get("SUBJECT_PREFIX")

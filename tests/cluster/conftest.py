@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from provider.demo.processes import Server
 from tests.cluster.places import Place, place
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld, cluster_world
@@ -30,8 +31,8 @@ async def standin(cluster_place: Place) -> AsyncIterator[World]:
 
 @pytest.fixture(scope="session")
 async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
-    """The shared provider: name what you deploy uniquely, and leave it running."""
-    async with cluster_world(cluster_place, tmp_path_factory.mktemp("world")) as world:
+    """The shared provider, started as it is in real life: name what you deploy uniquely, and leave it running."""
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("world"), kind=Server) as world:
         yield world
 
 

@@ -21,6 +21,7 @@ from tests.cluster.apps import App
 from tests.cluster.places import Place
 from tests.cluster.standin.script import AppScript, Pod, commit_of
 from tests.e2e.helpers import Visitor, eventually, trusted_client
+from tests.zygote import Forked
 
 SOURCE = str(Path(__file__).resolve().parents[2])
 INSTALLATION = 4711
@@ -71,7 +72,7 @@ class ClusterWorld:
     async def second_provider(self) -> AsyncIterator[Server]:
         """Another provider of the same installation."""
         settings = {**self.settings, "INSTANCE_NAME": "second", "STATE_DIR": str(self.folder / "second-state")}
-        second = provider_process(self.folder, settings, "second")
+        second = provider_process(self.folder, settings, name="second")
         await second.start()
         try:
             yield second
@@ -135,9 +136,11 @@ class ClusterWorld:
         return found | {f"Job/{name}" for name in jobs if name.startswith(f"preview-build-{slug}-")}
 
 
-def provider_process(world_folder: Path, settings: Mapping[str, str], name: str = "provider") -> Server:
+def provider_process(
+    world_folder: Path, settings: Mapping[str, str], kind: type[Server] = Forked, name: str = "provider"
+) -> Server:
     """A provider; not started."""
-    return Server(
+    return kind(
         name=name,
         argv=(sys.executable, "-m", "provider", "serve"),
         ready=r"provider\.ready",
@@ -151,9 +154,14 @@ def provider_process(world_folder: Path, settings: Mapping[str, str], name: str 
 
 @asynccontextmanager
 async def cluster_world(
-    place: Place, folder: Path, more: Mapping[str, str] | None = None, *, repeat_seconds: float = 30.0
+    place: Place,
+    folder: Path,
+    more: Mapping[str, str] | None = None,
+    *,
+    repeat_seconds: float = 30.0,
+    kind: type[Server] = Forked,
 ) -> AsyncIterator[ClusterWorld]:
-    """Start bus, git host and provider for that place; a request is repeated after `repeat_seconds`."""
+    """Start bus, git host and provider (a process of that kind); a request is repeated after `repeat_seconds`."""
     token, internal = Secret(secrets.token_urlsafe(24)), Secret(secrets.token_urlsafe(24))
     async with AsyncExitStack() as cleanup:
         nats = nats_server(folder)
@@ -180,7 +188,7 @@ async def cluster_world(
             "BUILDS_AT_ONCE": "64",
             **(more or {}),
         }
-        provider = provider_process(folder, settings)
+        provider = provider_process(folder, settings, kind)
         await provider.start()
         cleanup.push_async_callback(provider.stop)
         client = await cleanup.enter_async_context(

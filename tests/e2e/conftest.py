@@ -9,6 +9,7 @@ import pytest
 from provider.demo.stack import Stack
 from provider.demo.world import World, local_world
 from tests.e2e.helpers import Visitor, end_watched, visitor
+from tests.zygote import Forked
 
 SHORT_DEADLINES = {"VERIFY_TIMEOUT": "5"}
 """What fails, fails soon: the check of the candidate and of the URL get half of it each."""
@@ -38,7 +39,7 @@ async def guest(world: World) -> AsyncIterator[Visitor]:
 @pytest.fixture
 async def own_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A world of the test's own; settings for its provider by `with_settings(...)`."""
-    async with local_world(environment={**SHORT_DEADLINES, **getattr(request, "param", {})}) as own:
+    async with local_world(environment={**SHORT_DEADLINES, **getattr(request, "param", {})}, kind=Forked) as own:
         yield own
 
 

@@ -16,6 +16,7 @@ from tests.e2e.helpers import (
     refused,
     watched,
 )
+from tests.zygote import Forked
 
 IMPATIENT_RESOLVE = {"RESOLVE_TIMEOUT": "1", "API_TIMEOUT": "0.5", "GIT_TIMEOUT": "1"}
 
@@ -23,7 +24,7 @@ IMPATIENT_RESOLVE = {"RESOLVE_TIMEOUT": "1", "API_TIMEOUT": "0.5", "GIT_TIMEOUT"
 @pytest.fixture(scope="module")
 async def impatient() -> AsyncIterator[World]:
     """A world whose provider gives git's host and the API a second, and as much again."""
-    async with local_world(environment=IMPATIENT_RESOLVE) as one:
+    async with local_world(environment=IMPATIENT_RESOLVE, kind=Forked) as one:
         yield one
 
 

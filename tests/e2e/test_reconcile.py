@@ -13,13 +13,14 @@ import pytest
 from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import Visitor, containers, deployed, eventually, podman, serving, visitor
+from tests.zygote import Forked
 
 
 @pytest.fixture(scope="module")
 async def sweeping() -> AsyncIterator[World]:
     """A world of these tests' own, whose provider sweeps all the time."""
     quick = {"SWEEP_SECONDS": "0.3", "SWEEP_GRACE": "1", "KEEP_IMAGES": "1", "VERIFY_TIMEOUT": "5"}
-    async with local_world(environment=quick) as own:
+    async with local_world(environment=quick, kind=Forked) as own:
         yield own
 
 

@@ -31,6 +31,7 @@ from tests.soak.result import Result
 from tests.soak.rivals import Rivals
 from tests.soak.verdict import SETTLE_SECONDS, STOP_SECONDS, sorted_out, unhandled
 from tests.soak.world import APPS, REPO, quiet, see_births
+from tests.zygote import Forked
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class EngineWorld:
 async def engine_world() -> AsyncIterator[EngineWorld]:
     """Start everything."""
     settings = {"VERIFY_TIMEOUT": "20", "SWEEP_SECONDS": "3", "SWEEP_GRACE": "6"}
-    async with local_world(environment=settings) as world, visitor(world.stack) as guest:
+    async with local_world(environment=settings, kind=Forked) as world, visitor(world.stack) as guest:
         nc = Client()
         await nc.connect(world.stack.nats.address, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
         try:

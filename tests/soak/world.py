@@ -30,6 +30,7 @@ from tests.cluster.standin.world import World
 from tests.cluster.world import SOURCE
 from tests.e2e.helpers import Visitor, trusted_client
 from tests.soak.ledger import Ledger
+from tests.zygote import Forked
 
 REPO = "acme/app"
 SPEED = 20.0
@@ -151,7 +152,7 @@ def _provider(folder: Path, settings: Mapping[str, str], number: int) -> Server:
     """One process; the first has no name of its own, so that others have to notice its death."""
     name = f"provider-{number}"
     own = {"INSTANCE_NAME": name} if number else {}
-    return Server(
+    return Forked(
         name=name,
         argv=(sys.executable, "-m", "provider", "serve"),
         ready=r"provider\.ready",
