@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from provider.models import Revision
 from provider.platforms.kubernetes import kaniko
-from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, objects, owned, with_present_port_name
+from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, mark_of, objects, owned, with_present_port_name
 from provider.settings import Settings
 from tests.unit import test_kaniko_job as builds
 from tests.unit.test_render import LONGEST, bundle, make_spec, manifests, options, release
@@ -121,9 +121,9 @@ def test_each_is_the_anchors_and_says_what_it_was_made_from() -> None:
         one = owned(body, OWNER, 3, "77")
         assert one["metadata"]["ownerReferences"] == [OWNER]
         assert one["metadata"]["resourceVersion"] == "77"
-        assert is_applied(one, wanted, 3)
-        assert not is_applied(one, wanted, 4)
-        assert not is_applied(one, revision(manifests(a_release=release(branch="other"))), 3)
+        assert is_applied(one, mark_of(wanted), 3)
+        assert not is_applied(one, mark_of(wanted), 4)
+        assert not is_applied(one, mark_of(revision(manifests(a_release=release(branch="other")))), 3)
         assert "resourceVersion" not in body["metadata"], "what was rendered stays as it is"
 
 
@@ -136,8 +136,8 @@ def test_the_checksum_is_of_what_the_record_keeps() -> None:
 
 
 def test_nothing_that_was_never_applied_is() -> None:
-    assert not is_applied(None, revision(manifests()), 3)
-    assert not is_applied({"metadata": {}}, revision(manifests()), 3)
+    assert not is_applied(None, mark_of(revision(manifests())), 3)
+    assert not is_applied({"metadata": {}}, mark_of(revision(manifests())), 3)
 
 
 @pytest.mark.parametrize("name", ["http", "web", None])

@@ -414,8 +414,31 @@ def test_hostile_paths_appear_unchanged(path: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60) | st.lists(st.text(max_size=20)) | st.dictionaries(st.text(max_size=20), st.text()))
 def test_every_interpolation_reads_back_as_what_it_was(value: Any) -> None:
-    written = templates._environment().from_string("a:\n  b: {{ value }}\n  c: 1\n").render(value=value)
-    assert yaml.safe_load(written) == {"a": {"b": value, "c": 1}}
+    names = ("slug", "namespace", "labels", "annotations", "port", "app_protocol")
+    made = templates.manifest("service", {**dict.fromkeys(names, "x"), "annotations": value})
+    assert made["metadata"]["annotations"] == value
+
+
+def test_what_looks_like_a_placeholder_is_a_value_like_any_other() -> None:
+    names = ("slug", "namespace", "labels", "annotations", "port", "app_protocol")
+    made = templates.manifest("service", {**dict.fromkeys(names, "<3>"), "annotations": {"<0>": ["<1>"]}})
+    assert (made["metadata"]["name"], made["metadata"]["annotations"]) == ("<3>", {"<0>": ["<1>"]})
+
+
+def test_no_template_holds_what_a_placeholder_looks_like() -> None:
+    environment = templates._environment()
+    assert environment.loader is not None
+    for name in environment.loader.list_templates():
+        assert not re.search(r"<\d", environment.loader.get_source(environment, name)[0]), name
+
+
+def test_objects_of_one_template_share_nothing() -> None:
+    names = ("slug", "namespace", "labels", "annotations", "port", "app_protocol")
+    shared = {"a": "b"}
+    one, other = (templates.manifest("service", dict.fromkeys(names, shared)) for _ in range(2))
+    one["metadata"]["labels"]["a"] = one["spec"]["ports"][0]["name"] = "changed"
+    assert other["metadata"]["labels"] == other["metadata"]["annotations"] == shared == {"a": "b"}
+    assert other["spec"]["ports"][0]["name"] != "changed"
 
 
 def test_a_name_that_a_template_lacks_is_an_error() -> None:

@@ -256,12 +256,12 @@ class Api:
         self, method: str, path: str, query: Mapping[str, str], content: str, accept: str | None,
         timeout: aiohttp.ClientTimeout, body: Any = None,
     ) -> RESTResponse:  # fmt: skip
-        method, url, headers, body, _ = await self._client.param_serialize(
+        # Without the body, which is plain data already: it would be walked through to be made that.
+        method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,
             query_params=[(key, value) for key, value in query.items() if value],
             header_params={"Accept": accept or "application/json", "Content-Type": content},
-            body=body,
             auth_settings=["BearerToken"],
         )
         return await self._client.call_api(method, url, headers, body, _request_timeout=timeout)

@@ -48,16 +48,19 @@ class Applier:
         """Finish what was cut short."""
         await self._beside.close()
 
-    async def dry_run(self, revision: Revision) -> None:
+    async def dry_run(self, wanted: list[tuple[Resource, Object]]) -> None:
         """Ask the API server whether it would take every object but those that are to be taken over.
 
         Raises:
             Permanent: `unsupported_feature`, `quota_exceeded`, `policy_denied`, or the cluster's own words.
         """
-        wanted = [one for one in objects.objects(revision, self._settings) if not self._is_theirs(*one)]
         # gather() would leave the others running when one raises.
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._would_take(resource, body)) for resource, body in wanted]
+            asked = [
+                group.create_task(self._would_take(resource, body))
+                for resource, body in wanted
+                if not self._is_theirs(resource, body)
+            ]
         for error in (one.result() for one in asked):
             if error is not None:
                 raise error

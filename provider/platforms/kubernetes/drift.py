@@ -62,19 +62,20 @@ class Comparison:
         anchor = self._watches.anchors.get(names.anchor(slug))
         if anchor is None:
             yield f"configmap/{names.anchor(slug)} deleted"
+        mark = objects.mark_of(revision)
         for resource, body in objects.objects(revision, self._settings):
-            found = self._difference(resource, body, revision, anchor)
+            found = self._difference(resource, body, mark, revision.generation, anchor)
             if found:
                 yield f"{resource.kind.lower()}/{body['metadata']['name']} {found}"
 
-    def _difference(self, resource: Resource, body: Object, revision: Revision, anchor: Object | None) -> str:
+    def _difference(self, resource: Resource, body: Object, mark: str, generation: int, anchor: Object | None) -> str:
         cache, name = self._watches.of(resource), body["metadata"]["name"]
         present = cache.get(name)
         if present is None:
             return "deleted"
         if "deletionTimestamp" in present["metadata"]:
             return ""  # it is looked at again when it is gone
-        if not objects.is_revision(present, revision):
+        if not objects.is_marked(present, mark):
             return "replaced"
         if anchor is None:
             return ""  # what its end does to this one shows soon
@@ -87,7 +88,7 @@ class Comparison:
             return ""
         if resource is SERVICES:
             body = objects.with_present_port_name(body, present)
-        edited = lost(objects.owned(body, owner, revision.generation, ""), json.loads(fields or "{}"))
+        edited = lost(objects.owned(body, owner, generation, ""), json.loads(fields or "{}"))
         return f"edited: {', '.join(edited)}" if edited else ""
 
     async def _is_lost(self, revision: Revision) -> str | None:

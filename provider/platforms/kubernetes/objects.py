@@ -6,7 +6,6 @@ network policy, and the marks by which an applied object is recognised.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 from provider import names, render, templates
@@ -36,13 +35,20 @@ def objects(revision: Revision, settings: Settings) -> list[tuple[Resource, Obje
         Permanent: `unsupported_feature` (see `ingress.translate`).
     """
     found = {manifest["kind"]: manifest for manifest in revision.manifests}
-    deployment = copy.deepcopy(found["Deployment"])
     traffic = ingress.translate(found["Service"], found["Ingress"], settings)
-    made = [_network_policy(deployment, settings), deployment, *traffic]
-    mark = render.checksum(revision.manifests)
-    for one in made:
-        one["metadata"]["annotations"] |= {CHECKSUM: mark}
-    return list(_in_order(made))
+    made = [_network_policy(found["Deployment"], settings), found["Deployment"], *traffic]
+    mark = mark_of(revision)
+    return list(_in_order([_marked(one, mark) for one in made]))
+
+
+def mark_of(revision: Revision) -> str:
+    """What every applied object of the revision is marked with."""
+    return render.checksum(revision.manifests)
+
+
+def _marked(body: Object, mark: str) -> Object:
+    metadata = body["metadata"]
+    return {**body, "metadata": {**metadata, "annotations": {**metadata["annotations"], CHECKSUM: mark}}}
 
 
 def owned(body: Object, owner: Object, generation: int, version: str) -> Object:
@@ -72,15 +78,14 @@ def with_present_port_name(service: Object, present: Object) -> Object:
     return {**service, "spec": {**service["spec"], "ports": [kept]}}
 
 
-def is_revision(found: Object | None, revision: Revision) -> bool:
-    """Whether the object is the revision's, at whatever generation it was applied."""
-    notes = (found["metadata"].get("annotations") or {}) if found is not None else {}
-    return bool(notes.get(CHECKSUM) == render.checksum(revision.manifests))
+def is_marked(found: Object | None, mark: str) -> bool:
+    """Whether the object is that revision's, at whatever generation it was applied."""
+    return found is not None and annotation(found, CHECKSUM) == mark
 
 
-def is_applied(found: Object | None, revision: Revision, generation: int) -> bool:
-    """Whether the object is the revision's, applied at that generation."""
-    return found is not None and is_revision(found, revision) and annotation(found, GENERATION) == str(generation)
+def is_applied(found: Object | None, mark: str, generation: int) -> bool:
+    """Whether the object is that revision's, applied at that generation."""
+    return found is not None and is_marked(found, mark) and annotation(found, GENERATION) == str(generation)
 
 
 def _network_policy(deployment: Object, settings: Settings) -> Object:

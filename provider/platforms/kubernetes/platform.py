@@ -29,7 +29,7 @@ from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.inspector import KubernetesInspector
-from provider.platforms.kubernetes.objects import is_revision, objects
+from provider.platforms.kubernetes.objects import is_marked, mark_of, objects
 from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
@@ -147,9 +147,10 @@ class KubernetesPlatform:
     async def admit(self, revision: Revision) -> list[str]:
         """A dry run of every object; what the cluster took once, in this very shape, it is not asked again."""
         self._check_hosts(revision)
-        shape = render.checksum([body for _, body in objects(revision, self._settings)])
+        wanted = objects(revision, self._settings)
+        shape = render.checksum([body for _, body in wanted])
         if shape not in self._taken_shapes:
-            await self._applier.dry_run(revision)
+            await self._applier.dry_run(wanted)
             self._taken_shapes[shape] = None
             while len(self._taken_shapes) > SHAPES_KEPT:
                 self._taken_shapes.pop(next(iter(self._taken_shapes)))
@@ -208,7 +209,7 @@ class KubernetesPlatform:
         A failed first deploy keeps its pods, so that they can be looked at, but gets no traffic.
         """
         deployment = self._watches.deployments.get(slug)
-        if failed is None and (last_good is None or is_revision(deployment, last_good)):
+        if failed is None and (last_good is None or is_marked(deployment, mark_of(last_good))):
             return
         fence = await self._anchors.take(slug, generation)
         if last_good is None:

@@ -9,7 +9,7 @@ from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.models import LOG_TAIL_LINES, Revision
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
-from provider.platforms.kubernetes.objects import is_applied
+from provider.platforms.kubernetes.objects import is_applied, mark_of
 from provider.platforms.kubernetes.pod_log import last_lines
 from provider.platforms.kubernetes.rollout_state import (
     CONFIG_ERRORS,
@@ -43,12 +43,12 @@ class Rollouts:
         Raises:
             Permanent: `image_unpullable`, `quota_exceeded`, `policy_denied`, `deployment_not_ready`.
         """
-        last = Waiting("nothing yet")
+        last, mark = Waiting("nothing yet"), mark_of(revision)
         steady = _Steadiness()
 
         def ended() -> State | None:
             nonlocal last
-            state = judge(self._seen(slug, revision, generation), self._age, self._settings.unschedulable_grace)
+            state = judge(self._seen(slug, mark, generation), self._age, self._settings.unschedulable_grace)
             if isinstance(state, Ready) and not steady.enough(state.restarts):
                 state = Waiting(f"the app was restarted {state.restarts} times; it has to stay up for a while")
             if isinstance(state, Waiting):
@@ -74,14 +74,14 @@ class Rollouts:
         told = await last_lines(self._api, resources.POD_LOGS, name, lines)
         return told or await last_lines(self._api, resources.POD_LOGS, name, lines, previous=True)
 
-    def _seen(self, slug: str, revision: Revision, generation: int) -> Seen:
+    def _seen(self, slug: str, mark: str, generation: int) -> Seen:
         watches = self._watches
         deployment = watches.deployments.get(slug)
         replica_sets, pods = watches.replica_sets.of(slug), watches.pods.of(slug)
         about = [*([deployment] if deployment else []), *replica_sets, *pods]
         return Seen(
             deployment=deployment,
-            applied=is_applied(deployment, revision, generation),
+            applied=is_applied(deployment, mark, generation),
             replica_sets=replica_sets,
             pods=pods,
             slices=watches.endpoints.of(slug),

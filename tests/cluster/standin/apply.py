@@ -31,12 +31,39 @@ class Manager:
     subresource: str = ""
 
 
-@dataclass
 class Share:
-    """What a manager owns, and since when it owns just that."""
+    """What a manager owns, and since when it owns just that; read and written only as far as it is needed."""
 
-    fields: set[Path]
-    time: str
+    def __init__(self, fields: set[Path], time: str) -> None:
+        self.time = time
+        self._fields: set[Path] | None = fields
+        self._tree: Object | None = None
+
+    @classmethod
+    def of(cls, tree: Object, time: str) -> Share:
+        """From FieldsV1."""
+        share = cls(set(), time)
+        share._fields, share._tree = None, tree
+        return share
+
+    @property
+    def fields(self) -> set[Path]:
+        if self._fields is None:
+            self._fields = fieldsets.decode(self._tree or {})
+        return self._fields
+
+    @property
+    def tree(self) -> Object:
+        """FieldsV1."""
+        if self._tree is None:
+            self._tree = fieldsets.encode(self.fields)
+        return self._tree
+
+    def lose(self, paths: set[Path]) -> None:
+        """These belong to it no more; its time stays."""
+        below = self._tree.keys() if self._tree is not None else None
+        if paths and (below is None or not below.isdisjoint(path[0] for path in paths)):
+            self._fields, self._tree = self.fields - paths, None
 
 
 Shares = dict[Manager, Share]
@@ -49,14 +76,14 @@ def read_shares(obj: Object | None) -> Shares:
         manager = Manager(
             entry.get("manager", ""), entry["operation"], entry["apiVersion"], entry.get("subresource", "")
         )
-        shares[manager] = Share(fieldsets.decode(entry.get("fieldsV1", {})), entry.get("time", ""))
+        shares[manager] = Share.of(entry.get("fieldsV1", {}), entry.get("time", ""))
     return shares
 
 
 def write_shares(obj: Object, shares: Shares) -> None:
     """Puts managedFields into an object, in the server's order; managers who own nothing are left out."""
     lines = sorted(
-        ((manager, share) for manager, share in shares.items() if share.fields),
+        ((manager, share) for manager, share in shares.items() if share.tree),
         key=lambda line: (line[0].operation, line[1].time, line[0].name, line[0].subresource),
     )
     obj["metadata"].pop("managedFields", None)
@@ -71,7 +98,7 @@ def _entry(manager: Manager, share: Share) -> Object:
         "apiVersion": manager.api_version,
         **({"time": share.time} if share.time else {}),
         "fieldsType": "FieldsV1",
-        "fieldsV1": fieldsets.encode(share.fields),
+        "fieldsV1": share.tree,
         **({"subresource": manager.subresource} if manager.subresource else {}),
     }
 
@@ -113,17 +140,12 @@ def record_update(schema: Schema, old: Object | None, new: Object, manager: Mana
     difference = Difference(schema, before, without_shares(new))
     for other, share in base.items():
         if other != manager:
-            _take(share, difference.changed | difference.removed)
+            share.lose(difference.touched)
     mine = base.get(manager, Share(set(), ""))
     fields = (mine.fields | owned(difference.changed, manager.subresource)) - difference.removed
     if fields != mine.fields:
         base[manager] = Share(fields, now)
     write_shares(new, base)
-
-
-def _take(share: Share, paths: set[Path]) -> None:
-    """The share loses these fields; its time stays."""
-    share.fields = share.fields - paths
 
 
 def _base(old: Object | None, new: Object, subresource: str) -> Shares:
@@ -187,7 +209,7 @@ def _resolve(shares: Shares, manager: Manager, difference: Difference, *, force:
             continue
         wanted = share.fields & difference.changed
         if force:
-            _take(share, wanted | difference.removed)
+            share.lose(wanted | difference.removed)
         else:
             conflicts += [(_told(other), path) for path in sorted(wanted)]
     if conflicts:

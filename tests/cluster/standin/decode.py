@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from tests.cluster.standin import quantities
@@ -53,24 +54,29 @@ class Decoder:
     def __init__(self) -> None:
         self.unknown: list[str] = []
 
-    def structure(self, schema: Schema, value: Object, path: str = "") -> Object:
+    def structure(self, schema: Schema, value: Object, path: str = "", *, kept: Object | None = None) -> Object:
+        """The fields that the schema knows; of those in `kept`, that value."""
         decoded: Object = {}
         for key, inner in value.items():
             place = f"{path}.{key}" if path else key
             known = schema.fields.get(key)
             if known is None:
                 self.unknown.append(place)
+            elif kept and key in kept:
+                decoded[key] = kept[key]
             elif inner is not None:
-                kept = self._value(known, inner, place, schema)
-                if not _omitted(known, key, kept, required=key in schema.required):
-                    decoded[key] = kept
+                found = self._value(known, inner, place, schema)
+                # What holds something is omitted nowhere.
+                if found or not _omitted(known, key, found, required=key in schema.required):
+                    decoded[key] = found
         return decoded
 
     def _value(self, schema: Schema, value: Any, path: str, owner: Schema) -> Any:
-        if schema.kind == "any":
+        kind = schema.kind
+        if kind == "any" or (kind == "string" and isinstance(value, str)):
             return value
-        fits = isinstance(value, PRESENT[schema.kind])
-        if not fits or (isinstance(value, bool) and schema.kind != "boolean") or _too_large(schema, value):
+        fits = isinstance(value, PRESENT[kind])
+        if not fits or (isinstance(value, bool) and kind != "boolean") or _too_large(schema, value):
             raise Undecodable(_mistyped(schema, value, path, owner))
         if schema.kind == "object":
             return self.structure(schema, value, path)
@@ -110,6 +116,7 @@ def _scalar(schema: Schema, value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=4096)
 def _time(value: str, *, micro: bool) -> str:
     try:
         moment = datetime.fromisoformat(re.sub(r"Z$", "+00:00", value))
@@ -136,8 +143,10 @@ def _bytes(value: str) -> str:
 
 
 def _too_large(schema: Schema, value: Any) -> bool:
+    if schema.kind != "integer":
+        return False
     limit = 2 ** (63 if schema.long else 31)
-    return schema.kind == "integer" and not -limit <= value < limit
+    return not -limit <= value < limit
 
 
 def _mistyped(schema: Schema, value: Any, path: str, owner: Schema) -> str:

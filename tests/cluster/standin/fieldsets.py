@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from tests.cluster.standin.schema import KEY_DEFAULTS, Schema
@@ -82,6 +82,10 @@ class Difference:
     @property
     def changed(self) -> set[Path]:
         return self.added | self.modified
+
+    @property
+    def touched(self) -> set[Path]:
+        return self.added | self.modified | self.removed
 
     def _compare(self, schema: Schema, old: Any, new: Any, path: Path) -> None:
         if old == new:
@@ -158,37 +162,43 @@ def _remove(schema: Schema, value: Any, path: Path, gone: set[Path]) -> Any:
 
 
 def encode(paths: Iterable[Path]) -> Object:
-    """FieldsV1: nested elements; `.` marks a container that is itself a member."""
-    members = set(paths)
-    root: Object = {}
-    for path in sorted(members):
-        inner = root
-        for step in path:
-            inner = inner.setdefault(step, {})
-    for path in members:
-        inner = root
-        for step in path:
-            inner = inner[step]
-        if inner:
+    """FieldsV1: nested elements, sorted; `.` marks a container that is itself a member."""
+    members = frozenset(paths)
+    root: Object = {".": {}} if len(members) > 1 and () in members else {}
+    last = root
+    above: Path = ()
+    for path in sorted(members - {()}):
+        if path[:-1] != above:
+            last, above = _container(root, path[:-1], members), path[:-1]
+        last[path[-1]] = {}
+    return root
+
+
+def _container(root: Object, path: Path, members: Set[Path]) -> Object:
+    """The node of a path that something stands below; with its `.`, if it is a member, before all else."""
+    inner = root
+    for end, step in enumerate(path, 1):
+        inner = inner.setdefault(step, {})
+        if not inner and path[:end] in members:
             inner["."] = {}
-    return _sorted(root)
+    return inner
 
 
-def _sorted(tree: Object) -> Object:
-    return {key: _sorted(tree[key]) for key in sorted(tree)}
-
-
-def decode(tree: Object, path: Path = ()) -> set[Path]:
+def decode(tree: Object) -> set[Path]:
     """The set of paths in FieldsV1."""
     found: set[Path] = set()
+    _decode(tree, (), found)
+    return found
+
+
+def _decode(tree: Object, path: Path, found: set[Path]) -> None:
     for step, inner in tree.items():
         if step == ".":
             found.add(path)
         elif inner:
-            found |= decode(inner, (*path, step))
+            _decode(inner, (*path, step), found)
         else:
             found.add((*path, step))
-    return found
 
 
 def well_formed(tree: Object) -> bool:

@@ -19,12 +19,11 @@ import trustme
 from aiohttp import web
 
 from tests.cluster.standin.controllers.base import Tools
-from tests.cluster.standin.routes import Endpoint, Route, class_of, table
+from tests.cluster.standin.routes import WATCHED, Endpoint, Route, Table, class_of
 from tests.cluster.standin.script import Answer, Asked
 
 Object = dict[str, Any]
 Ask = Callable[[str, int, Asked], Awaitable[Answer]]
-WATCHED = frozenset({"Ingress", "Service", "EndpointSlice", "ConfigMap"})
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length"})
 
 
@@ -59,7 +58,7 @@ class Ingress:
         self._ask = ask
         self._class = ingress_class
         self._lag = lag
-        self._routes: list[Route] = []
+        self._table = Table(tools.cache, ingress_class)
         self._pending: asyncio.TimerHandle | None = None
         self._runner: web.ServerRunner | None = None
         self._authority = trustme.CA()
@@ -89,20 +88,23 @@ class Ingress:
 
     def notice(self, event: str, obj: Object) -> None:
         """Follow the API, a little later."""
-        if obj["kind"] in WATCHED and self._pending is None:
+        if obj["kind"] not in WATCHED:
+            return
+        self._table.changed(obj)
+        if self._pending is None:
             self._tools.activity.begin()
             self._pending = self._tools.clock.call_later(self._lag, self._reload)
 
     def _reload(self) -> None:
         self._pending = None
-        self._routes = table(self._tools.cache, self._class)
+        self._table.update()
         self._tools.activity.end()
 
     # --------------------------------------------------------------------------------- requests
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         host, path = request.host.partition(":")[0].lower(), request.path
-        route = next((route for route in self._routes if route.fits(host, path)), None)
+        route = self._table.find(host, path)
         if route is None:
             return self._tell(host, path, Answer(404, "default backend - 404\n"), "")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}

@@ -83,7 +83,6 @@ def qualified_name(value: str) -> list[str]:
         "name part must consist of alphanumeric characters, '-', '_' or '.', "
         "and must start and end with an alphanumeric character"
     )
-    form = _told(rule, _QUALIFIED, "MyName", "my.name", "123-abc")
     if "/" in prefix:
         extra = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
         whole = rule.replace("name part", "a qualified name")
@@ -99,7 +98,7 @@ def qualified_name(value: str) -> list[str]:
     elif len(name) > 63:
         wrong.append("name part must be no more than 63 bytes")
     if not re.fullmatch(_QUALIFIED, name):
-        wrong.append(form)
+        wrong.append(_told(rule, _QUALIFIED, "MyName", "my.name", "123-abc"))
     return wrong
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 
 PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 MISMATCH = f"quantities must match the regular expression '{PATTERN}'"
@@ -17,8 +18,13 @@ class BadQuantity(ValueError):
 
 
 def parse(value: str | int | float) -> tuple[Decimal, str]:
+    """See `_parse`, which remembers texts: the same ones come again and again."""
+    return _parse(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> tuple[Decimal, str]:
     """The exact amount (rounded up to nanos) and the form it was written in: "binary", "decimal" or "exponent"."""
-    text = str(value)
     found = re.match(PATTERN, text)
     if found is None or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", found[1]):
         raise BadQuantity(MISMATCH)

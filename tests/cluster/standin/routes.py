@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-from tests.cluster.standin.controllers.base import Cache
+from tests.cluster.standin.controllers.base import Cache, Key, key_of
 from tests.cluster.standin.controllers.endpointslice import SERVICE_NAME
 
 Object = dict[str, Any]
+Place = tuple[str, str, str]
+"""Kind, namespace and name."""
+WATCHED = frozenset({"Ingress", "Service", "EndpointSlice", "ConfigMap"})
 NGINX = "nginx.ingress.kubernetes.io/"
 LEGACY_CLASS = "kubernetes.io/ingress.class"
 
@@ -25,7 +29,7 @@ class Endpoint:
     pod: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Route:
     """A host and a path, and where they lead."""
 
@@ -75,11 +79,61 @@ def _group(match: re.Match[str], number: int) -> str:
     return (match[number] or "") if number <= (match.re.groups or 0) else ""
 
 
-def table(cache: Cache, ingress_class: str) -> list[Route]:
-    """All routes of an ingress class, the most specific ones first."""
-    ingresses = [one for one in cache.all("Ingress") if class_of(one) == ingress_class]
-    routes = [route for ingress in ingresses for route in _routes(cache, ingress)]
-    return sorted(routes, key=lambda route: (route.host[:1] in ("", "*"), route.kind != "Exact", -len(route.path)))
+class Table:
+    """The routes of an ingress class, as they were when it was last brought up to date.
+
+    Of many Ingresses only those are looked at anew that changed, or whose Services, slices or headers did.
+    """
+
+    def __init__(self, cache: Cache, ingress_class: str) -> None:
+        self._cache = cache
+        self._class = ingress_class
+        self._changed: set[Place] = set()
+        self._routes: dict[Key, list[Route]] = {}  # by Ingress
+        self._hosts: defaultdict[str, list[Route]] = defaultdict(list)
+        self._users: defaultdict[Place, set[Key]] = defaultdict(set)  # the Ingresses that a place is used by
+
+    def changed(self, obj: Object) -> None:
+        """An object of a kind in WATCHED was committed."""
+        namespace, name = key_of(obj)
+        if obj["kind"] == "EndpointSlice":
+            self._changed.add(("Service", namespace, obj["metadata"].get("labels", {}).get(SERVICE_NAME, "")))
+        else:
+            self._changed.add((obj["kind"], namespace, name))
+
+    def update(self) -> None:
+        """Bring it up to date."""
+        changed, self._changed = self._changed, set()
+        stale = {(namespace, name) for kind, namespace, name in changed if kind == "Ingress"}
+        for key in stale.union(*(self._users.get(place, ()) for place in changed)):
+            for route in self._routes.pop(key, ()):
+                self._hosts[route.host].remove(route)
+            ingress = self._cache.get("Ingress", key)
+            if ingress is None or class_of(ingress) != self._class:
+                continue
+            for place in _used(ingress):
+                self._users[place].add(key)
+            self._routes[key] = list(_routes(self._cache, ingress))
+            for route in self._routes[key]:
+                self._hosts[route.host].append(route)
+
+    def find(self, host: str, path: str) -> Route | None:
+        """The most specific route for a request."""
+        for hosts in ((host,), (f"*.{host.partition('.')[2]}", "")):
+            found = [one for name in hosts for one in self._hosts.get(name, ()) if one.fits(host, path)]
+            if found:
+                return min(found, key=lambda route: (route.kind != "Exact", -len(route.path)))
+        return None
+
+
+def _used(ingress: Object) -> Iterable[Place]:
+    """The Services and the ConfigMap that an Ingress's routes depend on."""
+    namespace = ingress["metadata"]["namespace"]
+    for rule in ingress["spec"].get("rules", []):
+        for path in rule.get("http", {}).get("paths", []):
+            yield "Service", namespace, path["backend"]["service"]["name"]
+    space, _, name = ingress["metadata"].get("annotations", {}).get(f"{NGINX}custom-headers", "").partition("/")
+    yield "ConfigMap", space, name
 
 
 def class_of(ingress: Object) -> str:

@@ -99,10 +99,10 @@ class Store:
     def update(self, obj: Object, *, manager: str, subresource: str | None = None, dry_run: bool = False) -> Object:
         """Replaces an object, or its status; ApiError 404, 409 if `obj`'s resourceVersion is stale, 422."""
         resource = self._resource(obj)
-        new = self._decoded(resource, obj)
-        meta = new.setdefault("metadata", {})
-        key = self._key(resource, meta)
+        key = self._key(resource, obj.get("metadata") or {})
         old = self.storage.get(resource, key)
+        new = self._decoded(resource, obj, known=old or {})
+        new.setdefault("metadata", {})
         if old is None:
             if resource.update_creates and subresource is None:
                 return self._insert(resource, new, manager, dry_run=dry_run, applied=False)
@@ -208,7 +208,8 @@ class Store:
         strategies.merge_string_data(new)
         defaults.default(new)
         strategies.before_update(resource, old, new, subresource, self.allocator)
-        wrong = validation.validate(resource, new) + validation.validate_update(resource, old, new, subresource)
+        wrong = validation.validate_changed(resource, old, new)
+        wrong += validation.validate_update(resource, old, new, subresource)
         wrong += metadata.new_finalizers(old, new)
         self._check(resource, new, wrong)
         admission.validate(self.storage, resource, new, old)
@@ -241,11 +242,17 @@ class Store:
     def _key(self, resource: Resource, meta: Object) -> Key:
         return (meta.get("namespace", "") if resource.namespaced else None, meta.get("name", ""))
 
-    def _decoded(self, resource: Resource, obj: Object, *, applied: bool = False) -> Object:
-        """The object in the server's own form; ApiError for what it can't hold."""
+    def _decoded(
+        self, resource: Resource, obj: Object, *, applied: bool = False, known: Object | None = None
+    ) -> Object:
+        """The object in the server's own form; ApiError for what it can't hold.
+
+        What equals a part of the `known` object, which is stored, is in that form.
+        """
         decoder = Decoder()
+        kept = {key: value for key, value in obj.items() if known and key in known and known[key] == value}
         try:
-            decoded = decoder.structure(self._schema(resource), obj)
+            decoded = decoder.structure(self._schema(resource), obj, kept=clone(kept))
         except Undecodable as wrong:
             if applied:
                 about = metadata.about(resource, obj)

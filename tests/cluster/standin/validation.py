@@ -44,6 +44,20 @@ def validate(resource: Resource, obj: Object) -> list[Cause]:
     return [*_metadata(resource, obj["metadata"]), *(rule(obj) if rule else [])]
 
 
+NOT_JUDGED = ("managedFields", "resourceVersion", "generation")
+
+
+def validate_changed(resource: Resource, old: Object, new: Object) -> list[Cause]:
+    """Every wrong field of an object's new state; the old one was judged when it was stored."""
+    return [] if _judged(old) == _judged(new) else validate(resource, new)
+
+
+def _judged(obj: Object) -> tuple[Object, Object]:
+    """What the rules look at: metadata, and what is wanted."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in NOT_JUDGED}
+    return metadata, {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
 def validate_update(resource: Resource, old: Object, new: Object, subresource: str | None) -> list[Cause]:
     """Every field that this update must not change."""
     rule = UPDATE_RULES.get(resource.kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -70,6 +70,7 @@ class Cache:
     def __init__(self, store: Store) -> None:
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._owned: dict[tuple[str, str], dict[Key, Object]] = defaultdict(dict)
+        self._labelled: dict[tuple[str, str, str, str], dict[Key, Object]] = defaultdict(dict)
         self._followers: Sequence[Callable[[str, Object], None]] = ()
         self.close = store.storage.listen(lambda change: self._committed(change.event, change.obj))
 
@@ -86,13 +87,21 @@ class Cache:
         """Take over one commit."""
         kind, key = obj["kind"], key_of(obj)
         known = self._objects[kind].pop(key, None)
-        for owner in owners_of(known) if known else ():
-            self._owned[kind, owner].pop(key, None)
+        if known is not None:
+            self._forget(kind, key, known)
         if event == "DELETED":
             return
         self._objects[kind][key] = obj
         for owner in owners_of(obj):
             self._owned[kind, owner][key] = obj
+        for label in obj["metadata"].get("labels", {}).items():
+            self._labelled[kind, key[0], *label][key] = obj
+
+    def _forget(self, kind: str, key: Key, known: Object) -> None:
+        for owner in owners_of(known):
+            self._owned[kind, owner].pop(key, None)
+        for label in known["metadata"].get("labels", {}).items():
+            self._labelled[kind, key[0], *label].pop(key, None)
 
     def get(self, kind: str, key: Key) -> Object | None:
         """One object, if it is there."""
@@ -105,6 +114,12 @@ class Cache:
     def owned(self, kind: str, uid: str) -> list[Object]:
         """The objects whose controller has that uid."""
         return list(self._owned.get((kind, uid), {}).values())
+
+    def labelled(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """The objects of a namespace that have all these labels; none where there are no labels to have."""
+        found = [self._labelled.get((kind, namespace, *label), {}) for label in labels.items()]
+        fewest = min(found, key=len, default={})
+        return [obj for key, obj in fewest.items() if all(key in one for one in found)]
 
 
 @dataclass(frozen=True)

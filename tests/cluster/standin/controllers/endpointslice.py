@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from tests.cluster.standin.controllers.base import (
     MANAGER,
     Controller,
     Key,
+    Tools,
     controller_reference,
     is_going,
     key_of,
@@ -29,21 +31,41 @@ class EndpointSliceController(Controller):
     watches = frozenset({"Service", "Pod", "EndpointSlice"})
     delay = 0.02
 
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
+        self._first: dict[Key, tuple[str, str, str]] = {}
+        self._services: defaultdict[tuple[str, str, str] | None, set[Key]] = defaultdict(set)
+
     def keys(self, obj: Object) -> Iterable[Key]:
         """A Service, a slice's Service, or those that select the pod."""
         if obj["kind"] == "Service":
             return [key_of(obj)]
         if obj["kind"] == "EndpointSlice":
             return owner_key(obj, "Service")
-        services = self.tools.cache.all("Service", obj["metadata"]["namespace"])
-        return [key_of(service) for service in services if _selects(service, obj)]
+        return self._selecting(obj)
+
+    def notice(self, event: str, obj: Object) -> None:
+        """Also remember which Services may select a pod: those that ask for one of its labels first."""
+        if obj["kind"] == "Service":
+            key, selector = key_of(obj), obj["spec"].get("selector") or {}
+            self._services[self._first.pop(key, None)].discard(key)
+            if event != "DELETED" and selector:
+                self._first[key] = (key[0], *next(iter(selector.items())))
+                self._services[self._first[key]].add(key)
+        super().notice(event, obj)
+
+    def _selecting(self, pod: Object) -> list[Key]:
+        namespace, labels = pod["metadata"]["namespace"], pod["metadata"].get("labels", {})
+        known = (key for label in labels.items() for key in self._services.get((namespace, *label), ()))
+        services = ((key, self.tools.cache.get("Service", key)) for key in known)
+        return [key for key, service in services if service is not None and _selects(service, pod)]
 
     def reconcile(self, key: Key) -> None:
         """Write the slice anew if it would differ."""
         service = self.tools.cache.get("Service", key)
         if service is None or is_going(service) or not service["spec"].get("selector"):
             return
-        pods = [pod for pod in self.tools.cache.all("Pod", key[0]) if _selects(service, pod) and _has_place(pod)]
+        pods = [pod for pod in self.tools.cache.labelled("Pod", key[0], service["spec"]["selector"]) if _has_place(pod)]
         wanted = {"ports": ports(service, pods), "endpoints": [endpoint(service, pod) for pod in pods]}
         known = next(iter(self.tools.cache.owned("EndpointSlice", service["metadata"]["uid"])), None)
         if known is None:

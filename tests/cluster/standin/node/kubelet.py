@@ -36,6 +36,7 @@ class Kubelet:
         self._network = network
         self._images = Images(tools.clock, network.registries)
         self._workers: dict[str, PodWorker] = {}
+        self._at: dict[str, PodWorker] = {}  # by address, each of which is given once
         self._addresses = count(2)
         self._attempts: dict[str, int] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -50,7 +51,7 @@ class Kubelet:
         worker = self._workers.get(uid)
         if event == "DELETED":
             if worker is not None:
-                del self._workers[uid]
+                del self._workers[uid], self._at[worker.ip]
                 worker.kill()
         elif is_going(obj):
             self._end(uid, worker, obj)
@@ -61,7 +62,7 @@ class Kubelet:
         number = next(self._addresses)
         address = {"hostIP": self._node.address, "podIP": f"10.244.{number // 250}.{number % 250 + 1}"}
         worker = PodWorker(self._tools, self._images, pod, address)
-        self._workers[pod["metadata"]["uid"]] = worker
+        self._workers[pod["metadata"]["uid"]] = self._at[worker.ip] = worker
         owner: Object = next(iter(pod["metadata"].get("ownerReferences", [])), {})
         build = self._build_script(owner) if owner.get("kind") == "Job" else None
         for spec in pod["spec"]["containers"]:
@@ -125,12 +126,12 @@ class Kubelet:
         Raises:
             ConnectionRefusedError: nothing does.
         """
-        for worker in self._workers.values():
-            for container in worker.containers if worker.ip == ip else ():
-                life = container.life
-                if life is not None and container.program.listens(life, port):
-                    known = replace(asked, env=life.env, annotations=life.annotations, age=life.age)
-                    return await container.program.answer(life, known)
+        worker = self._at.get(ip)
+        for container in worker.containers if worker is not None else ():
+            life = container.life
+            if life is not None and container.program.listens(life, port):
+                known = replace(asked, env=life.env, annotations=life.annotations, age=life.age)
+                return await container.program.answer(life, known)
         raise ConnectionRefusedError(f"{ip}:{port}")
 
     # ----------------------------------------------------------------------------------------- logs

@@ -58,6 +58,22 @@ class Scheduler(Controller):
         super().__init__(tools)
         self._node = node
         self._scripts = scripts
+        self._allocatable = node.allocatable()
+        self._bound: dict[Key, Object] = {}
+        self._asked = dict.fromkeys(self._allocatable, Decimal(0))
+
+    def notice(self, event: str, obj: Object) -> None:
+        """Also keep count of what the node's pods ask for."""
+        if obj["kind"] == "Pod":
+            there = event != "DELETED" and "nodeName" in obj["spec"] and not is_over(obj)
+            if there is not (key_of(obj) in self._bound):
+                pod = obj if there else self._bound[key_of(obj)]
+                for resource in self._asked:
+                    self._asked[resource] += requested(pod, resource) * (1 if there else -1)
+            self._bound.pop(key_of(obj), None)
+            if there:
+                self._bound[key_of(obj)] = obj
+        super().notice(event, obj)
 
     def keys(self, obj: Object) -> Iterable[Key]:
         """Itself, while it has no node; when one ends, those that wait."""
@@ -103,10 +119,9 @@ class Scheduler(Controller):
         return ""
 
     def _lacking(self, pod: Object) -> list[str]:
-        there = [other for other in self.tools.cache.all("Pod") if "nodeName" in other["spec"] and not is_over(other)]
-        lacking = [] if len(there) < self._node.pods else ["Too many pods"]
-        for resource, whole in self._node.allocatable().items():
-            if (wanted := requested(pod, resource)) and wanted + sum(requested(one, resource) for one in there) > whole:
+        lacking = [] if len(self._bound) < self._node.pods else ["Too many pods"]
+        for resource, whole in self._allocatable.items():
+            if (wanted := requested(pod, resource)) and wanted + self._asked[resource] > whole:
                 lacking.append(f"Insufficient {resource}")
         return lacking
 
