@@ -28,10 +28,13 @@ $(STAMP): requirements.lock pyproject.toml | system
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(BIN)/kubectl: .ci/kubectl .ci/kubectl.txt | $(STAMP)
+	@$(BIN)/python .ci/kubectl $@
+
 demo: install ## Show it all on this machine: make demo ARGS="--help"
 	@$(BIN)/preview demo $(ARGS)
 
-test: install ## Run the tests: make test ARGS="tests/unit -k slug"
+test: install $(BIN)/kubectl ## Run the tests: make test ARGS="tests/unit -k slug"
 ifeq ($(strip $(ARGS)),)
 	@# Three workers, each with a stack of its own, on two cores or more: much of a test is waiting. The crash points are
 	@# some of them, the soak is a short one: all of it is `make crash` and `make soak`. Their short forms on the engine
@@ -70,13 +73,16 @@ format: install ## Put the code into the house's form
 bench: install ## Measure against the bare engine: make bench ARGS="--json"
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-lock: ## Solve the dependencies anew into requirements.lock
+COMPILE := $(BIN)/pip-compile --quiet --all-build-deps --strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+lock: ## Solve the dependencies anew: all into requirements.lock, what runs into requirements-runtime.lock
 	@.ci/install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --all-extras --all-build-deps --strip-extras --generate-hashes --allow-unsafe \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--output-file=requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --all-extras --output-file=requirements.lock pyproject.toml
+	@sed 's/ \\$$//; /^ *--hash/d' requirements.lock > $(VENV)/solved.txt
+	$(COMPILE) --constraint $(VENV)/solved.txt --no-annotate --output-file=requirements-runtime.lock pyproject.toml
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

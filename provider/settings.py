@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         "", description="host:port by which nodes pull from the registry; default: REGISTRY_ADDRESS."
     )
     registry_insecure: bool = Field(True, description="The registry speaks plain HTTP.")
+    registry_auth_file: Path | None = Field(
+        None, description="Credentials for the registry, as `docker login` writes them; read anew at each request."
+    )
     preview_domain: str = Field("preview.local.x1agent.dev", description="Wildcard domain of the previews.")
     public_port: int = Field(443, ge=1, le=65535, description="Port of the public URLs.")
     ingress_address: str = Field("", description="host:port that the URL check connects to instead of what DNS says.")
@@ -87,6 +90,9 @@ class Settings(BaseSettings):
     unschedulable_grace: PositiveFloat = Field(60.0, description="How long a pod may wait for a node.")
     build_namespace: str = Field("x1agent", description="Namespace of build Jobs.")
     build_service_account: str = Field("", description="Service account of build pods; its token is not mounted.")
+    build_registry_secret: str = Field(
+        "", description="Secret of BUILD_NAMESPACE (kubernetes.io/dockerconfigjson) with which builds pull and push."
+    )
     kaniko_image: str = Field("ghcr.io/osscontainertools/kaniko:v1.28.5", description="The image that builds.")
     kaniko_flags: tuple[str, ...] = Field((), description="Further flags for Kaniko, as a JSON list.")
     build_cpu: str = Field("2", pattern=QUANTITY, description="CPU limit of a build pod, a Kubernetes quantity.")

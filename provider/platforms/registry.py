@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
-from provider.errors import Code, PreviewError, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms.base import PartStatus
+from provider.platforms.registry_auth import CredentialsUnreadable, RegistryAuth
 from provider.settings import Settings
 
 TIMEOUT = 5.0
@@ -20,6 +21,8 @@ MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.
 PREVIEWS = "previews/"
 PAGE = 1000
 """More at once is refused by some registries (distribution 2.8)."""
+REFUSED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+REFUSED_HINT = "Check the credentials for REGISTRY_ADDRESS in REGISTRY_AUTH_FILE."
 NO_DELETION = {httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.FORBIDDEN, httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}
 
 
@@ -39,6 +42,7 @@ class Registry:
         scheme = "http" if settings.registry_insecure else "https"
         self._base = f"{scheme}://{settings.registry_address}"
         self._http = http
+        self._auth = RegistryAuth(settings.registry_auth_file, settings.registry_address)
 
     async def has(self, slug: str, digest: str) -> bool:
         """Whether the preview's repository still has that manifest.
@@ -51,6 +55,8 @@ class Registry:
             return False
         if answer.is_success:
             return True
+        if answer.status_code in REFUSED:
+            raise _refused(f"HEAD manifest answered {answer.status_code}")
         raise _unreachable(f"HEAD manifest answered {answer.status_code}")
 
     async def slugs(self) -> set[str]:
@@ -102,16 +108,35 @@ class Registry:
             answer = await self._ask("GET", "/v2/")
         except PreviewError as error:
             return PartStatus("registry", False, "; ".join((error.message, *error.evidence)), error.hint or "")
-        ok = answer.is_success
-        return PartStatus("registry", ok, f"{self._base} answered {answer.status_code}", "" if ok else "See its log.")
+        ok, refused = answer.is_success, answer.status_code in REFUSED
+        hint = "" if ok else REFUSED_HINT if refused else "See its log."
+        return PartStatus("registry", ok, f"{self._base} answered {answer.status_code}", hint)
 
     async def _ask(self, method: str, path: str) -> httpx.Response:
         try:
             return await self._http.request(
-                method, self._base + path, headers={"Accept": MANIFESTS}, timeout=TIMEOUT, follow_redirects=True
+                method,
+                self._base + path,
+                headers={"Accept": MANIFESTS},
+                auth=self._auth,
+                timeout=TIMEOUT,
+                follow_redirects=True,
             )
+        except CredentialsUnreadable as error:
+            raise _refused(str(error)) from None
         except httpx.HTTPError as error:
             raise _unreachable(repr(error)) from error
+
+
+def _refused(evidence: str) -> Permanent:
+    return Permanent(
+        Code.REGISTRY_UNREACHABLE,
+        "The image registry does not let the provider in.",
+        reason="CredentialsRefused",
+        hint=REFUSED_HINT,
+        evidence=(evidence,),
+        retryable=False,
+    )
 
 
 def _unreachable(evidence: str) -> Temporary:

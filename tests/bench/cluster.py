@@ -110,7 +110,9 @@ async def stand_in_world(more: Mapping[str, str] | None = None) -> AsyncIterator
                 place = Place(**where | {key: Path(where[key]) for key in ("kubeconfig", "ca_file")})
                 world_folder = folder / "world"
                 world_folder.mkdir()
-                async with cluster_world(place, world_folder, {**PATIENT, **(more or {})}, kind=Server) as world:
+                async with cluster_world(
+                    place, world_folder, {**PATIENT, **(more or {})}, process=as_installed
+                ) as world:
                     yield StandIn(world, http, told["figures"], folder / "admin.kubeconfig")
         finally:
             await cluster.stop()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from provider.demo.processes import Server
 from tests.cluster.places import Place, place
 from tests.cluster.standin.world import World
-from tests.cluster.world import ClusterWorld, cluster_world
+from tests.cluster.world import ClusterWorld, as_installed, cluster_world
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +31,7 @@ async def standin(cluster_place: Place) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
     """The shared provider, started as it is in real life: name what you deploy uniquely, and leave it running."""
-    async with cluster_world(cluster_place, tmp_path_factory.mktemp("world"), kind=Server) as world:
+    async with cluster_world(cluster_place, tmp_path_factory.mktemp("world"), process=as_installed) as world:
         yield world
 
 

@@ -6,24 +6,31 @@ a git host's address, an ingress.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from provider.demo.base_image import push_base_image
 from provider.demo.stack import registry_server
 from tests.cluster.admin import Admin, admin, service_account_kubeconfig
 from tests.cluster.ingress_proxy import ingress_proxy
+from tests.cluster.kustomize import Object, built
+from tests.cluster.standin.manifests import load_manifests
 from tests.cluster.standin.world import World as StandIn
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests" / "base"
+SYSTEM, BUILDS, PREVIEWS = "x1agent", "x1-builds", "x1-previews"
+"""The namespaces of `manifests/base`."""
 ACCOUNT = "x1-preview-provider"
+RIGHTS = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
+IMAGES = {"Deployment", "CronJob", "PodDisruptionBudget", "PersistentVolumeClaim", "Service"}
+USER = f"system:serviceaccount:{SYSTEM}:{ACCOUNT}"
 DOMAIN = "preview.test"
 LOOPBACK = "127.0.0.1"
 
@@ -80,8 +87,14 @@ async def place(folder: Path) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def stand_in(folder: Path, **options: Any) -> AsyncIterator[Place]:
-    """A stand-in, with what is around it; `options` are its own (see `StandIn`)."""
+async def stand_in(folder: Path, installed: Sequence[Object] | None = None, **options: Any) -> AsyncIterator[Place]:
+    """A stand-in, with what is around it.
+
+    Args:
+        folder: for what it writes.
+        installed: what an administrator applied there; by default what of `manifests/base` says who may do what.
+        options: its own (see `StandIn`).
+    """
     registry = registry_server(folder)
     async with AsyncExitStack() as cleanup:
         await registry.start()
@@ -90,14 +103,14 @@ async def stand_in(folder: Path, **options: Any) -> AsyncIterator[Place]:
         world = await cleanup.enter_async_context(StandIn(domain=DOMAIN, registries=known, **options))
         root = world.api.kubeconfig(folder, "admin")
         api = await cleanup.enter_async_context(admin(root))
-        await _install(api, "x1-previews", "x1agent")
+        load_manifests(world.store, installed or [body for body in built("base") if body["kind"] in RIGHTS])
         ca_file = folder / "ingress-ca.pem"
         ca_file.write_text(world.ingress.ca_pem)
         yield Place(
             api=api,
-            kubeconfig=world.api.kubeconfig(folder, f"system:serviceaccount:x1agent:{ACCOUNT}"),
-            previews="x1-previews",
-            builds="x1agent",
+            kubeconfig=world.api.kubeconfig(folder, USER),
+            previews=PREVIEWS,
+            builds=BUILDS,
             registry=registry.address,
             pull_registry=registry.address,
             kaniko_image="ghcr.io/osscontainertools/kaniko:v1.28.5",
@@ -113,13 +126,13 @@ async def stand_in(folder: Path, **options: Any) -> AsyncIterator[Place]:
 async def _real(folder: Path) -> AsyncIterator[Place]:
     root = Path(os.environ["KUBECONFIG"]).absolute()
     mark = secrets.token_hex(3)
-    previews, builds = f"x1-test-previews-{mark}", f"x1-test-builds-{mark}"
+    system, builds, previews = (f"{name}-test-{mark}" for name in (SYSTEM, BUILDS, PREVIEWS))
     pushed = os.environ["CLUSTER_REGISTRY"]
     async with AsyncExitStack() as cleanup:
         api = await cleanup.enter_async_context(admin(root))
-        for namespace in (previews, builds):
+        for namespace in (system, builds, previews):
             cleanup.push_async_callback(api.delete, "Namespace", "", namespace)
-        await _install(api, previews, builds)
+        await _install(api, {SYSTEM: system, BUILDS: builds, PREVIEWS: previews})
         if "CLUSTER_INGRESS_ADDRESS" in os.environ:
             ingress, ca_file = os.environ["CLUSTER_INGRESS_ADDRESS"], Path(os.environ["CLUSTER_INGRESS_CA"])
         else:
@@ -127,7 +140,7 @@ async def _real(folder: Path) -> AsyncIterator[Place]:
             ingress, ca_file = front.address, front.ca_file
         yield Place(
             api=api,
-            kubeconfig=await service_account_kubeconfig(api, root, builds, ACCOUNT, folder / "account.yaml"),
+            kubeconfig=await service_account_kubeconfig(api, root, system, ACCOUNT, folder / "account.yaml"),
             previews=previews,
             builds=builds,
             registry=pushed,
@@ -140,19 +153,28 @@ async def _real(folder: Path) -> AsyncIterator[Place]:
         )
 
 
-async def _install(api: Admin, previews: str, builds: str) -> None:
-    """The namespaces and Roles of `manifests/base`, under these namespaces' names."""
-    renamed = {"x1-previews": previews, "x1agent": builds}
-    for file in ("namespaces.yaml", "rbac.yaml"):
-        for body in yaml.safe_load_all((MANIFESTS / file).read_text()):
-            await api.create(_renamed(body, renamed))
+async def _install(api: Admin, renamed: dict[str, str]) -> None:
+    """`manifests/base` under other names, but for what needs images: the tests run registry and provider themselves."""
+    for body in built("base"):
+        if body["kind"] in IMAGES or body["metadata"]["name"].startswith("x1-registry"):
+            continue
+        if body["kind"] == "NetworkPolicy" and body["metadata"]["name"] == BUILDS:
+            body["spec"]["egress"].append({"to": [{"ipBlock": {"cidr": f"{host}/32"}} for host in _private_hosts()]})
+        await api.create(_renamed(body, renamed))
+
+
+def _private_hosts() -> list[str]:
+    """Where builds find git and the registry here: addresses that the base keeps them from."""
+    names = (os.environ["CLUSTER_GIT_HOST"], os.environ["CLUSTER_REGISTRY"].rpartition(":")[0])
+    return sorted({socket.gethostbyname(name) for name in names})
 
 
 def _renamed(body: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
-    metadata = dict(body["metadata"])
-    if body["kind"] == "Namespace":
-        metadata["name"] = renamed[metadata["name"]]
-    else:
-        metadata["namespace"] = renamed[metadata["namespace"]]
-    subjects = [{**one, "namespace": renamed[one["namespace"]]} for one in body.get("subjects", [])]
-    return {**body, "metadata": metadata, **({"subjects": subjects} if subjects else {})}
+    """An object with other namespaces in place of those of the base, wherever they are named."""
+    text = json.dumps(body)
+    for name, other in renamed.items():
+        text = re.sub(rf'("(?:namespace|kubernetes\.io/metadata\.name)": )"{name}"', rf'\1"{other}"', text)
+    changed = json.loads(text)
+    if changed["kind"] == "Namespace":
+        changed["metadata"]["name"] = renamed[body["metadata"]["name"]]
+    return dict(changed)

@@ -7,26 +7,41 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
+import pytest
 
 from provider import names
 from provider.demo.processes import clean_environment, run
 from provider.platforms.kubernetes.resources import ALL, Where
 from tests.cluster.apps import App
-from tests.cluster.places import ACCOUNT, DOMAIN, MANIFESTS
+from tests.cluster.kustomize import BASES, built
+from tests.cluster.places import ACCOUNT, BUILDS, DOMAIN, PREVIEWS, USER
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import refused
 
 Grant = tuple[str, str, str, str]
-NAMESPACES = {Where.PREVIEWS: "x1-previews", Where.BUILDS: "x1agent"}
+NAMESPACES = {Where.PREVIEWS: PREVIEWS, Where.BUILDS: BUILDS}
 
 
 def test_the_roles_allow_what_the_table_says_and_nothing_else() -> None:
-    bodies = list(yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text()))
-    granted = {grant for body in bodies if body["kind"] == "Role" for grant in _granted(body)}
+    bodies = built("base")
+    roles = {body["roleRef"]["name"] for body in bodies if body["kind"] == "RoleBinding" and _binds(body, ACCOUNT)}
+    granted = {
+        grant
+        for body in bodies
+        if body["kind"] == "Role" and body["metadata"]["name"] in roles
+        for grant in _granted(body)
+    }
     assert granted == _table()
-    assert not [body["kind"] for body in bodies if body["kind"].startswith("Cluster")]
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_nothing_is_granted_for_the_whole_cluster(name: str) -> None:
+    assert not [body["kind"] for body in built(name) if body["kind"].startswith("Cluster")]
+
+
+def _binds(binding: dict[str, Any], account: str) -> bool:
+    return any(subject["name"] == account for subject in binding["subjects"])
 
 
 async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorld, standin: World) -> None:
@@ -41,11 +56,10 @@ async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorl
     await cluster.deploy("allowed-anew")
     await _changed_unseen(cluster, standin, "allowed-anew")
     await cluster.client.teardown(slug)
-    user = f"system:serviceaccount:x1agent:{ACCOUNT}"
     used = {
         (one.namespace, one.group, one.resource, one.verb)
         for one in standin.api.metrics.used
-        if one.user == user and one.namespace
+        if one.user == USER and one.namespace
     }
     assert used == _table()
 
@@ -102,8 +116,8 @@ def _somebody_elses(slug: str, job: str) -> list[dict[str, Any]]:
         _body("Deployment", "apps/v1", slug, {"selector": {"matchLabels": labels}, "template": template}),
         _body("Ingress", "networking.k8s.io/v1", slug, {"rules": [rule]}),
         _body("NetworkPolicy", "networking.k8s.io/v1", slug, {"podSelector": {"matchLabels": labels}}),
-        _body("Job", "batch/v1", job, {"template": {"spec": pod}}, "x1agent"),
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": names.clone_secret(job), "namespace": "x1agent"}},
+        _body("Job", "batch/v1", job, {"template": {"spec": pod}}, BUILDS),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": names.clone_secret(job), "namespace": BUILDS}},
     ]
 
 

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from provider.pipeline.line_writer import LAZY_SECONDS
 from tests.cluster.apps import App
-from tests.cluster.places import ACCOUNT
+from tests.cluster.places import USER
 from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
 from tests.cluster.world import INSTALLATION, ClusterWorld
@@ -24,7 +24,6 @@ from tests.e2e.helpers import eventually, refused
 
 pytestmark = pytest.mark.timeout(120)
 
-USER = f"system:serviceaccount:x1agent:{ACCOUNT}"
 WATCHES = 13
 QUIET = 0.4
 """Seconds without a request, after which none follows."""

@@ -129,7 +129,9 @@ async def test_killed_while_the_job_is_made(mortal: ClusterWorld, standin: World
     await mortal.client.teardown(slug)
 
     async def no_credentials() -> bool:
-        return names.clone_secret(names.build_job(slug, sha)) not in await mortal.place.api.names("Secret", "x1agent")
+        return names.clone_secret(names.build_job(slug, sha)) not in await mortal.place.api.names(
+            "Secret", mortal.place.builds
+        )
 
     await eventually(no_credentials, what="the credentials go, too")
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.cluster.standin.client import APPLY, Api, config_map, deployment, pod, running_api
-from tests.cluster.standin.manifests import load_manifests
 from tests.cluster.standin.metrics import Permission
 from tests.cluster.standin.status import ApiError
 from tests.cluster.standin.values import Object
@@ -102,19 +99,6 @@ async def test_permissions_that_were_used_are_known(api: Api) -> None:
     used = {permission for permission in api.server.metrics.used if permission.user == PROVIDER}
     assert used == {Permission(PROVIDER, "list", "", "configmaps", "default")}
     assert api.server.metrics.total(PROVIDER) == 2
-
-
-async def test_a_base_of_manifests_is_installed(api: Api, tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    (base / "kustomization.yaml").write_text(yaml.safe_dump({"resources": ["all.yaml"]}))
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "previews"}}
-    inside = config_map("inside", metadata={"namespace": "previews"})
-    (base / "all.yaml").write_text(yaml.safe_dump_all([inside, namespace]))
-    assert [obj["kind"] for obj in load_manifests(api.store, base)] == ["Namespace", "ConfigMap"]
-    (base / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [], "namePrefix": "x-"}))
-    with pytest.raises(ValueError, match="namePrefix"):
-        load_manifests(api.store, base)
 
 
 async def levelled(api: Api, level: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +152,11 @@ def provider_process(
     )
 
 
+def as_installed(world_folder: Path, settings: Mapping[str, str]) -> Server:
+    """A provider that starts as a user's does, instead of from the tests' own imports; not started."""
+    return provider_process(world_folder, settings, Server)
+
+
 @asynccontextmanager
 async def cluster_world(
     place: Place,
@@ -159,9 +164,9 @@ async def cluster_world(
     more: Mapping[str, str] | None = None,
     *,
     repeat_seconds: float = 30.0,
-    kind: type[Server] = Forked,
+    process: Callable[[Path, Mapping[str, str]], Server] = provider_process,
 ) -> AsyncIterator[ClusterWorld]:
-    """Start bus, git host and provider (a process of that kind); a request is repeated after `repeat_seconds`."""
+    """Start bus, git host and provider (that `process`); a request is repeated after `repeat_seconds`."""
     token, internal = Secret(secrets.token_urlsafe(24)), Secret(secrets.token_urlsafe(24))
     async with AsyncExitStack() as cleanup:
         nats = nats_server(folder)
@@ -188,7 +193,7 @@ async def cluster_world(
             "BUILDS_AT_ONCE": "64",
             **(more or {}),
         }
-        provider = provider_process(folder, settings, kind)
+        provider = process(folder, settings)
         await provider.start()
         cleanup.push_async_callback(provider.stop)
         client = await cleanup.enter_async_context(

@@ -29,7 +29,7 @@ from provider.models import Secret
 from provider.settings import Settings
 from provider.store import Store, open_store
 from tests.cluster.apps import App
-from tests.cluster.places import ACCOUNT, DOMAIN, LOOPBACK, Place, stand_in
+from tests.cluster.places import DOMAIN, LOOPBACK, SYSTEM, USER, Place, stand_in
 from tests.cluster.standin.auth import User
 from tests.cluster.standin.requests import Asked
 from tests.cluster.standin.script import AppScript, BuildScript, Pod, commit_of
@@ -51,7 +51,6 @@ APPS = {
     "hanging": App(build_hangs=True),
     "third": App(body="third\n"),
 }
-PROVIDER = f"system:serviceaccount:x1agent:{ACCOUNT}"
 
 
 @dataclass
@@ -98,7 +97,7 @@ class Arena:
 
     def settings(self, names: dict[str, str], gate: Gate, slug: str) -> Settings:
         """Settings of a provider that has its own user in the cluster, by which its requests are known."""
-        user = f"{PROVIDER}-{next(self._numbers)}"
+        user = f"{USER}-{next(self._numbers)}"
         self.gates[user] = (gate, slug)
         file = self.standin.api.kubeconfig(self.place.ca_file.parent, user)
         return Settings(**{**self.environment, **names, "kubeconfig": file})
@@ -282,7 +281,7 @@ async def _commits(git: GitServer, place: Place) -> dict[str, str]:
 async def _allow(place: Place) -> None:
     """Every service account there may do what the provider's may: each provider has one of its own."""
     for namespace, role in ((place.previews, "x1-preview-provider"), (place.builds, "x1-preview-builds")):
-        group = {"kind": "Group", "name": "system:serviceaccounts:x1agent", "apiGroup": "rbac.authorization.k8s.io"}
+        group = {"kind": "Group", "name": f"system:serviceaccounts:{SYSTEM}", "apiGroup": "rbac.authorization.k8s.io"}
         await place.api.create(
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -56,6 +56,7 @@ def job(plan: BuildPlan, settings: Settings, created: datetime, *, private: bool
             "runtime_class": settings.build_runtime_class,
             "node_selector": settings.build_node_selector,
             "tolerations": list(settings.build_tolerations),
+            "registry_secret": settings.build_registry_secret,
             "image": settings.kaniko_image,
             "arguments": [render.literal_env(argument) for argument in arguments(plan, settings, created)],
             "env": _env(plan, settings, private=private),

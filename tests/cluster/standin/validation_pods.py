@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from tests.cluster.standin import names, quantities
 from tests.cluster.standin.checks import (
@@ -43,10 +43,10 @@ def _pod(obj: Object) -> list[Cause]:
     return pod_spec("spec", mapping(obj, "spec"))
 
 
-def pod_spec(path: str, spec: Object) -> list[Cause]:
-    """Every wrong field of a pod's spec."""
+def pod_spec(path: str, spec: Object, claims: Set[str] = frozenset()) -> list[Cause]:
+    """Every wrong field of a pod's spec; `claims` are volumes that do not stand in it."""
     wrong = volumes(f"{path}.volumes", items(spec, "volumes"))
-    known = {volume.get("name") for volume in items(spec, "volumes")}
+    known: set[str | None] = {*claims, *(volume.get("name") for volume in items(spec, "volumes"))}
     if not spec.get("containers"):
         wrong.append(required(f"{path}.containers"))
     seen: set[str] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from tests.cluster.standin.checks import (
     annotation_map,
@@ -20,7 +20,7 @@ from tests.cluster.standin.checks import (
 from tests.cluster.standin.selectors import matches
 from tests.cluster.standin.status import Cause
 from tests.cluster.standin.validation_pods import pod_spec
-from tests.cluster.standin.values import Object, at, mapping
+from tests.cluster.standin.values import Object, at, items, mapping
 
 PERCENT = "must be an integer or percentage (e.g '5%')"
 
@@ -97,7 +97,8 @@ def _selecting(obj: Object, kind: str) -> list[Cause]:
             wrong.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
     if selector is None or not wrong:
         wrong += _matching(selector, template)
-    wrong += pod_template("spec.template", template)
+    claims = {str(at(claim, "metadata", "name")) for claim in items(spec, "volumeClaimTemplates")}
+    wrong += pod_template("spec.template", template, claims)
     policy = at(template, "spec", "restartPolicy")
     if policy in ("Never", "OnFailure"):
         wrong.append(unsupported("spec.template.spec.restartPolicy", policy, ("Always",)))
@@ -116,10 +117,11 @@ def _matching(selector: Object | None, template: Object) -> list[Cause]:
     return [invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")]
 
 
-def pod_template(path: str, template: Object) -> list[Cause]:
+def pod_template(path: str, template: Object, claims: Set[str] = frozenset()) -> list[Cause]:
+    """Every wrong field; `claims` are volumes that its owner makes for each pod."""
     wrong = label_map(f"{path}.labels", mapping(template, "metadata", "labels"))
     wrong += annotation_map(f"{path}.annotations", mapping(template, "metadata", "annotations"))
-    return wrong + pod_spec(f"{path}.spec", mapping(template, "spec"))
+    return wrong + pod_spec(f"{path}.spec", mapping(template, "spec"), claims)
 
 
 def _job(obj: Object) -> list[Cause]:
