@@ -50,7 +50,7 @@ async def _build(stack: Stack, folder: Path) -> None:
     archive = base_archive(folder / "base.tar")
     await podman(stack, "import", str(archive), BASE)
     status, output = await run(
-        *("podman", "build", f"--runtime={stack.limits.runtime}", "--network=none", "--pull=never"),
+        *("podman", "build", f"--runtime={stack.limits.runtime}", "--network=none", "--pull=never", "--layers=false"),
         *(f"--build-arg=BASE={BASE}", "--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/wheels"),
         *(f"--volume={wheels}:/wheels:ro", f"--tag={IMAGE}", str(ROOT)),
         env=_engine(stack),
