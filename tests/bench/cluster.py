@@ -23,7 +23,7 @@ from tests.bench.process import cpu, peak, resident, start_to_ready
 from tests.bench.report import Row, median, p99
 from tests.cluster.admin import admin
 from tests.cluster.places import DOMAIN, Place
-from tests.cluster.world import SOURCE, ClusterWorld, cluster_world
+from tests.cluster.world import SOURCE, ClusterWorld, as_installed, cluster_world
 
 Figures = dict[str, Any]
 IDLE_SECONDS = 3.0
