@@ -11,8 +11,8 @@ from provider.demo.world import World, local_world
 from tests.e2e.helpers import Visitor, end_watched, visitor
 from tests.zygote import Forked
 
-SHORT_DEADLINES = {"VERIFY_TIMEOUT": "5"}
-"""What fails, fails soon: the check of the candidate and of the URL get half of it each."""
+SMALL = {"VERIFY_TIMEOUT": "5", "BUILD_LOG_BYTES": str(4 << 20)}
+"""What fails, fails soon: the check of the candidate and of the URL get half of it each. Kept logs are short, too."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ async def no_deploy_is_forgotten() -> AsyncIterator[None]:
 @pytest.fixture(scope="session")
 async def world(stack: Stack) -> AsyncIterator[World]:
     """The shared world: name what you deploy uniquely, and leave its servers alone."""
-    async with local_world(stack=stack, environment=SHORT_DEADLINES) as shared:
+    async with local_world(stack=stack, environment=SMALL) as shared:
         yield shared
 
 
@@ -39,7 +39,7 @@ async def guest(world: World) -> AsyncIterator[Visitor]:
 @pytest.fixture
 async def own_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A world of the test's own; settings for its provider by `with_settings(...)`."""
-    async with local_world(environment={**SHORT_DEADLINES, **getattr(request, "param", {})}, kind=Forked) as own:
+    async with local_world(environment={**SMALL, **getattr(request, "param", {})}, kind=Forked) as own:
         yield own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from functools import partial
@@ -12,9 +13,9 @@ import pytest
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
 from provider.platforms.container import build_network, build_walls, machine
-from provider.settings import Settings
 from tests.e2e.apps import app_files
-from tests.e2e.helpers import deployed, podman, refused, refused_deploy, seconds_since, watched
+from tests.e2e.conftest import SMALL
+from tests.e2e.helpers import PAUSE, deployed, podman, refused, refused_deploy, seconds_since, watched
 
 
 def lines(world: World, *more: str) -> str:
@@ -107,7 +108,7 @@ async def test_processes_are_bounded_in_every_step(world: World) -> None:
 
 async def test_endless_output_fills_no_disk_and_its_end_is_seen(world: World) -> None:
     """While it is said, the provider answers others; what the build failed of still ends the log."""
-    loud, kept = "yes | head -c 40000000; echo the end >&2; exit 3", Settings.model_fields["build_log_bytes"].default
+    loud, kept = "yes | head -c 10000000; echo the end >&2; exit 3", int(SMALL["BUILD_LOG_BYTES"])
     sha = await world.commit("acme/loud", app_of(world, "loud", f"RUN {loud}"))
     watch = watched(world, "loud", sha)
     await watch.phase("build")
@@ -118,6 +119,7 @@ async def test_endless_output_fills_no_disk_and_its_end_is_seen(world: World) ->
         slowest = max(slowest, seconds_since(began))
         logs = [path.stat().st_size for path in (world.stack.folder / "state" / "builds").glob("*/log")]
         assert max(logs, default=0) < 1.1 * kept
+        await asyncio.sleep(PAUSE)
     failure = await refused(watch.result())
     assert (failure.code, failure.reason) == ("kaniko_build_failed", "RunFailed")
     assert any("the end" in line for line in failure.log_tail)

@@ -11,7 +11,7 @@ from tests.e2e.helpers import Visitor, deployed, eventually, with_settings
 pytestmark = pytest.mark.timeout(180)
 
 
-@with_settings(PREVIEW_TTL_SECONDS="24")
+@with_settings(PREVIEW_TTL_SECONDS="12")
 async def test_a_visited_preview_lives_on_and_another_does_not(own_world: World, own_guest: Visitor) -> None:
     visited, unused = await deployed(own_world, "visited"), await deployed(own_world, "unused")
 
