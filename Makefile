@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system demo test test-cluster crash soak lint format bench lock clean
+.PHONY: help install system demo test test-cluster kind-up kind-demo test-kind kind-down crash soak lint format bench lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,18 @@ crash: install ## Kill a provider at every single point, and judge what is left
 
 soak: install ## Everything dies again and again; nothing may be lost: make soak ARGS="--seed 7"
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+kind-up: install $(BIN)/kubectl ## All of it on a kind cluster of this machine: Docker and kind have to be there
+	@.ci/kind up
+
+kind-demo: install $(BIN)/kubectl ## Deploy the sample there, and ask its URL
+	@.ci/kind demo
+
+test-kind: install $(BIN)/kubectl ## Both, and the cluster tests with real builds
+	@.ci/kind test
+
+kind-down: install $(BIN)/kubectl ## Remove that cluster
+	@.ci/kind down
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -17,7 +17,8 @@ class LoopbackServer:
     """An HTTP server on 127.0.0.1.
 
     Attributes:
-        host: the address to listen at, to be changed before it starts (a cluster's pods do not see our loopback).
+        host, port: where to listen, to be changed before it starts (a cluster's pods do not see our loopback); port 0:
+            any free one.
         requests: how many requests came, whatever their answer.
         fail_with: answer every request with this status.
         hang: answer nothing; `hanging` is set as soon as a request hangs.
@@ -25,6 +26,7 @@ class LoopbackServer:
 
     def __init__(self) -> None:
         self.host = "127.0.0.1"
+        self.port = 0
         self.requests = 0
         self.fail_with: int | None = None
         self.hang = False
@@ -43,7 +45,7 @@ class LoopbackServer:
         # Git's bodies stay gzipped: http-backend unpacks them itself.
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.host, 0).start()
+        await web.TCPSite(self._runner, self.host, self.port).start()
         self.url = f"http://{self.host}:{self._runner.addresses[0][1]}"
         return self
 

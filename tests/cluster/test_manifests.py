@@ -17,6 +17,8 @@ from tests.cluster.standin.world import World
 from tests.cluster.world import cluster_world
 
 PROVIDER = "x1-preview-provider"
+HERE = {"NATS_URL", "API_URL", "API_INTERNAL_TOKEN", "GIT_BASE_URL", "INSTANCE_NAME", "HTTP_ADDRESS", "STATE_DIR"}
+"""What the tests have a server or a place of their own for."""
 CERT_MANAGER = "cert-manager.io/v1"
 """The stand-in has no custom resources: of these only what cert-manager's own documentation asks for is compared."""
 
@@ -33,11 +35,11 @@ async def test_a_cluster_takes_every_object(name: str) -> None:
 async def test_the_provider_works_with_what_is_installed_and_nothing_else(name: str, tmp_path: Path) -> None:
     """Its Roles, the quotas, limits and Pod Security of that overlay, and the settings of its Deployment."""
     objects = [body for body in built(name) if body["apiVersion"] != CERT_MANAGER]
-    elsewhere = {"NATS_URL", "API_URL", "API_INTERNAL_TOKEN", "INSTANCE_NAME", "HTTP_ADDRESS", "STATE_DIR"}
-    elsewhere |= {key for key in _environment(objects) if key.endswith(("_FILE", "_CERT", "_KEY"))}
-    async with stand_in(tmp_path, objects) as place:
+    told = _environment(objects)
+    elsewhere = {key for key in told if key in HERE or key.endswith(("_FILE", "_CERT", "_KEY"))}
+    async with stand_in(tmp_path, objects, ingress_class=told.get("INGRESS_CLASS", "nginx")) as place:
         elsewhere |= place.environment().keys() - {"BUILD_NAMESPACE", "PREVIEW_NAMESPACE"}
-        own = {key: value for key, value in _environment(objects).items() if key not in elsewhere}
+        own = {key: value for key, value in told.items() if key not in elsewhere}
         if "BUILD_REGISTRY_SECRET" in own:
             await place.api.create(_registry_secret(own["BUILD_REGISTRY_SECRET"]))
         async with cluster_world(place, tmp_path, {**own, "PLATFORM_ID": name.replace("/", "-")}) as world:
