@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,10 +23,11 @@ from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import IntrospectRequest
 from provider.bus.streams import InboxStream
 from provider.errors import PreviewError
-from provider.masking import Everything, MaskedStream, Masker
+from provider.masking import MaskedStream, Masker
 from provider.models import DeployRecord, Phase, PreviewRecord
 from provider.pipeline.context import Context
 from provider.platforms.looks import Lines, LogQuery
+from provider.sharing import SharedLog, SharedLogs
 from provider.store import KeptLog
 
 log = structlog.get_logger(__name__)
@@ -35,14 +36,20 @@ Streams = Callable[[str], InboxStream]
 
 MOST_BYTES = 128 << 10
 """Of each log in an answer."""
-MOST_CHARS = 32 << 10
-"""Of the lines in one message of a stream, but for the last; in JSON one may take six bytes."""
 MOST_THINGS = 100
 HEARTBEAT_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 BEFORE_BUILT = (Phase.RESOLVE, Phase.ADMIT, Phase.BUILD)
 REST = "ask with a larger `tail` (up to 5000), or with `follow`, which gives the whole log of a build"
-_ENDED = object()
+FOLLOWED = ("logs", "build_logs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Masking:
+    """What is secret, and what masks it, and whatever turns out to be secret later."""
+
+    values: frozenset[str] | None
+    masker: Callable[[], Masker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Introspection:
         self._ctx = ctx
         self._status = status
         self._streams = streams
+        self._logs = SharedLogs()
         self._followed: set[asyncio.Task[None]] = set()
 
     def handlers(self) -> dict[str, Handler]:
@@ -93,13 +101,14 @@ class Introspection:
         asked = requests.one_of_them(IntrospectRequest, incoming.body)
         status = await self._status(_asking(incoming, asked)) or {}
         subject = await self._subject(asked)
-        masker = await self._masker(subject)
-        answer = await self._look(asked, subject, status, masker)
+        values = await self._secret_values(subject)
+        masker = self._ctx.logbook.masking(subject.deploy.deploy_id if subject.deploy is not None else "", values)
+        answer = await self._look(asked, subject, status, masker())
         answer["warnings"] = list(requests.unknown_fields(incoming.body, IntrospectRequest))
         if not asked.follow:
             return answer
         if incoming.reply:
-            following = self._follow(asked, subject, masker, answer, self._streams(incoming.reply))
+            following = self._follow(asked, subject, _Masking(values, masker), answer, self._streams(incoming.reply))
             task = asyncio.create_task(logged(following), name="follow")
             self._followed.add(task)
             task.add_done_callback(self._followed.discard)
@@ -115,8 +124,8 @@ class Introspection:
         deploy = await store.get_deploy(preview.newest.deploy_id) if preview and preview.newest.deploy_id else None
         return _Subject(asked.slug, preview, deploy)
 
-    async def _masker(self, subject: _Subject) -> Masker:
-        """What masks the secrets of the deploy and of what runs; where they can't be had, nothing is shown."""
+    async def _secret_values(self, subject: _Subject) -> frozenset[str] | None:
+        """The secrets of the deploy and of what runs; None where they can't be had."""
         deploy, preview = subject.deploy, subject.preview
         revisions = (preview.current, preview.last_good) if preview is not None else ()
         bundles = {one.bundle.name: one.bundle for one in revisions if one is not None and one.bundle is not None}
@@ -124,10 +133,9 @@ class Introspection:
             bundles[deploy.bundle.name] = deploy.bundle
         staged = deploy.staged if deploy is not None and deploy.report is None else ""
         try:
-            values = await self._ctx.platform.secret_values(staged, tuple(bundles.values()))
+            return await self._ctx.platform.secret_values(staged, tuple(bundles.values()))
         except PreviewError:
-            return Everything()
-        return self._ctx.logbook.masker_with(deploy.deploy_id if deploy is not None else "", values)
+            return None
 
     # ------------------------------------------------------------------ at once
 
@@ -167,29 +175,38 @@ class Introspection:
     # ------------------------------------------------------------ as it goes on
 
     async def _follow(
-        self, asked: IntrospectRequest, subject: _Subject, masker: Masker, first: Answer, stream: InboxStream
+        self, asked: IntrospectRequest, subject: _Subject, masking: _Masking, first: Answer, stream: InboxStream
     ) -> None:
         """Send lines as they come; ends when there are no more, or nobody reads them."""
         if not await stream.send({"type": "look", **first}):
             return
-        # Small: what is not taken yet waits where it comes from.
-        waiting: asyncio.Queue[tuple[str, list[str]] | object] = asyncio.Queue(maxsize=2)
-        sources: dict[str, Lines] = {}
-        if "logs" in asked.include and subject.slug:
-            query = _query(asked, tail=asked.tail)
-            sources["logs"] = self._ctx.platform.inspector.app_log(subject.slug, query)
-        if "build_logs" in asked.include:
-            sources["build_logs"] = self._build_as_it_goes(subject)
-        tasks = [
-            asyncio.create_task(_pump(kind, lines, MaskedStream(lambda: masker), waiting), name=f"follow {kind}")
-            for kind, lines in sources.items()
-        ]
-        try:
-            await _send_all(waiting, len(tasks), stream)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        waiting: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=2)
+        async with AsyncExitStack() as logs:
+            tasks = []
+            for kind in FOLLOWED:
+                if kind in asked.include and (kind != "logs" or subject.slug):
+                    shared = await logs.enter_async_context(self._shared(kind, asked, subject, masking))
+                    tail = asked.tail if kind == "logs" else None
+                    tasks.append(asyncio.create_task(_pump(shared.messages(tail), waiting), name=f"follow {kind}"))
+            try:
+                await _send_all(waiting, len(tasks), stream)
+            finally:
+                await ended(tasks)
+
+    def _shared(
+        self, kind: str, asked: IntrospectRequest, subject: _Subject, masking: _Masking
+    ) -> AbstractAsyncContextManager[SharedLog]:
+        """The log, with whoever follows the same one already, and has the same secrets masked."""
+        query = _query(asked, tail=asked.tail) if kind == "logs" else None
+        deploy_id = subject.deploy.deploy_id if subject.deploy is not None else None
+        generation = subject.preview.generation if subject.preview is not None else None
+
+        def make() -> SharedLog:
+            if query is None:
+                return SharedLog(kind, self._build_as_it_goes(subject), masking.masker, lasting=True)
+            return SharedLog(kind, self._ctx.platform.inspector.app_log(str(subject.slug), query), masking.masker)
+
+        return self._logs.shared((kind, subject.slug, deploy_id, generation, query, masking.values), make)
 
     async def _build_as_it_goes(self, subject: _Subject) -> Lines:
         """A build's log from its beginning; one that has not begun is waited for."""
@@ -207,45 +224,28 @@ class Introspection:
             subject = _Subject(present.slug if present is not None else None, None, present)
 
 
-async def _send_all(waiting: asyncio.Queue[Any], sources: int, stream: InboxStream) -> None:
+async def _send_all(waiting: asyncio.Queue[bytes | None], sources: int, stream: InboxStream) -> None:
     while sources:
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):
-                item = await waiting.get()
+                message = await waiting.get()
         except TimeoutError:
             if not await stream.send({"type": "heartbeat"}):
                 return
             continue
-        if item is _ENDED:
+        if message is None:
             sources -= 1
-        elif not await stream.send({"type": item[0], "lines": item[1]}):
+        elif not await stream.send_encoded(message):
             return
     await stream.send({"type": "end"})
 
 
-async def _pump(kind: str, lines: Lines, masked: MaskedStream, waiting: asyncio.Queue[Any]) -> None:
-    """Hand masked lines over, as many at a time as a message may hold, when there is room for them."""
-    try:
-        held, size = list[str](), 0
-        async with aclosing(lines) as closing:
-            async for some in closing:
-                for line in masked.feed(some):
-                    held.append(line)
-                    size += len(line) + 1
-                    if size > MOST_CHARS:
-                        await waiting.put((kind, held))
-                        held, size = [], 0
-                if held:  # whatever waits already: there may be no further line that would take these along
-                    await waiting.put((kind, held))
-                    held, size = [], 0
-        held += masked.flush()
-        if held:
-            await waiting.put((kind, held))
-    except PreviewError as error:
-        await waiting.put((kind, [f"… the log cannot be read any more: {error} …"]))
-    except Exception:
-        log.exception("introspect.follow")
-    await waiting.put(_ENDED)  # whoever cancels this waits for nothing more
+async def _pump(messages: AsyncGenerator[bytes, None], waiting: asyncio.Queue[bytes | None]) -> None:
+    """Hand messages over when there is room for them, then the end."""
+    async with aclosing(messages) as closing:
+        async for message in closing:
+            await waiting.put(message)
+    await waiting.put(None)
 
 
 async def _pieces(kept: KeptLog) -> Lines:

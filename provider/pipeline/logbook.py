@@ -86,11 +86,26 @@ class Logbook:
             self._maskers[deploy_id] = Masker(self._always | self._secrets[deploy_id])
         return self._maskers[deploy_id]
 
-    def masker_with(self, deploy_id: str, values: frozenset[str]) -> Masker:
-        """The same, and these values too."""
-        known = self._secrets.get(deploy_id, frozenset())
-        present = self.masker(deploy_id)
-        return present if isinstance(present, Everything) or values <= known else Masker(self._always | known | values)
+    def masking(self, deploy_id: str, values: frozenset[str] | None) -> Callable[[], Masker]:
+        """What gives the masker for these values, and for those of the deploy, which may become more as it goes on.
+
+        None: they could not be had, and nothing is shown.
+        """
+        if values is None:
+            return Everything
+        all_values, masker = self._always | values, Masker(self._always | values)
+
+        def present() -> Masker:
+            nonlocal all_values, masker
+            if isinstance(own := self.masker(deploy_id), Everything):
+                return own
+            known = self._secrets.get(deploy_id, frozenset())
+            if not known <= all_values:
+                all_values |= known
+                masker = Masker(all_values)
+            return masker
+
+        return present
 
     def masked(self, record: DeployRecord) -> DeployRecord:
         """The record with the deploy's secrets masked wherever others' words stand in it."""

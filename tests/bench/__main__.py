@@ -52,6 +52,16 @@ at scale
     rest, the state's size, watches, memory, records written a deploy; and the time in which another provider goes on
     with all of them when the first is killed (SIGKILL), from the kill to the last "deploy.resumed" in its log.
 
+followers
+    A build on the engine says 100,000 lines. How many a second come to a follower, from its first to its last number,
+    as they are built; how much the provider's memory grows by that; and its CPU time from the build's beginning to its
+    end when 50 follow it (over a connection each), divided by that when one does: what the build itself costs the
+    provider is in both. What it costs to follow what is kept afterwards stands beside it.
+
+events
+    The own share of first deploys on Kubernetes, 1 in flight, minus that by a provider which tells no events
+    (`events.py`); in turns, by medians.
+
 before
     The own share at 50 in flight, divided by that of the provider as it was before leases, the line, claims and
     reconciliation (`before.py`); needs this repository's history.
@@ -70,14 +80,16 @@ from rich.console import Console
 
 from provider.demo.processes import cancelled_by_signals
 from provider.demo.world import local_world
-from tests.bench import before, cases, cluster, scale
+from tests.bench import before, cases, cluster, events, followers, scale
 from tests.bench.report import Row, as_json, print_table
 
 ON_THE_ENGINE = ("start", "push", "same", "parallel")
 ON_KUBERNETES = "kubernetes"
 AT_SCALE = "scale"
+FOLLOWERS = "followers"
+EVENTS = "events"
 BEFORE = "before"
-NAMES = (*ON_THE_ENGINE, ON_KUBERNETES, AT_SCALE, BEFORE)
+NAMES = (*ON_THE_ENGINE, FOLLOWERS, ON_KUBERNETES, EVENTS, AT_SCALE, BEFORE)
 
 
 def main() -> int:
@@ -104,6 +116,13 @@ async def measure(chosen: Sequence[str], *, quick: bool) -> list[Row]:
         on_the_engine = [name for name in ON_THE_ENGINE if name in chosen]
         if on_the_engine:
             rows += await measure_engine(on_the_engine, cases.QUICK if quick else cases.FULL)
+        if FOLLOWERS in chosen:
+            sys.stderr.write(f"measuring: {FOLLOWERS}\n")
+            async with local_world() as world:
+                rows += await followers.FollowerBench(world, **({"many": 10, "rounds": 1} if quick else {})).rows()
+        if EVENTS in chosen:
+            sys.stderr.write(f"measuring: {EVENTS}\n")
+            rows += await (events.rows(deploys=6) if quick else events.rows())
         if ON_KUBERNETES in chosen:
             sys.stderr.write(f"measuring: {ON_KUBERNETES}\n")
             async with cluster.stand_in_world() as stand_in:

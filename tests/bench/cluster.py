@@ -216,6 +216,16 @@ class ClusterBench:
         figures = await self._settled()
         return tuple(one.own(figures) for one in deploys)
 
+    async def first_deploy(self) -> Deploy:
+        """One deploy of a new repository."""
+        name = await self._committed()
+        await self._settled()
+        return await self._deploy(name)
+
+    async def figures(self) -> Figures:
+        """What the stand-in has seen by now."""
+        return await self._settled()
+
     # ---------------------------------------------------------------------------- parts
 
     @property

@@ -96,7 +96,7 @@ def _shown(value: float, unit: str) -> str:
             return f"{value:.0f} {unit}"
         case "ratio":
             return f"{value:.2f} ×"
-        case "":
-            return f"{value:.0f}"
+        case "" | "lines/s":
+            return f"{value:.0f} {unit}".rstrip()
         case _:
             return f"{value:.2f} {unit}"
