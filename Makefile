@@ -11,7 +11,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system demo test test-cluster kind-up kind-demo test-kind kind-down crash soak lint format bench lock clean
+.PHONY: help install system demo test test-cluster kind-up kind-demo test-kind kind-down \
+	crash soak audit sbom licences lint format bench lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,9 +73,26 @@ test-kind: install $(BIN)/kubectl ## Both, and the cluster tests with real build
 kind-down: install $(BIN)/kubectl ## Remove that cluster
 	@.ci/kind down
 
-lint: install ## Check style, types and who imports whom
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+AUDIT := $(VENV)/audit/.stamp-installed
+
+$(AUDIT): .ci/audit.lock | $(STAMP)
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement .ci/audit.lock
+	@touch $@
+
+audit: install $(AUDIT) ## Ask what is known of the dependencies: yanked, vulnerable, licences
+	@$(BIN)/python .ci/audit
+
+sbom: install $(AUDIT) ## Write what the provider is made of, as CycloneDX: make sbom ARGS=sbom.json
+	@$(BIN)/python .ci/audit sbom $(or $(ARGS),sbom.json)
+
+licences: install $(AUDIT) ## List the dependencies' licences
+	@$(BIN)/python .ci/audit licences
+
+lint: install audit ## Check style, types, who imports whom, and what is known of the dependencies
+	$(BIN)/ruff check . .ci/audit .ci/kubectl
+	$(BIN)/ruff format --check . .ci/audit .ci/kubectl
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -95,6 +113,7 @@ lock: ## Solve the dependencies anew: all into requirements.lock, what runs into
 	$(COMPILE) --upgrade --all-extras --output-file=requirements.lock pyproject.toml
 	@sed 's/ \\$$//; /^ *--hash/d' requirements.lock > $(VENV)/solved.txt
 	$(COMPILE) --constraint $(VENV)/solved.txt --no-annotate --output-file=requirements-runtime.lock pyproject.toml
+	$(filter-out --all-build-deps,$(COMPILE)) --upgrade --no-annotate --output-file=.ci/audit.lock .ci/audit.in
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
