@@ -16,9 +16,9 @@ from provider.pipeline.checks import Target
 from provider.pipeline.context import Context
 
 ANSWERS_KEPT = 20
-FIRST_PAUSE = 0.02
-"""Seconds after the first failed round, and twice as long after each further one, up to VERIFY_INTERVAL: an ingress
-learns of a new route within some milliseconds, an app that is not well takes longer."""
+FIRST_PAUSE, LONGER = 0.01, 1.4
+"""Seconds after the first failed round, and how many times longer after each further one, up to VERIFY_INTERVAL: an
+ingress learns of a new route within some milliseconds, an app that is not well takes longer."""
 
 
 async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -73,7 +73,7 @@ async def _until_passed(
             if loop.time() + pause > deadline:
                 raise _failure(failed, where, log)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, settings.verify_interval)
+            pause = min(LONGER * pause, settings.verify_interval)
 
 
 class Attempts:

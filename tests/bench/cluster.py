@@ -71,6 +71,11 @@ class Deploy:
         cluster = build[build_ends] - build["asked"] + rollout["done"] - rollout["asked"]
         return 1000.0 * (self.ended - self.began - float(cluster))
 
+    def not_led(self, figures: Figures) -> float:
+        """Milliseconds of the own share in which the ingress did not lead to the complete rollout yet."""
+        led = min(at for pod, at in figures["led"].items() if pod.startswith(f"{self.slug}-"))
+        return 1000.0 * max(0.0, float(led - figures["rollouts"][self.slug]["done"]))
+
     def own_phases(self, figures: Figures) -> dict[str, float]:
         """Where they went. What comes after the Deployment's apply is in parallel to its rollout."""
         build, rollout = figures["builds"][self.job], figures["rollouts"][self.slug]
@@ -162,7 +167,9 @@ class ClusterBench:
             if number % every == 0:
                 present.append(await self._present_deploy())
         figures = await self._figures()
-        return [*_own_rows(ours, present, figures), _request_row("first deploy", 14, spent), _connection_row(spent)]
+        own, ratio = _own_rows(ours, present, figures)
+        requests = [_request_row("first deploy", 14, spent), _connection_row(spent)]
+        return [own, *_stand_in_rows(ours, spent, figures), ratio, *requests]
 
     async def same(self) -> list[Row]:
         """The commit that serves already, asked for again."""
@@ -283,6 +290,19 @@ def _own_rows(ours: list[Deploy], present: list[Deploy], figures: Figures) -> li
     ]
 
 
+def _stand_in_rows(ours: list[Deploy], spent: list[Figures], figures: Figures) -> list[Row]:
+    """What of the own share is the stand-in's, by its own counters: a real cluster's would be another."""
+    answers = tuple(1000 * one["answering"] for one in spent)
+    number = median([sum(one["requests"].values()) for one in spent])
+    answered = f"p50 a deploy, of {number:.0f} requests; its CPU {1000 * median([one['cpu'] for one in spent]):.0f} ms"
+    led = tuple(one.not_led(figures) for one in ours)
+    late = "p50 from the complete rollout until the ingress leads there"
+    return [
+        Row("k8s:   in it, the API's answers", median(answers), None, "ms", answered, answers),
+        Row("k8s:   in it, the ingress's lag", median(led), None, "ms", late, led),
+    ]
+
+
 def _request_row(what: str, target: int, spent: list[Figures], more: str = "") -> Row:
     most = max(spent, key=lambda one: sum(one["requests"].values()))
     counts = tuple(float(sum(one["requests"].values())) for one in spent)
@@ -304,7 +324,7 @@ def _difference(before: Figures, after: Figures) -> Figures:
         for name, count in after["requests"].items()
         if count != before["requests"].get(name, 0) and not name.startswith("watch ")
     }
-    return {"requests": requests, "connections": after["connections"] - before["connections"]}
+    return {"requests": requests} | {name: after[name] - before[name] for name in ("connections", "answering", "cpu")}
 
 
 def _phases(deploys: list[Deploy], figures: Figures) -> dict[str, float]:

@@ -73,8 +73,10 @@ def _figures(cluster: World) -> dict[str, Any]:
         "connections": metrics.connections,
         "watches": metrics.watches,
         "cpu": time.process_time(),
+        "answering": sum(spent for user, spent in metrics.answering.items() if user.endswith(f":{ACCOUNT}")),
         "builds": {name: dataclasses.asdict(span) for (_, name), span in timings.builds.items()},
         "rollouts": {slug: dataclasses.asdict(span) for (_, slug, _), span in timings.rollouts.items()},
+        "led": cluster.ingress.led,
     }
 
 

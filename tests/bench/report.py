@@ -15,11 +15,14 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One target. `value` and `target` are in `unit`; smaller is better, unless it is to be `at_least` the target."""
+    """One target. `value` and `target` are in `unit`; smaller is better, unless it is to be `at_least` the target.
+
+    A row without a target only tells what another one is made of.
+    """
 
     name: str
     value: float
-    target: float
+    target: float | None
     unit: str
     detail: str = ""
     samples: tuple[float, ...] = ()
@@ -29,6 +32,8 @@ class Row:
     @property
     def ok(self) -> bool:
         """Whether the target is met."""
+        if self.target is None:
+            return True
         return self.value >= self.target if self.at_least else self.value <= self.target
 
 
@@ -75,8 +80,10 @@ def print_table(rows: Sequence[Row], load: tuple[float, float], console: Console
     for heading, justify in (("what", "left"), ("measured", "right"), ("target", "right"), ("", "left"), ("", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        verdict = "[green]ok[/]" if row.ok else "[red]MISSED[/]"
-        target = f"{'≥' if row.at_least else '≤'} {_shown(row.target, row.unit)}"
+        verdict, target = "", ""
+        if row.target is not None:
+            verdict = "[green]ok[/]" if row.ok else "[red]MISSED[/]"
+            target = f"{'≥' if row.at_least else '≤'} {_shown(row.target, row.unit)}"
         table.add_row(row.name, _shown(row.value, row.unit), target, verdict, row.detail)
     console.print(table)
     for row in rows:

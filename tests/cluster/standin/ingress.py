@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
+import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,11 +50,13 @@ class Ingress:
         address: host:port, once started.
         ca_pem: what signed its certificate.
         seen: every answer so far.
+        led: when a route first led to a pod, in seconds of ours.
     """
 
     def __init__(self, tools: Tools, ask: Ask, *, domain: str, ingress_class: str, lag: float) -> None:
         self.address = ""
         self.seen: list[Seen] = []
+        self.led: dict[str, float] = {}
         self._tools = tools
         self._ask = ask
         self._class = ingress_class
@@ -97,7 +100,9 @@ class Ingress:
 
     def _reload(self) -> None:
         self._pending = None
-        self._table.update()
+        for route in self._table.update():
+            for endpoint in route.endpoints:
+                self.led.setdefault(endpoint.pod, time.monotonic())
         self._tools.activity.end()
 
     # --------------------------------------------------------------------------------- requests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,9 +28,13 @@ class Permission(NamedTuple):
 
 @dataclass
 class Metrics:
-    """`requests` and `used` count authorised requests; `connections` all that were accepted."""
+    """`requests` and `used` count authorised requests; `connections` all that were accepted.
+
+    `answering` has the seconds from a request's head to its answer, by user; of watches and logs there are none.
+    """
 
     requests: Counter[Call] = field(default_factory=Counter)
+    answering: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     used: set[Permission] = field(default_factory=set)
     refused: Counter[Permission] = field(default_factory=Counter)
     connections: int = 0
@@ -51,6 +55,7 @@ class Metrics:
     def reset(self) -> None:
         """Starts to count anew; open watches stay counted."""
         self.requests.clear()
+        self.answering.clear()
         self.used.clear()
         self.refused.clear()
         self.connections = 0

@@ -101,10 +101,11 @@ class Table:
         else:
             self._changed.add((obj["kind"], namespace, name))
 
-    def update(self) -> None:
-        """Bring it up to date."""
+    def update(self) -> list[Route]:
+        """Bring it up to date; the routes that are new."""
         changed, self._changed = self._changed, set()
         stale = {(namespace, name) for kind, namespace, name in changed if kind == "Ingress"}
+        new: list[Route] = []
         for key in stale.union(*(self._users.get(place, ()) for place in changed)):
             for route in self._routes.pop(key, ()):
                 self._hosts[route.host].remove(route)
@@ -116,6 +117,8 @@ class Table:
             self._routes[key] = list(_routes(self._cache, ingress))
             for route in self._routes[key]:
                 self._hosts[route.host].append(route)
+            new += self._routes[key]
+        return new
 
     def find(self, host: str, path: str) -> Route | None:
         """The most specific route for a request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -150,7 +151,7 @@ class ApiServer:
             asked = parse(request.method, request.path, request.query, request.headers.get("Accept", ""))
             if asked is None:
                 return self._elsewhere(request, user)
-            return await self._asked(request, user, asked)
+            return await self._timed(request, user, asked)
         except ApiError as refused:
             return refusal(refused)
         except ConnectionError:
@@ -176,6 +177,14 @@ class ApiServer:
         """The pods whose logs somebody reads, and has not let go of."""
         self._read_logs = [(transport, pod) for transport, pod in self._read_logs if not transport.is_closing()]
         return [pod for _, pod in self._read_logs]
+
+    async def _timed(self, request: web.BaseRequest, user: User, asked: Asked) -> web.StreamResponse:
+        began = time.perf_counter()
+        try:
+            return await self._asked(request, user, asked)
+        finally:
+            if asked.verb != "watch" and asked.subresource != "log":
+                self.metrics.answering[user.name] += time.perf_counter() - began
 
     async def _asked(self, request: web.BaseRequest, user: User, asked: Asked) -> web.StreamResponse:
         wanted = asked.attributes
