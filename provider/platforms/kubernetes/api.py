@@ -73,6 +73,8 @@ class Api:
             ) from error
         configuration.retries = 0
         configuration.connection_pool_maxsize = CONNECTIONS
+        # As all our clients: a kubeconfig says its proxy itself; to ask the environment takes each request two threads.
+        configuration.client_session_kwargs = {"trust_env": False}
         client = ApiClient(configuration)
         client.user_agent = MANAGER
         namespaces = {Where.PREVIEWS: settings.preview_namespace, Where.BUILDS: settings.build_namespace}
