@@ -21,6 +21,7 @@ from aiohttp import web
 
 from provider.demo.processes import cancelled_by_signals
 from tests.cluster.places import ACCOUNT, LOOPBACK, Place, stand_in
+from tests.cluster.standin.node.scheduler import Node
 from tests.cluster.standin.script import BuildScript
 from tests.cluster.standin.world import World
 
@@ -28,11 +29,13 @@ BUILD_SECONDS = 0.3
 MANY = "many"
 MANY_SECONDS = 15.0
 READY = "cluster.ready"
+NODE = Node(cpu="4k", memory="16Ti", ephemeral_storage="64Ti", pods=10_000)
+"""As much room as a thousand previews and hundreds of builds ask for."""
 
 
 async def serve(folder: Path) -> None:
     """Until cancelled."""
-    async with cancelled_by_signals(), stand_in(folder, speed=1.0) as place:
+    async with cancelled_by_signals(), stand_in(folder, speed=1.0, node=NODE) as place:
         cluster = place.standin
         assert cluster is not None
         cluster.scripts.build("*", BuildScript(fetch=False, seconds=BUILD_SECONDS))
