@@ -39,10 +39,12 @@ on Kubernetes
     clock, minus what the stand-in saw: from the commit of the build's Job to the end of its container (not to the
     Job's verdict), and from the commit of the Deployment to its complete rollout. All else counts as the provider's:
     the bus, git and its host, the registry's answers, the API server's and the ingress's, and what the cluster does
-    after a rollout is complete. Two rows below tell how much of it is the stand-in's, by its own clock; nothing is taken
-    off for them. One has the seconds from a request's head to its answer, of all requests of a deploy: four of them are
-    under way at once, one is beside the build. The other is the ingress's lag (its setting, 100 ms here from a change to
-    its effect): from the complete rollout until it leads there, which no provider can make shorter.
+    after a rollout is complete.
+
+    Two rows below tell how much of it is the stand-in's, by its own clock; nothing is taken off for them. One has the
+    seconds from a request's head to its answer, of all requests of a deploy: four of them are under way at once, one is
+    beside the build. The other is the ingress's lag (100 ms from a change to its effect): from the complete rollout
+    until the ingress leads to it, which no provider can make shorter.
 
     1 in flight: first deploys of new repositories. Among them deploys by the model of the present provider
     (`present.py`); off its time goes the Job's verdict, too, for which it waits: what is left is its polling.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from tests.cluster.standin import names
@@ -48,7 +49,13 @@ def too_long(path: str, limit: int) -> Cause:
 
 def named(check: Check, path: str, value: str) -> list[Cause]:
     """What a check of a name says about a value."""
-    return [invalid(path, value, why) for why in check(value)]
+    return [invalid(path, value, why) for why in said(check, value)]
+
+
+@lru_cache(maxsize=8192)
+def said(check: Check, value: str) -> tuple[str, ...]:
+    """The same without a path; the same names are checked again and again."""
+    return tuple(check(value))
 
 
 def must_name(check: Check, path: str, value: str | None) -> list[Cause]:
@@ -82,7 +89,7 @@ def label_map(path: str, value: Object) -> list[Cause]:
 def annotation_map(path: str, value: Object) -> list[Cause]:
     wrong = []
     for key in value:
-        wrong += [invalid(path, key, why) for why in names.qualified_name(key.lower())]
+        wrong += [invalid(path, key, why) for why in said(names.qualified_name, key.lower())]
     size = sum(len(key.encode()) + len(text.encode()) for key, text in value.items())
     return [*wrong, *([too_long(path, 256 * 1024)] if size > 256 * 1024 else [])]
 

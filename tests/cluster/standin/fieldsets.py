@@ -93,6 +93,10 @@ class Difference:
         if not granular(schema):
             self.modified.add(path)
             return
+        if isinstance(old, dict) and isinstance(new, dict):  # of a structure mostly little differs
+            equal = {key for key, inner in new.items() if key in old and old[key] == inner}
+            old = {key: inner for key, inner in old.items() if key not in equal}
+            new = {key: inner for key, inner in new.items() if key not in equal}
         before = {step: (inner_schema, inner) for step, inner_schema, inner in children(schema, old)}
         after = {step: (inner_schema, inner) for step, inner_schema, inner in children(schema, new)}
         for step, (inner_schema, inner) in after.items():

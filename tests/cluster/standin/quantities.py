@@ -18,13 +18,12 @@ class BadQuantity(ValueError):
 
 
 def parse(value: str | int | float) -> tuple[Decimal, str]:
-    """See `_parse`, which remembers texts: the same ones come again and again."""
+    """The exact amount (rounded up to nanos) and the form it was written in: "binary", "decimal" or "exponent"."""
     return _parse(str(value))
 
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Decimal, str]:
-    """The exact amount (rounded up to nanos) and the form it was written in: "binary", "decimal" or "exponent"."""
     found = re.match(PATTERN, text)
     if found is None or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", found[1]):
         raise BadQuantity(MISMATCH)
