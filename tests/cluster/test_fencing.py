@@ -1,7 +1,7 @@
 """A provider that lost a preview changes nothing of it, however late it wakes up.
 
-Each apply of a deploy is held back at the API server, as if it had been slow on its way, and its provider stopped.
-Another provider goes on meanwhile: it tears the preview down, or deploys something newer. Then both come back.
+Of five deploys, each has another apply held back at the API server, as if slow on its way, and their provider is
+stopped. Another goes on meanwhile: it tears the previews down, or deploys something newer. Then all come back.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.cluster.apps import App
-from tests.cluster.standin.faults import Fault
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import eventually
@@ -29,77 +28,75 @@ APPLIES = [
     ("patch", "deployments"),
     ("patch", "ingresses"),
 ]
+NAMES: dict[str, Callable[[str], str]] = {"create": lambda _: "*", "patch": lambda slug: f"{slug}*"}
 GRACE = 1.0
 """Seconds in which whatever a stale provider still does has to have shown."""
 
 
 @asynccontextmanager
-async def stopped_before(
-    world: ClusterWorld, standin: World, slug: str, verb: str, resource: str, first: App
-) -> AsyncIterator[Fault]:
-    """A deploy whose provider is stopped while that request of it is on its way."""
-    sha = await world.commit(slug, first)
-    begun = asyncio.create_task(world.deploy(slug, sha))
-    await world.job(slug, sha)
-    held = standin.api.faults.hold(verb=verb, resource=resource, name=f"{slug}*" if verb == "patch" else "*", times=1)
+async def stopped_in(
+    world: ClusterWorld, standin: World, name: str, first: App, applies: Sequence[tuple[str, str]] = APPLIES
+) -> AsyncIterator[list[str]]:
+    """One deploy for each of these requests; their provider is stopped while all of them are on their way."""
+    slugs, begun, held = [f"{name}-{resource}" for _, resource in applies], [], []
     process = world.provider.pid
     assert process is not None
     try:
-        async with asyncio.timeout(30):
-            await held.held()
+        for slug, (verb, resource) in zip(slugs, applies, strict=True):
+            sha = await world.commit(slug, first)
+            begun.append(asyncio.create_task(world.deploy(slug, sha)))
+            await world.job(slug, sha)  # what is held is not the dry run before it
+            held.append(standin.api.faults.hold(verb=verb, resource=resource, name=NAMES[verb](slug), times=1))
+            if verb == "create":  # who makes it is not told by its name: the only one who can, by now
+                await held[-1].held()
+        await asyncio.gather(*(one.held() for one in held))
         os.kill(process, signal.SIGSTOP)
-        yield held
+        yield slugs
     finally:
-        standin.api.faults.lift(held)
+        for one in held:
+            standin.api.faults.lift(one)
         os.kill(process, signal.SIGCONT)
-        await asyncio.gather(begun, return_exceptions=True)
+        await asyncio.gather(*begun, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("verb", "resource"), APPLIES)
-async def test_after_a_teardown_nothing_comes_back(
-    own_cluster: ClusterWorld, standin: World, verb: str, resource: str
-) -> None:
-    slug = f"stale-{resource}"
+async def test_after_a_teardown_nothing_comes_back(own_cluster: ClusterWorld, standin: World) -> None:
     async with (
-        stopped_before(own_cluster, standin, slug, verb, resource, App(build_slow=True)),
+        stopped_in(own_cluster, standin, "stale", App(build_slow=True)) as slugs,
         own_cluster.second_provider(),
     ):
-        await own_cluster.client.teardown(slug)
-        await own_cluster.nothing_left(slug)
-    await own_cluster.nothing_left(slug)
+        await asyncio.gather(*map(own_cluster.client.teardown, slugs))
+        await asyncio.gather(*map(own_cluster.nothing_left, slugs))
+    await asyncio.gather(*map(own_cluster.nothing_left, slugs))
     await asyncio.sleep(GRACE)
-    assert await own_cluster.leftovers(slug) == set()
+    assert [await own_cluster.leftovers(slug) for slug in slugs] == [set()] * len(APPLIES)
 
 
-@pytest.mark.parametrize(("verb", "resource"), APPLIES)
-async def test_after_a_newer_deploy_it_changes_nothing(
-    own_cluster: ClusterWorld, standin: World, verb: str, resource: str
-) -> None:
-    slug = f"newer-{resource}"
+async def test_after_a_newer_deploy_it_changes_nothing(own_cluster: ClusterWorld, standin: World) -> None:
     async with (
-        stopped_before(own_cluster, standin, slug, verb, resource, App(body="stale\n", build_slow=True)),
+        stopped_in(own_cluster, standin, "newer", App(body="stale\n", build_slow=True)) as slugs,
         own_cluster.second_provider(),
     ):
-        newer = await own_cluster.app(slug, App(body="newer\n"))
-        assert await own_cluster.guest.text(newer.url) == "newer\n"
-        before = await _spec(own_cluster, slug)
+        newer = await asyncio.gather(*(own_cluster.app(slug, App(body="newer\n")) for slug in slugs))
+        assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(APPLIES)
+        before = [await _spec(own_cluster, slug) for slug in slugs]
     await asyncio.sleep(GRACE)
-    assert await _spec(own_cluster, slug) == before
-    assert await own_cluster.guest.text(newer.url) == "newer\n"
+    assert [await _spec(own_cluster, slug) for slug in slugs] == before
+    assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(APPLIES)
 
 
 async def test_a_deploy_that_another_provider_took_over_ends_once(own_cluster: ClusterWorld, standin: World) -> None:
     async def ready() -> bool:
-        return bool((await own_cluster.client.status(slug="taken")).state == "ready")
+        return bool((await own_cluster.client.status("taken-deployments")).state == "ready")
 
+    app, applies = App(body="taken\n", build_slow=True), [("patch", "deployments")]
     async with (
-        stopped_before(own_cluster, standin, "taken", "patch", "deployments", App(body="taken\n", build_slow=True)),
+        stopped_in(own_cluster, standin, "taken", app, applies) as (slug,),
         own_cluster.second_provider(),
     ):
         await eventually(ready, what="the second provider finishes the deploy")
-        before = await _spec(own_cluster, "taken")
+        before = await _spec(own_cluster, slug)
     await asyncio.sleep(GRACE)
-    assert await _spec(own_cluster, "taken") == before
+    assert await _spec(own_cluster, slug) == before
 
 
 async def _spec(world: ClusterWorld, slug: str) -> object:
