@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.apps import App
 from tests.cluster.standin.world import World
-from tests.cluster.test_fencing import stopped_before
+from tests.cluster.test_fencing import stopped_in
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import eventually, refused
 
@@ -80,13 +80,13 @@ async def test_a_stale_provider_adds_nothing_that_the_newer_revision_does_withou
 ) -> None:
     headers = App(build_slow=True, spec={"ingress": {"additionalHeaders": {"X-Stale": "1"}}})
     async with (
-        stopped_before(own_cluster, standin, "without", "patch", "configmaps", headers),
+        stopped_in(own_cluster, standin, "without", headers, [("patch", "configmaps")]) as (slug,),
         own_cluster.second_provider(),
     ):
-        await own_cluster.app("without", App(body="newer\n"))
+        await own_cluster.app(slug, App(body="newer\n"))
 
     async def gone() -> bool:
-        return "ConfigMap/without.response-headers" not in await own_cluster.leftovers("without")
+        return f"ConfigMap/{slug}.response-headers" not in await own_cluster.leftovers(slug)
 
     await asyncio.sleep(GRACE)
     await eventually(gone)

@@ -259,11 +259,11 @@ async def send(world: World, endpoint: str, body: bytes | Mapping[str, Any], *, 
     return dict(json.loads(answer.data))
 
 
-def log_lines(world: World, event: str) -> list[Json]:
-    """The provider's log lines of this event, over all its starts."""
+def log_lines(world: World, event: str, slug: str = "") -> list[Json]:
+    """The provider's log lines of this event (of one preview), over all its starts."""
     lines = world.provider.log.read_text(errors="replace").splitlines()
     parsed = (json.loads(line) for line in lines if line.startswith("{"))
-    return [line for line in parsed if line.get("event") == event]
+    return [line for line in parsed if line.get("event") == event and (not slug or line.get("slug") == slug)]
 
 
 def builds_below(folder: Path) -> list[Path]:

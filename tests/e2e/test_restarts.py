@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,6 +13,7 @@ from provider.demo.git_server import Content
 from provider.demo.stack import Stack, nats_server
 from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
+from tests.e2e.conftest import SMALL
 from tests.e2e.helpers import (
     Visitor,
     builds_below,
@@ -26,6 +28,7 @@ from tests.e2e.helpers import (
     visitor,
     watched,
 )
+from tests.zygote import Forked
 
 SLOW = "RUN id=$(cat /proc/sys/kernel/random/uuid); echo built-$id; sleep 1; echo $id > /id"
 """A build that says its own id, takes a second more, and leaves the id in the image."""
@@ -36,8 +39,32 @@ SLOWER = SLOW.replace("sleep 1", "sleep 4")
 SERVE_ID = "cp /id /www/id && exec httpd -f -p 8080 -h /www"
 
 
+@pytest.fixture(scope="module")
+async def mortal_world() -> AsyncIterator[World]:
+    """A world for these tests alone; each leaves it as it was: name uniquely what you deploy."""
+    async with local_world(environment=SMALL, kind=Forked) as world:
+        yield world
+
+
+@pytest.fixture
+async def mortal(mortal_world: World) -> World:
+    """That world, with everything up that a test before this one may have left dead."""
+    for server in (*mortal_world.stack.servers, mortal_world.provider):
+        if server.pid is None:
+            await server.start()
+    return mortal_world
+
+
+@pytest.fixture(scope="module")
+async def guest_of_mortal(mortal_world: World) -> AsyncIterator[Visitor]:
+    """A visitor of its previews."""
+    async with visitor(mortal_world.stack) as one:
+        yield one
+
+
 def slow_files(world: World, name: str, extra: str = SLOW) -> dict[str, Content]:
-    return app_files(name, world.base_image, dockerfile_extra=extra, command=SERVE_ID)
+    built = extra.replace("RUN ", f"RUN : {name}; ")  # nobody else's, which would be in the cache
+    return app_files(name, world.base_image, dockerfile_extra=built, command=SERVE_ID)
 
 
 async def built_ids(world: World, deploy_id: str) -> set[str]:
@@ -54,92 +81,92 @@ async def built_ids(world: World, deploy_id: str) -> set[str]:
     return found
 
 
-async def test_provider_killed_in_the_build_and_started_again(own_world: World, own_guest: Visitor) -> None:
-    sha = await own_world.commit("acme/join", slow_files(own_world, "join", SLOWER))
-    watch = watched(own_world, "join", sha)
+async def test_provider_killed_in_the_build_and_started_again(mortal: World, guest_of_mortal: Visitor) -> None:
+    sha = await mortal.commit("acme/join", slow_files(mortal, "join", SLOWER))
+    watch = watched(mortal, "join", sha)
     await watch.line("built-")
-    await own_world.provider.kill()
-    assert builds_below(own_world.stack.folder) != []
-    await own_world.provider.start()
+    await mortal.provider.kill()
+    assert builds_below(mortal.stack.folder) != []
+    await mortal.provider.start()
     done = await watch.result()
     assert (done.commit_sha, done.built) == (sha, True)
-    ids = await built_ids(own_world, watch.deploy_id)
+    ids = await built_ids(mortal, watch.deploy_id)
     assert len(ids) == 1
-    assert await own_guest.text(done.url, "/id") == ids.pop() + "\n"
-    assert [line["deploy_id"] for line in log_lines(own_world, "build.finished")] == [watch.deploy_id]
-    assert [line["deploy_id"] for line in log_lines(own_world, "deploy.resumed")] == [watch.deploy_id]
+    assert await guest_of_mortal.text(done.url, "/id") == ids.pop() + "\n"
+    assert [line["deploy_id"] for line in log_lines(mortal, "build.finished", "join")] == [watch.deploy_id]
+    assert [line["deploy_id"] for line in log_lines(mortal, "deploy.resumed")].count(watch.deploy_id) == 1
 
 
-async def test_build_that_ends_while_no_provider_runs(own_world: World, own_guest: Visitor) -> None:
-    sha = await own_world.commit("acme/meanwhile", slow_files(own_world, "meanwhile"))
-    watch = watched(own_world, "meanwhile", sha)
+async def test_build_that_ends_while_no_provider_runs(mortal: World, guest_of_mortal: Visitor) -> None:
+    sha = await mortal.commit("acme/meanwhile", slow_files(mortal, "meanwhile"))
+    watch = watched(mortal, "meanwhile", sha)
     await watch.line("built-")
-    await own_world.provider.kill()
+    await mortal.provider.kill()
 
     async def ended() -> bool:
-        return any((folder / "result.json").exists() for folder in builds_below(own_world.stack.folder))
+        return any((folder / "result.json").exists() for folder in builds_below(mortal.stack.folder))
 
     await eventually(ended, what="the build has ended without a provider")
-    await own_world.provider.start()
+    await mortal.provider.start()
     done = await watch.result()
-    ids = await built_ids(own_world, watch.deploy_id)
+    ids = await built_ids(mortal, watch.deploy_id)
     assert len(ids) == 1
-    assert await own_guest.text(done.url, "/id") == ids.pop() + "\n"
+    assert await guest_of_mortal.text(done.url, "/id") == ids.pop() + "\n"
 
 
-async def test_provider_killed_in_every_phase(own_world: World, own_guest: Visitor) -> None:
-    good = await deployed(own_world, "phase", files=app_files("phase", own_world.base_image, body="old\n"))
+async def test_provider_killed_in_every_phase(mortal: World, guest_of_mortal: Visitor) -> None:
+    good = await deployed(mortal, "phase", files=app_files("phase", mortal.base_image, body="old\n"))
     shas = [good.commit_sha]
-    async with steady_load(own_guest, good.url, pause=0.05) as load:
+    async with steady_load(guest_of_mortal, good.url, pause=0.05) as load:
         for phase in ("resolve", "deploy", "rollout", "verify"):
             command = "sleep 0.5; exec httpd -f -p 8080 -h /www"
-            files = app_files("phase", own_world.base_image, body=f"{phase}\n", command=command)
-            shas.append(await own_world.commit("acme/phase", files))
-            watch = watched(own_world, "phase", shas[-1])
+            files = app_files("phase", mortal.base_image, body=f"{phase}\n", command=command)
+            shas.append(await mortal.commit("acme/phase", files))
+            watch = watched(mortal, "phase", shas[-1])
             await watch.phase(phase)
-            await own_world.provider.kill()
-            await own_world.provider.start()
+            await mortal.provider.kill()
+            await mortal.provider.start()
             await watch.result()
-            assert await own_guest.text(good.url) == f"{phase}\n"
+            assert await guest_of_mortal.text(good.url) == f"{phase}\n"
     assert load.failed == []
     assert load.commits == shas
 
     async def alone() -> bool:
-        return len(await containers(own_world.stack, "phase")) == 1
+        return len(await containers(mortal.stack, "phase")) == 1
 
     await eventually(alone, what="older containers are gone, though providers were killed before they removed them")
 
 
-async def test_provider_killed_right_after_accepting(own_world: World, own_guest: Visitor) -> None:
-    sha = await own_world.commit("acme/just", app_files("just", own_world.base_image))
-    accepted = await deploy(own_world, "just", sha, wait="accepted", deploy_id=new_deploy_id())
-    await own_world.provider.kill()
-    await own_world.provider.start()
-    done = await deploy(own_world, "just", sha, deploy_id=accepted.deploy_id)
-    assert (done.deploy_id, await own_guest.commit(done.url)) == (accepted.deploy_id, sha)
-    assert len(log_lines(own_world, "build.finished")) == 1
+async def test_provider_killed_right_after_accepting(mortal: World, guest_of_mortal: Visitor) -> None:
+    sha = await mortal.commit("acme/just", app_files("just", mortal.base_image))
+    accepted = await deploy(mortal, "just", sha, wait="accepted", deploy_id=new_deploy_id())
+    await mortal.provider.kill()
+    await mortal.provider.start()
+    done = await deploy(mortal, "just", sha, deploy_id=accepted.deploy_id)
+    assert (done.deploy_id, await guest_of_mortal.commit(done.url)) == (accepted.deploy_id, sha)
+    assert len(log_lines(mortal, "build.finished", "just")) == 1
 
 
-async def test_sigterm_in_the_build_and_the_next_provider_finishes(own_world: World, own_guest: Visitor) -> None:
-    sha = await own_world.commit("acme/term", slow_files(own_world, "term", SLOWER))
-    watch = watched(own_world, "term", sha)
+async def test_sigterm_in_the_build_and_the_next_provider_finishes(mortal: World, guest_of_mortal: Visitor) -> None:
+    sha = await mortal.commit("acme/term", slow_files(mortal, "term", SLOWER))
+    watch = watched(mortal, "term", sha)
     await watch.line("built-")
     began = time.monotonic()
-    await own_world.provider.stop()
+    await mortal.provider.stop()
     assert seconds_since(began) < 10
-    assert await own_world.provider.died() == 0
-    await own_world.provider.start()
+    assert await mortal.provider.died() == 0
+    await mortal.provider.start()
     done = await watch.result()
-    assert await own_guest.commit(done.url) == sha
-    assert len(await built_ids(own_world, watch.deploy_id)) == 1
+    assert await guest_of_mortal.commit(done.url) == sha
+    assert len(await built_ids(mortal, watch.deploy_id)) == 1
 
 
 @pytest.mark.parametrize("name", ["nats", "registry", "engine", "caddy"])
-async def test_server_restarted_in_a_deploy(own_world: World, own_guest: Visitor, name: str) -> None:
-    good = await deployed(own_world, "sturdy")
-    server = {one.name: one for one in own_world.stack.servers}[name]
-    sha = await own_world.commit("acme/sturdy", slow_files(own_world, "sturdy"))
-    watch = watched(own_world, "sturdy", sha)
+async def test_server_restarted_in_a_deploy(mortal: World, guest_of_mortal: Visitor, name: str) -> None:
+    slug, server = f"sturdy-{name}", {one.name: one for one in mortal.stack.servers}[name]
+    good = await deployed(mortal, slug)
+    sha = await mortal.commit(f"acme/{slug}", slow_files(mortal, slug))
+    watch = watched(mortal, slug, sha)
     await watch.line("built-")
     await server.kill()
     # Back only when the deploy has met its absence, where that shows: NATS itself carries the events.
@@ -151,34 +178,35 @@ async def test_server_restarted_in_a_deploy(own_world: World, own_guest: Visitor
             await watch.until(lambda event: event.type == "warning")
     await server.start()
     done = await watch.result()
-    assert (done.commit_sha, await own_guest.commit(good.url)) == (sha, sha)
-    assert len(await built_ids(own_world, watch.deploy_id)) == 1
+    assert (done.commit_sha, await guest_of_mortal.commit(good.url)) == (sha, sha)
+    assert len(await built_ids(mortal, watch.deploy_id)) == 1
 
 
-async def test_answer_survives_a_restart_of_nats_for_a_caller_that_only_waits(own_world: World) -> None:
+async def test_answer_survives_a_restart_of_nats_for_a_caller_that_only_waits(mortal: World) -> None:
     """The platform asks once and waits: nothing is repeated by the caller, so the provider must find its inbox."""
-    sha = await own_world.commit("acme/once", slow_files(own_world, "once"))
-    settings = {"nats_url": own_world.stack.nats.address, "repeat_seconds": 600.0}
+    sha = await mortal.commit("acme/once", slow_files(mortal, "once"))
+    settings = {"nats_url": mortal.stack.nats.address, "repeat_seconds": 600.0}
     async with PreviewClient.connect(**settings) as client:  # type: ignore[arg-type]
-        watch = watched(own_world, "once", sha, client)
+        watch = watched(mortal, "once", sha, client)
         await watch.line("built-")
-        await own_world.stack.nats.kill()
-        await own_world.stack.nats.start()
+        await mortal.stack.nats.kill()
+        await mortal.stack.nats.start()
         done = await watch.result()
     assert done.commit_sha == sha
-    assert len(log_lines(own_world, "build.finished")) == 1
+    assert len(log_lines(mortal, "build.finished", "once")) == 1
 
 
-async def test_caddy_without_its_configuration_gets_its_routes_back(own_world: World, own_guest: Visitor) -> None:
-    done = await deployed(own_world, "routed")
-    caddy = own_world.stack.caddy
+async def test_caddy_without_its_configuration_gets_its_routes_back(mortal: World, guest_of_mortal: Visitor) -> None:
+    done = await deployed(mortal, "routed")
+    caddy = mortal.stack.caddy
     await caddy.kill()
-    caddy.argv = [part for part in caddy.argv if part != "--resume"]
+    with_resume, caddy.argv = caddy.argv, [part for part in caddy.argv if part != "--resume"]
     await caddy.start()
+    caddy.argv = with_resume
 
     async def serves() -> bool:
         try:
-            return await own_guest.commit(done.url) == done.commit_sha
+            return await guest_of_mortal.commit(done.url) == done.commit_sha
         except OSError:
             return False
         except Exception as error:  # what httpx raises while nothing listens there
@@ -187,15 +215,15 @@ async def test_caddy_without_its_configuration_gets_its_routes_back(own_world: W
     await eventually(serves, what="the route is back, though nobody asked for a deploy")
 
 
-async def test_everything_restarted_while_nothing_happens(own_world: World, own_guest: Visitor) -> None:
-    done = await deployed(own_world, "night")
-    for server in (*own_world.stack.servers, own_world.provider):
+async def test_everything_restarted_while_nothing_happens(mortal: World, guest_of_mortal: Visitor) -> None:
+    done = await deployed(mortal, "night")
+    for server in (*mortal.stack.servers, mortal.provider):
         await server.kill()
-    for server in (*own_world.stack.servers, own_world.provider):
+    for server in (*mortal.stack.servers, mortal.provider):
         await server.start()
-    assert await own_guest.commit(done.url) == done.commit_sha
-    assert (await own_world.client.status("night")).state == "ready"
-    again = await deploy(own_world, "night", done.commit_sha)
+    assert await guest_of_mortal.commit(done.url) == done.commit_sha
+    assert (await mortal.client.status("night")).state == "ready"
+    again = await deploy(mortal, "night", done.commit_sha)
     assert (again.built, again.digest) == (False, done.digest)
 
 
@@ -209,7 +237,7 @@ async def test_repeated_deploy_id_gets_the_same_answer(world: World) -> None:
     third = await deploy(world, "repeat", sha, deploy_id=deploy_id)
     assert first.reply == second.reply == third.reply
     assert (await world.client.status("repeat")).reply["generation"] == 1
-    assert len([line for line in log_lines(world, "build.finished") if line["slug"] == "repeat"]) == 1
+    assert len(log_lines(world, "build.finished", "repeat")) == 1
 
 
 async def test_repeated_deploy_id_gets_the_same_failure(world: World) -> None:
@@ -228,7 +256,7 @@ async def test_equal_requests_at_once_share_one_deploy(world: World, guest: Visi
     answers = await asyncio.gather(*(deploy(world, "shared", sha) for _ in range(4)))
     assert len({one.deploy_id for one in answers}) == 4
     assert {(one.commit_sha, one.digest, one.url) for one in answers} == {(sha, answers[0].digest, answers[0].url)}
-    assert len([line for line in log_lines(world, "build.finished") if line["slug"] == "shared"]) == 1
+    assert len(log_lines(world, "build.finished", "shared")) == 1
     assert len(await containers(world.stack, "shared")) == 1
     assert await guest.commit(answers[0].url) == sha
 
