@@ -95,6 +95,13 @@ def test_the_readme_promises_no_other_codes_or_settings() -> None:
     assert settings == {name.upper() for name in Settings.model_fields}
 
 
+def test_what_security_md_says_shows_it_is_there() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "SECURITY.md").read_text()))
+    text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) >= 30
+    assert sorted(name for name in named if f"def {name}(" not in text) == []
+
+
 def test_nobody_but_settings_reads_the_environment() -> None:
     allowed = {"settings.py", "source/git.py", "demo/world.py", "demo/processes.py", "demo/stack.py", "cli/main.py"}
     readers = {
