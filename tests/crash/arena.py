@@ -259,6 +259,7 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
             "verify_interval": 0.02,
             "build_timeout": 9000.0,  # of the cluster's seconds: a build that hangs must outlast a busy machine
             "rollout_timeout": 1000.0,  # the same: ten of ours without progress
+            "build_keep_seconds": 60_000,  # and how a build ended is there for whoever comes next, however late
         }
         commits = await _commits(git, place)
         found = Arena(
