@@ -38,6 +38,7 @@ from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import teardown
 from provider.store.claims import Asker
 from provider.store.lifetime import Policy
+from provider.tracing import Tracer
 
 Answer = dict[str, Any]
 Audit = Callable[[dict[str, Any]], None]
@@ -49,12 +50,13 @@ MOST_LISTED_BYTES = 512 << 10
 class Actor:
     """Answers the requests of one provider."""
 
-    def __init__(self, *, ctx: Context, runner: Runner, intake: Intake, audit: Audit) -> None:
+    def __init__(self, *, ctx: Context, runner: Runner, intake: Intake, audit: Audit, tracer: Tracer) -> None:
         self._ctx = ctx
         self._runner = runner
         self._intake = intake
         self._audit = audit
         self._policy = Policy.of(ctx.settings)
+        self._tracer = tracer
 
     def handlers(self) -> dict[str, Handler]:
         """The handler of each endpoint."""
@@ -81,6 +83,7 @@ class Actor:
             reply=incoming.reply if waits else None,
             received_at=incoming.received_at,
             warnings=warnings,
+            trace=self._tracer.begin(incoming.trace),
         )
         self._audited("provision", record)
         if waits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -12,6 +13,7 @@ from provider.models import DeployRecord
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
+from provider.platforms.base import PartStatus
 from provider.store import Lapsed, Living, Lost, Membership
 
 log = structlog.get_logger(__name__)
@@ -25,19 +27,31 @@ class Leases:
 
     Args:
         exclusive: whether the platform lets one provider alone work on it: then every other one is dead.
+        told: of what befalls the lease: `lapsed`, or `taken_over` for each deploy of a dead one.
     """
 
-    def __init__(self, *, ctx: Context, runner: Runner, membership: Membership, exclusive: bool) -> None:
+    def __init__(
+        self,
+        *,
+        ctx: Context,
+        runner: Runner,
+        membership: Membership,
+        exclusive: bool,
+        told: Callable[[str], None] | None = None,
+    ) -> None:
         self._ctx = ctx
         self._runner = runner
         self._membership = membership
         self._exclusive = exclusive
+        self._told = told or (lambda _: None)
         self._living = Living({membership.name: 0})
         self._reviewed = 0.0
+        self._kept_at = -math.inf
 
     async def start(self) -> list[DeployRecord]:
         """Join, and take over what is nobody's; returns every deploy that is unfinished, whoever runs it."""
         await self._membership.join(alone=self._exclusive)
+        self._kept_at = time.monotonic()
         self._ctx.platform.renew(self._membership.epoch)
         return await self._review()
 
@@ -47,9 +61,22 @@ class Leases:
             await self._membership.beat()
         except Lapsed:
             await self._begin_anew()
+        self._kept_at = time.monotonic()
         before, self._living = self._living, await self._membership.look()
         if self._living != before or time.monotonic() - self._reviewed > REVIEW_SECONDS:
             await self._review()
+
+    @property
+    def providers(self) -> int:
+        """How many live, this one included."""
+        return len(self._living.since)
+
+    def part(self) -> PartStatus:
+        """The lease of this process, as `/readyz` shows it."""
+        silent = time.monotonic() - self._kept_at
+        ok = silent < self._membership.lease
+        hint = "" if ok else "The others take over its deploys until it can write to the bus's store again."
+        return PartStatus("lease", ok, f"renewed {silent:.1f} s ago, {self.providers} providers live", hint)
 
     def mine(self, key: str) -> bool:
         """Whether this process is the one that sees to `key`; another may believe the same for some seconds."""
@@ -61,6 +88,7 @@ class Leases:
 
     async def _begin_anew(self) -> None:
         """Others go on with what ran here: end it without a trace, and only then act by a new epoch."""
+        self._told("lapsed")
         log.error("lease.lapsed", detail="this process was taken for dead; its deploys are others' now")
         await self._runner.abandon()
         await self._membership.join()
@@ -93,8 +121,13 @@ class Leases:
         try:
             await self._ctx.store.save_deploy(taken)
         except (PreviewError, Lost) as error:
-            log.info("deploy.not_resumed", deploy_id=record.deploy_id, error=str(error))
+            log.info("deploy.not_resumed", **_named(record), error=str(error))
             return False
-        log.info("deploy.resumed", deploy_id=record.deploy_id, phase=record.phase, before=record.owner.instance)
+        self._told("taken_over")
+        log.info("deploy.resumed", **_named(record), phase=record.phase, before=record.owner.instance)
         self._runner.start(taken)
         return True
+
+
+def _named(record: DeployRecord) -> dict[str, str | None]:
+    return {"deploy_id": record.deploy_id, "slug": record.slug, "session": record.request.session_id}

@@ -8,10 +8,8 @@ import os
 import signal
 import ssl
 import uuid
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import httpx
 import structlog
@@ -32,7 +30,8 @@ from provider.http_server import HttpServer
 from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
-from provider.models import DeployRecord, Event, EventType, Phase, PreviewState, now
+from provider.metrics import Metrics, Present
+from provider.models import Phase, PreviewState, Stage
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
@@ -45,7 +44,9 @@ from provider.platforms.choice import open_platform
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_shelf, open_store
+from provider.telemetry import Telemetry
 from provider.tenure import Tenure
+from provider.tracing import open_tracer
 from provider.waiting import Waiting
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ LEAVE_SECONDS = 1.0
 LOG_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
+BUS = "Is nats-server up, and NATS_URL right?"
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
 
@@ -131,28 +133,35 @@ class Provider:
         jetstream: bool,
         membership: Membership,
         logbook: Logbook,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._jetstream = jetstream
         self._store = store
         self._source = source
         self._platform = platform
+        self._nc = nc
+        self._stopping = False
         subjects = Subjects(settings.subject_prefix)
         self._events = EventPublisher(nc, subjects, jetstream=jetstream)
+        tracer = self._tracer = open_tracer(settings, membership.name)
+        telemetry = Telemetry(events=self._events, metrics=metrics, tracer=tracer, logbook=logbook)
         ctx = self._ctx = Context(
             settings=settings,
             platform=platform,
             source=source,
             store=store,
             reporter=Reporter(nc, self._events),
-            emit=self._emit,
-            line=Line(store=store, limits=limits_of(settings), emit=self._emit),
+            emit=telemetry.emit,
+            line=Line(store=store, limits=limits_of(settings), emit=telemetry.emit, waited=metrics.waited),
             logbook=logbook,
         )
         self._runner = Runner(ctx)
-        self._leases = Leases(ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive)
+        self._leases = Leases(
+            ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive, told=metrics.lease
+        )
         intake = Intake(ctx, self._runner, lambda: membership.owner)
-        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit)
+        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit, tracer=tracer)
         self._keeper = Keeper(
             ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
         )
@@ -160,26 +169,29 @@ class Provider:
         self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
         self._waiting = waiting = Waiting(ctx)
         handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers()
-        self._endpoints = Endpoints(nc, subjects, handlers)
-        self._queue = WorkQueue(nc, subjects, actor.queued, self._refused)
-        self._http = HttpServer(settings.http_address, [*Health(self._parts).routes()])
+        self._endpoints = Endpoints(nc, subjects, handlers, telemetry.served)
+        self._queue = WorkQueue(nc, subjects, actor.queued, telemetry.refused, telemetry.served)
+        self._http = HttpServer(
+            settings.http_address, [*Health(self._own_parts, platform.parts).routes(), *metrics.routes()]
+        )
+        metrics.look_at(settings.platform, self._present)
         self._tasks: list[asyncio.Task[None]] = []
         self._queue_task: asyncio.Task[None] | None = None
 
     @classmethod
     async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
         """Construct every part from the settings."""
-        jetstream = await has_jetstream(nc)
+        jetstream, metrics = await has_jetstream(nc), Metrics()
         subjects = Subjects(settings.subject_prefix)
         if jetstream:
-            store = await open_store(nc, subjects.bucket_prefix, settings.platform_id)
+            store = await open_store(nc, subjects.bucket_prefix, settings.platform_id, failed=metrics.kv_failed)
         else:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
         return cls(
             settings=settings,
             nc=nc,
-            platform=await open_platform(settings, http),
+            platform=await open_platform(settings, http, metrics.watch_restarted),
             source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
             store=store,
             jetstream=jetstream,
@@ -195,6 +207,7 @@ class Provider:
                 most=settings.build_log_bytes,
                 secrets=settings.secrets(),
             ),
+            metrics=metrics,
         )
 
     async def start(self) -> None:
@@ -226,6 +239,7 @@ class Provider:
 
     async def close(self) -> None:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
+        self._stopping = True
         if self._queue_task is not None:
             await ended([self._queue_task])
         await self._waiting.close()
@@ -242,6 +256,7 @@ class Provider:
         await self._http.close()
         await self._platform.close()
         await self._events.close()
+        await self._tracer.close()
 
     async def _put_right(self, going: list[str], resumed: frozenset[str]) -> None:
         """Finish teardowns that were cut off, and tidy up what a killed provider had not tidied up yet."""
@@ -267,29 +282,26 @@ class Provider:
         await self._store.purge_removed(TOMBSTONE_AGE)
         await self._source.tidy(GIT_IDLE_SECONDS)
 
-    async def _parts(self) -> list[PartStatus]:
-        bus = PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY)
-        return [bus, *await self._platform.parts()]
+    def _own_parts(self) -> list[PartStatus]:
+        """The provider itself and the bus, as `/readyz` shows them."""
+        bus, stopping = self._nc.is_connected, self._stopping
+        return [
+            PartStatus("requests", not stopping, "stopping: others take them" if stopping else "taken"),
+            PartStatus("bus", bus, "connected" if bus else "no connection; tried again and again", "" if bus else BUS),
+            PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY),
+            self._leases.part(),
+        ]
 
-    def _refused(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """A queued request that became no deploy is told as an event, since nobody may wait for its answer."""
-        data = {key: answer.get(key) for key in ("ok", "code", "reason", "message", "hint", "retryable", "whose")}
-        asked = {key: body[key] for key in ("repo_full_name", "branch") if isinstance(body.get(key), str)}
-        deploy_id = str(answer.get("deploy_id") or "")
-        event_id, at = uuid.uuid4().hex, now()
-        self._events.publish(
-            Event(event_id=event_id, slug=None, deploy_id=deploy_id, at=at, type=EventType.STATE, data=data | asked)
-        )
-
-    def _emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
-        self._events.publish(
-            Event(
-                event_id=uuid.uuid4().hex,
-                slug=record.slug,
-                deploy_id=record.answer_id,
-                at=now(),
-                type=kind,
-                phase=record.phase,
-                data=data if kind is EventType.LOG else self._ctx.logbook.event_data(record, data),
-            )
+    def _present(self) -> Present:
+        line = self._ctx.line
+        stages = line.stages()
+        return Present(
+            waiting={"deploy": stages[Stage.WAITING], "build": stages[Stage.BUILD_WAITING]},
+            builds=line.own_stages()[Stage.BUILDING],
+            leases=self._runner.under_way,
+            providers=self._leases.providers,
+            previews=self._keeper.states(),
+            held_up=self._runner.held_up,
+            messages=self._events.waiting,
+            connected=self._nc.is_connected,
         )

@@ -182,6 +182,9 @@ class Settings(BaseSettings):
     )
     http_address: str = Field("127.0.0.1:0", description="host:port of /healthz and /readyz; port 0: any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    otel_exporter_otlp_endpoint: str = Field(
+        "", description="OpenTelemetry's own: URL of a collector for spans (OTLP over HTTP); needs the extra `otel`."
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
 
     @field_validator("git_base_url", "api_url", "caddy_admin_url", "share_base_url")

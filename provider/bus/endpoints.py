@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from provider.bus.replies import encode
 from provider.bus.requests import decode
 from provider.bus.subjects import ENDPOINTS, QUEUE_GROUP, UNSUPPORTED, Subjects
 from provider.errors import Code, Permanent, PreviewError, Temporary, internal_error
-from provider.models import now
+from provider.models import TraceContext, now
 from provider.store import payload_limit
 
 log = structlog.get_logger(__name__)
@@ -36,17 +37,28 @@ log = structlog.get_logger(__name__)
 SERVICE = "preview-provider"
 MOST_METADATA_BYTES = 64 << 10
 """Of the schemas in what the service tells of itself, which tools ask every provider for at once."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A decoded request: its body, where the answer goes ("" for nowhere), when it came."""
+    """A request.
+
+    Args:
+        body: decoded; {} before that.
+        reply: where the answer goes; "" for nowhere.
+        received_at: when it came.
+        trace: what its headers say of the caller's trace.
+    """
 
     body: dict[str, Any]
     reply: str
     received_at: datetime
+    trace: TraceContext | None = None
 
 
+Served = Callable[[str, Incoming, "dict[str, Any] | None"], None]
+"""Told of each request that was decided: its endpoint, the request, and the answer, or None where it follows."""
 Handler = Callable[[Incoming], Awaitable[dict[str, Any] | None]]
 """Answers a request; None when the handler sees to the answer itself."""
 
@@ -56,9 +68,12 @@ class Endpoints:
 
     Args:
         handlers: by endpoint name; every name of `subjects.ENDPOINTS` must be there.
+        served: see `Served`.
     """
 
-    def __init__(self, nc: Client, subjects: Subjects, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, nc: Client, subjects: Subjects, handlers: Mapping[str, Handler], served: Served | None = None
+    ) -> None:
         if missing := set(ENDPOINTS) - set(handlers):
             raise ValueError(f"no handler for {', '.join(sorted(missing))}")
         self._nc = nc
@@ -66,6 +81,7 @@ class Endpoints:
         self._handlers: dict[str, Handler] = {name: handlers[name] for name in ENDPOINTS} | {
             name: functools.partial(_unsupported, subjects.request(name)) for name in UNSUPPORTED
         }
+        self._served = served or (lambda *_: None)
         self._service: Service | None = None
         self._metadata: dict[str, dict[str, str]] = {name: {} for name in ENDPOINTS}
         self._describing: asyncio.Task[None] | None = None
@@ -114,25 +130,28 @@ class Endpoints:
 
     async def _serve(self, name: str, request: Request, received_at: datetime) -> None:
         reply: str = request._msg.reply  # the service API keeps it to itself; nats-py is pinned
-        answer = await answered(name, self._handlers[name], request.data, reply, received_at)
+        incoming = Incoming({}, reply, received_at, TraceContext.read(request.headers))
+        answer = await answered(name, self._handlers[name], request.data, incoming)
+        self._served(name, incoming, answer)
         if answer is None:
             return
         if not reply:
             log.info("request.nobody_asked", endpoint=name, ok=answer.get("ok"), code=answer.get("code"))
             return
         try:
-            # Without the request's headers, which `respond` of a plain message would send back.
-            await self._nc.publish(reply, encode(answer, payload_limit(self._nc)))
+            # Not `respond`: that of a plain message would send all the request's headers back.
+            payload = encode(answer, payload_limit(self._nc))
+            await self._nc.publish(reply, payload, headers=incoming.trace.headers() if incoming.trace else None)
         except nats.errors.Error as error:
             log.warning("request.not_answered", endpoint=name, error=type(error).__name__)
 
 
-async def answered(
-    name: str, handler: Handler, data: bytes, reply: str, received_at: datetime
-) -> dict[str, Any] | None:
-    """The handler's answer or the failure form; nothing is raised but cancellation."""
+async def answered(name: str, handler: Handler, data: bytes, incoming: Incoming) -> dict[str, Any] | None:
+    """The handler's answer or the failure form; nothing is raised but cancellation. Fills in the body."""
     try:
-        return await handler(Incoming(decode(data), reply, received_at))
+        incoming.body.update(decode(data))
+        structlog.contextvars.bind_contextvars(**_shown_as(incoming))
+        return await handler(incoming)
     except PreviewError as error:
         return failure_form(error)
     except Exception:
@@ -140,6 +159,14 @@ async def answered(
         error_id = uuid.uuid4().hex[:12]
         log.exception("request.unexpected", endpoint=name, error_id=error_id)
         return failure_form(internal_error(error_id))
+
+
+def _shown_as(incoming: Incoming) -> dict[str, str]:
+    """What each line of the log says of the request: nothing that could not be a name."""
+    named = {"deploy_id": "deploy_id", "slug": "slug", "session": "session_id"}
+    found = {name: incoming.body.get(field) for name, field in named.items()}
+    names = {name: value for name, value in found.items() if isinstance(value, str) and _NAME.fullmatch(value)}
+    return names | ({"trace_id": incoming.trace.trace_id} if incoming.trace is not None else {})
 
 
 def failure_form(error: PreviewError) -> dict[str, Any]:

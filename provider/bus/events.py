@@ -23,7 +23,7 @@ from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, Str
 
 from provider.bus.connection import settled
 from provider.bus.subjects import AUDIT, Subjects, session_input
-from provider.models import Event, EventType, now
+from provider.models import Event, EventType, TraceContext, now
 from provider.store import payload_limit
 
 log = structlog.get_logger(__name__)
@@ -42,12 +42,13 @@ _LONGEST_PAUSE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """Something to send: an event, or a finished payload for another subject."""
+    """Something to send: an event, or a finished payload for another subject; and the trace that it belongs to."""
 
     subject: str
     message_id: str
     event: Event | None = None
     body: Mapping[str, Any] | None = None
+    trace: TraceContext | None = None
 
     @property
     def is_log(self) -> bool:
@@ -78,13 +79,13 @@ class EventPublisher:
         """Begin to send."""
         self._task = asyncio.create_task(self._run(), name="events")
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, trace: TraceContext | None = None) -> None:
         """Queue an event; a log event carries `data.lines`, a list."""
-        message = _Message(self._subjects.events(event.slug), event.event_id, event=event)
+        message = _Message(self._subjects.events(event.slug), event.event_id, event=event, trace=trace)
         if not (message.is_log and self._merged(message)):
             self._enqueue(message)
 
-    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+    def tell_session(self, session_id: str, text: str, event_id: str, trace: TraceContext | None = None) -> None:
         """Queue a message to a session (contract.md, "Telling a session")."""
         if not _TOKEN.fullmatch(session_id):
             log.error("events.bad_session_id")  # a dot or a wildcard would tell another session
@@ -98,13 +99,13 @@ class EventPublisher:
         }
         timestamp = now().isoformat().replace("+00:00", "Z")
         body = {"session_id": session_id, "timestamp": timestamp, "type": "user.message", "payload": payload}
-        self._enqueue(_Message(session_input(session_id), event_id, body=body))
+        self._enqueue(_Message(session_input(session_id), event_id, body=body, trace=trace))
 
-    def audit(self, entry: Mapping[str, Any]) -> None:
+    def audit(self, entry: Mapping[str, Any], trace: TraceContext | None = None) -> None:
         """Queue an audit entry: who asked what, what was decided. Gets `event_id` and `at` unless it has them."""
         event_id = str(entry.get("event_id") or uuid.uuid4().hex)
         body = {"event_id": event_id, "at": now().isoformat(), **entry}
-        self._enqueue(_Message(AUDIT, event_id, body=body))
+        self._enqueue(_Message(AUDIT, event_id, body=body, trace=trace))
 
     async def flush(self) -> None:
         """Wait until everything queued is sent; bound it with `asyncio.timeout`."""
@@ -120,6 +121,11 @@ class EventPublisher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not sent yet."""
+        return len(self._queue)
 
     # ------------------------------------------------------------------------- queue
 
@@ -195,7 +201,7 @@ class EventPublisher:
             return
 
     async def _send(self, message: _Message) -> None:
-        headers = {Header.MSG_ID.value: message.message_id}
+        headers = {Header.MSG_ID.value: message.message_id, **(message.trace.headers() if message.trace else {})}
         limit = payload_limit(self._nc)
         if message.event is None:
             await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)

@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +23,11 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from provider.bus.endpoints import Handler, Incoming, answered
+from provider.bus.endpoints import Handler, Incoming, Served, answered
 from provider.bus.replies import deliver, encode
 from provider.bus.requests import MAX_BYTES
-from provider.bus.subjects import Subjects
-from provider.models import REPLY_SUBJECT, now
+from provider.bus.subjects import QUEUE, Subjects
+from provider.models import REPLY_SUBJECT, TraceContext, now
 from provider.store import payload_limit
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,8 @@ AGAIN_SECONDS = 5.0
 REFUSAL_KEPT = timedelta(minutes=1)
 _IDS = uuid.UUID("5b7f0f0e-6a52-4c0e-9d0c-0f6f1b1f2a53")
 
-Refused = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-"""Told of a message that becomes no deploy: its body as far as it is known, and the answer."""
+Refused = Callable[[Incoming, Mapping[str, Any]], None]
+"""Told of a message that becomes no deploy: the request as far as it is known, and the answer."""
 
 
 class WorkQueue:
@@ -51,13 +52,17 @@ class WorkQueue:
     Args:
         handler: of a provision; None when the answer follows by the reply promise.
         refused: told of each refusal, since nobody may listen at `reply_to`.
+        served: see `endpoints.Served`.
     """
 
-    def __init__(self, nc: Client, subjects: Subjects, handler: Handler, refused: Refused) -> None:
+    def __init__(
+        self, nc: Client, subjects: Subjects, handler: Handler, refused: Refused, served: Served | None = None
+    ) -> None:
         self._nc = nc
         self._subjects = subjects
         self._handler = handler
         self._refused = refused
+        self._served = served or (lambda *_: None)
         self._telling: set[asyncio.Task[bool]] = set()
 
     async def run(self) -> None:
@@ -107,34 +112,36 @@ class WorkQueue:
 
     async def _take(self, message: Msg) -> None:
         """Make a deploy of a message, or refuse it, or leave it for later when it is the platform that fails."""
-        body: dict[str, Any] = {}
+        asked = Incoming({}, "", now(), TraceContext.read(message.headers))
 
         async def handle(incoming: Incoming) -> dict[str, Any] | None:
-            body.update(incoming.body)
-            body.setdefault("deploy_id", _deploy_id(message))
-            reply = body.get("reply_to")
-            return await self._handler(Incoming(body, reply if isinstance(reply, str) else "", incoming.received_at))
+            incoming.body.setdefault("deploy_id", _deploy_id(message))
+            reply = incoming.body.get("reply_to")
+            return await self._handler(replace(incoming, reply=reply if isinstance(reply, str) else ""))
 
         try:
-            answer = await answered("queue", handle, message.data, "", now())
+            answer = await answered(QUEUE, handle, message.data, asked)
             if answer is not None and not answer["ok"] and answer.get("retryable"):
                 log.info("queue.later", code=answer["code"], reason=answer.get("reason"))
                 await message.nak(delay=AGAIN_SECONDS)
                 return
+            self._served(QUEUE, asked, answer)
             if answer is not None:
-                self._tell(body, answer)
+                self._tell(asked, answer)
             await message.ack()
         except nats.errors.Error as error:
             log.warning("queue.not_acknowledged", error=type(error).__name__)  # it is delivered again
 
-    def _tell(self, body: Mapping[str, Any], answer: dict[str, Any]) -> None:
+    def _tell(self, asked: Incoming, answer: dict[str, Any]) -> None:
+        body = asked.body
         answer.setdefault("deploy_id", body.get("deploy_id"))
         if not answer["ok"]:
-            self._refused(body, answer)
+            self._refused(asked, answer)
         reply = body.get("reply_to")
         if isinstance(reply, str) and re.fullmatch(REPLY_SUBJECT, reply):
             payload = encode(answer, payload_limit(self._nc))
-            task = asyncio.create_task(deliver(self._nc, reply, payload, now() + REFUSAL_KEPT))
+            headers = asked.trace.headers() if asked.trace else None
+            task = asyncio.create_task(deliver(self._nc, reply, payload, now() + REFUSAL_KEPT, headers))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 

@@ -27,7 +27,9 @@ _GIVEN_UP_FIRST = ("log_tail", "evidence", "checks", "warnings", "timings", "hin
 _SHORTENED = "shortened: the answer was larger than the bus carries"
 
 
-async def deliver(nc: Client, reply_subject: str, payload: bytes, deadline: datetime) -> bool:
+async def deliver(
+    nc: Client, reply_subject: str, payload: bytes, deadline: datetime, headers: dict[str, str] | None = None
+) -> bool:
     """Send an answer until somebody is there to take it.
 
     Args:
@@ -35,13 +37,14 @@ async def deliver(nc: Client, reply_subject: str, payload: bytes, deadline: date
         reply_subject: where the answer goes.
         payload: at most `store.payload_limit(nc)` bytes (see `encode`).
         deadline: when to stop repeating.
+        headers: sent along.
 
     Returns: whether it was taken. At least once: a restart in between may deliver it twice.
     """
     pause = _FIRST_PAUSE
     while True:
         try:
-            if await _taken(nc, reply_subject, payload):
+            if await _taken(nc, reply_subject, payload, headers):
                 return True
         except (nats.errors.BadSubjectError, nats.errors.MaxPayloadError, nats.errors.ConnectionClosedError) as error:
             # Repeating changes none of these; a closed client ends the process anyway.
@@ -57,13 +60,13 @@ async def deliver(nc: Client, reply_subject: str, payload: bytes, deadline: date
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-async def _taken(nc: Client, subject: str, payload: bytes) -> bool:
+async def _taken(nc: Client, subject: str, payload: bytes, headers: dict[str, str] | None) -> bool:
     """Whether somebody listens there and the message went out over one unbroken connection."""
     reconnects = nc.stats["reconnects"]
     if not nc.is_connected:
         return False
     try:
-        await nc.request(subject, payload, timeout=_TAKEN_AFTER)
+        await nc.request(subject, payload, timeout=_TAKEN_AFTER, headers=headers)
     except nats.errors.TimeoutError:
         # Silence means that it was taken, unless it only sat in the client's buffer.
         return nc.is_connected and nc.stats["reconnects"] == reconnects

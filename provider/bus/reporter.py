@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from provider.bus.events import EventPublisher
 from provider.bus.replies import deliver, encode
+from provider.models import TraceContext
 from provider.store import payload_limit
 
 
@@ -20,14 +21,17 @@ class Reporter:
         self._nc = nc
         self._events = events
 
-    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
+    async def deliver(
+        self, reply: str, body: Mapping[str, Any], deadline: datetime, trace: TraceContext | None = None
+    ) -> bool:
         """See `pipeline.context.Reporter`."""
-        return await deliver(self._nc, reply, encode(body, payload_limit(self._nc)), deadline)
+        headers = trace.headers() if trace else None
+        return await deliver(self._nc, reply, encode(body, payload_limit(self._nc)), deadline, headers)
 
-    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+    def tell_session(self, session_id: str, text: str, event_id: str, trace: TraceContext | None = None) -> None:
         """See `pipeline.context.Reporter`."""
-        self._events.tell_session(session_id, text, event_id)
+        self._events.tell_session(session_id, text, event_id, trace)
 
-    def audit(self, entry: Mapping[str, Any]) -> None:
+    def audit(self, entry: Mapping[str, Any], trace: TraceContext | None = None) -> None:
         """See `pipeline.context.Reporter`."""
-        self._events.audit(entry)
+        self._events.audit(entry, trace)

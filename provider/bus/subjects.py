@@ -7,6 +7,8 @@ from dataclasses import dataclass
 QUEUE_GROUP = "preview-provisioners"
 AUDIT = "x1.audit.preview"
 UNKNOWN_SLUG = "_"
+QUEUE = "queue"
+"""What requests from the work queue are called where endpoints are told apart."""
 
 ENDPOINTS = (
     "provision",
@@ -50,7 +52,7 @@ class Subjects:
     @property
     def queue(self) -> str:
         """Where provisions are queued."""
-        return f"{self.prefix}.queue"
+        return f"{self.prefix}.{QUEUE}"
 
     @property
     def queue_stream(self) -> str:

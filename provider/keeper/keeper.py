@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from provider.keeper.notices import Notices, Publish
 from provider.keeper.reconcile import Reconcile
 from provider.keeper.removals import Removals
 from provider.keeper.sweep import Sweep
-from provider.models import PreviewRecord
+from provider.models import PreviewRecord, PreviewState
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.store.lifetime import Policy
@@ -62,6 +63,10 @@ class Keeper:
             Chore("reconcile all", reconcile.all, ctx.settings.reconcile_seconds),
             *((Chore("sweep", sweep.once, ctx.settings.sweep_seconds),) if lasting else ()),
         )
+
+    def states(self) -> Counter[PreviewState]:
+        """How many previews are in which state, of all providers."""
+        return Counter(one.record.state for one in self._known)
 
     def on_preview(self, record: PreviewRecord) -> None:
         """A preview's record is this now."""

@@ -105,6 +105,7 @@ from provider.models.request import (
     SessionId,
     StoredRequest,
 )
+from provider.models.trace import TraceContext
 
 __all__ = [
     "EVENT_DATA",
@@ -184,6 +185,7 @@ __all__ = [
     "TenureReply",
     "Ticket",
     "Tolerant",
+    "TraceContext",
     "ValidateReply",
     "WaitedDeploy",
     "WaitedPreview",

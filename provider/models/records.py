@@ -9,6 +9,7 @@ from typing import Any
 from provider.errors import Code, PreviewError, Whose
 from provider.models.base import MAX_LINE_CHARS, Tolerant, clipped
 from provider.models.request import StoredRequest
+from provider.models.trace import TraceContext
 
 RECORD_VERSION = 1
 LOG_TAIL_LINES = 40
@@ -211,6 +212,7 @@ class DeployFields(Tolerant):
     order: int | None = None
     owner: Owner
     request: StoredRequest
+    trace: TraceContext | None = None
     joins: str | None = None
     created_at: datetime
     deadline: datetime

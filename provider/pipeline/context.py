@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from provider import names, spec
-from provider.models import DeployRecord, EventType, PreviewRecord
+from provider.models import DeployRecord, EventType, PreviewRecord, TraceContext
 from provider.pipeline.clock import Clock
 from provider.pipeline.line import Emit, Line
 from provider.pipeline.logbook import Logbook
@@ -19,15 +19,20 @@ from provider.store import Store
 
 
 class Reporter(Protocol):
-    """How answers and messages leave; the bus fulfils it, the pipeline knows no more of it."""
+    """How answers and messages leave; the bus fulfils it, the pipeline knows no more of it.
 
-    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
+    `trace` is the one that a message belongs to.
+    """
+
+    async def deliver(
+        self, reply: str, body: Mapping[str, Any], deadline: datetime, trace: TraceContext | None = None
+    ) -> bool:
         """Repeat an answer until somebody takes it (True) or the deadline passes (False)."""
 
-    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+    def tell_session(self, session_id: str, text: str, event_id: str, trace: TraceContext | None = None) -> None:
         """Tell a session something, in the background."""
 
-    def audit(self, entry: Mapping[str, Any]) -> None:
+    def audit(self, entry: Mapping[str, Any], trace: TraceContext | None = None) -> None:
         """Keep who asked what and what was decided, in the background."""
 
 

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import structlog
+
 from provider.errors import Code, Permanent, Temporary
-from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, Waiter
+from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, TraceContext, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.ending import repeat, tolerate
 from provider.pipeline.logbook import plain
@@ -17,6 +19,7 @@ from provider.pipeline.runner import Runner
 from provider.store import DeployExists, Lost
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds between tries to stage secrets, or to create a record."""
@@ -39,6 +42,7 @@ class Intake:
         reply: str | None,
         received_at: datetime,
         warnings: tuple[str, ...],
+        trace: TraceContext | None = None,
     ) -> DeployRecord:
         """Accept a request: from the return on, whoever waits at `reply` gets the final answer.
 
@@ -52,6 +56,7 @@ class Intake:
             reply: where the final answer goes; None when nobody waits for it.
             received_at: when it came; the budget counts from there.
             warnings: what decoding noticed.
+            trace: the caller's, or our part of it.
 
         Raises:
             Permanent: `conflict` when the deploy id was used for a different request.
@@ -61,7 +66,7 @@ class Intake:
         reserved = await self._reserved(deploy_id, request)
         accepted = ""
         try:
-            record = await self._accepted(request, secrets, deploy_id, reply, received_at, warnings)
+            record = await self._accepted(request, secrets, deploy_id, reply, received_at, warnings, trace)
             accepted = record.deploy_id
         finally:
             if reserved and accepted != deploy_id:
@@ -89,16 +94,18 @@ class Intake:
         reply: str | None,
         received_at: datetime,
         warnings: tuple[str, ...],
+        trace: TraceContext | None,
     ) -> DeployRecord:
         staged = uuid.uuid4().hex
         checksum = await self._staged(staged, secrets, deploy_id)
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
-        record = self._record(stored, staged, deploy_id, waiters, received_at, warnings)
+        record = self._record(stored, staged, deploy_id, waiters, received_at, warnings, trace)
         try:
             created = await self._create(record)
         except DeployExists as known:
             return await self._again(record, known.existing)
+        log.info("deploy.accepted", deploy_id=created.deploy_id, repo=request.repo_full_name, branch=request.branch)
         self._ctx.logbook.learn(created.deploy_id, plain(secrets))
         self._runner.start(created)
         return created
@@ -183,6 +190,7 @@ class Intake:
         waiters: tuple[Waiter, ...],
         received_at: datetime,
         warnings: tuple[str, ...],
+        trace: TraceContext | None,
     ) -> DeployRecord:
         settings = self._ctx.settings
         budget = min(request.budget_seconds or settings.budget_seconds, settings.budget_seconds)
@@ -193,6 +201,7 @@ class Intake:
             fingerprint=request.fingerprint(),
             staged=staged,
             request=request,
+            trace=trace,
             waiters=waiters,
             created_at=received_at,
             deadline=received_at + timedelta(seconds=budget),

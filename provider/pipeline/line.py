@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +39,7 @@ CHECK_SECONDS = 30.0
 
 Emit = Callable[[DeployRecord, EventType, Mapping[str, Any]], None]
 """Publishes an event of a deploy; never blocks, never fails."""
+Waited = Callable[[str, float], None]
 
 
 def limits_of(settings: Settings) -> rules.Limits:
@@ -56,7 +59,8 @@ class _Place:
     """A deploy of this process in the line.
 
     `ticket` is what the line showed last, `written` whether it did; `waited` whether it showed the deploy waiting for
-    its build; `told` what the deploy was told last; `failed` why the line is of no use.
+    its build; `since` when it began to wait for its turn; `told` what the deploy was told last; `failed` why the line
+    is of no use.
     """
 
     record: DeployRecord
@@ -65,6 +69,7 @@ class _Place:
     waited: bool = False
     told: tuple[Stage, int] | None = None
     failed: PreviewError | None = None
+    since: float = field(default_factory=time.monotonic)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -75,12 +80,14 @@ class Line:
         store: has the shared record, and those of deploys.
         limits: how many may run and wait.
         emit: takes what a deploy that waits is told.
+        waited: told what a deploy waited for (deploy or build), and for how many seconds, when its turn comes.
     """
 
-    def __init__(self, *, store: Store, limits: rules.Limits, emit: Emit) -> None:
+    def __init__(self, *, store: Store, limits: rules.Limits, emit: Emit, waited: Waited | None = None) -> None:
         self._store = store
         self._limits = limits
         self._emit = emit
+        self._waited = waited or (lambda *_: None)
         self._writer = LineWriter(store.line, limits, seen=self._see, failed=self._fail)
         self._places: dict[str, _Place] = {}
         self._lost: set[str] = set()
@@ -98,6 +105,15 @@ class Line:
         if self._announcing is not None:
             self._announcing.cancel()
         await self._writer.close()
+
+    def stages(self) -> Counter[Stage]:
+        """How many deploys stand where, of all providers, as the line was seen last."""
+        line = self._writer.line
+        return Counter(ticket.stage for ticket in line.tickets) if line is not None else Counter()
+
+    def own_stages(self) -> Counter[Stage]:
+        """The same of this provider's deploys."""
+        return Counter(place.ticket.stage for place in self._places.values())
 
     # -------------------------------------------------------------------------- requests
 
@@ -179,12 +195,13 @@ class Line:
     async def build_turn(self, record: DeployRecord, clock: Clock) -> bool:
         """Return when the deploy may build; whether it had to wait, in which time the clock stood still."""
         place = self._places[record.deploy_id]
-        place.waited = False
+        place.waited, began = False, time.monotonic()
         done = asyncio.get_running_loop().create_future()
         self._writer.write(rules.wants_build(record.deploy_id, place.record.owner.instance), done)
         with clock.stopped():
             await done  # what the line showed before may be of an earlier build
             await _until(place, lambda stage: stage is Stage.BUILDING)
+        self._waited("build", time.monotonic() - began)
         return place.waited
 
     def built(self, deploy_id: str) -> None:
@@ -237,6 +254,8 @@ class Line:
             if (ticket := tickets.get(deploy_id)) is not None:
                 if ticket.stage is not place.ticket.stage:
                     place.changed.set()
+                    if place.ticket.stage is Stage.WAITING:
+                        self._waited("deploy", time.monotonic() - place.since)
                 place.ticket, place.written = ticket, True
                 place.waited |= ticket.stage is Stage.BUILD_WAITING
             elif place.written:  # somebody removed it, or the whole record

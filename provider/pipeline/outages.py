@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -115,12 +115,16 @@ class Outages:
     Args:
         probes: by part, a cheap question that fails while it is away, to be asked before work is let through.
         pauses: see `PAUSES`.
+
+    Attributes:
+        waiting: how many deploys wait for each part.
     """
 
     def __init__(self, probes: Mapping[Part, Probe], pauses: Sequence[float] = PAUSES) -> None:
         self._probes = probes
         self._pauses = pauses
         self._parts = {part: Outage(part) for part in Part}
+        self.waiting: Counter[Part] = Counter()
 
     def away(self, record: DeployRecord, phase: Phase) -> Outage | None:
         """The outage that keeps a deploy from beginning with a phase."""
@@ -139,9 +143,14 @@ class Outages:
                 await self._let_through(record.deploy_id, outage)
                 patience = _half(clock)
                 continue
-            with suppress(TimeoutError):
+            self.waiting[outage.part] += 1
+            try:
                 async with asyncio.timeout(left):
                     await outage.changed.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self.waiting[outage.part] -= 1
 
     def failed(self, record: DeployRecord, phase: Phase, error: PreviewError) -> None:
         """A try failed; if a part is to blame, that counts."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from provider.errors import Permanent
-from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, Waiter, now
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, TraceContext, Waiter, now
 from provider.pipeline import report
 from provider.pipeline.context import Context
 from provider.store import reducers
@@ -55,7 +55,7 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
     if record.request.notify and record.request.session_id and not repeated:
         _tell_session(ctx, record, final)
     body = final.wire()
-    taken = await asyncio.gather(*(_answer(ctx, body, waiter) for waiter in record.waiters))
+    taken = await asyncio.gather(*(_answer(ctx, body, waiter, record.trace) for waiter in record.waiters))
     waiters = tuple(
         waiter.model_copy(update={"answered": waiter.answered or done})
         for waiter, done in zip(record.waiters, taken, strict=True)
@@ -69,14 +69,15 @@ def _slim(record: DeployRecord) -> DeployRecord:
     return record.model_copy(update={"spec_text": None, "revision": revision, "checks": ()})
 
 
-async def _answer(ctx: Context, body: dict[str, Any], waiter: Waiter) -> bool:
+async def _answer(ctx: Context, body: dict[str, Any], waiter: Waiter, trace: TraceContext | None) -> bool:
     """Whether nothing is left to do for this waiter: it took the answer, or its time is over."""
     if not waiter.answered:
-        await ctx.reporter.deliver(waiter.reply, body, waiter.deadline)
+        await ctx.reporter.deliver(waiter.reply, body, waiter.deadline, trace)
     return True
 
 
 def _tell_session(ctx: Context, record: DeployRecord, final: Report) -> None:
     request = record.request
     text = report.session_text(final, request.repo_full_name, request.branch)
-    ctx.reporter.tell_session(str(request.session_id), text, f"{record.deploy_id}-{'ok' if final.ok else 'failed'}")
+    event_id = f"{record.deploy_id}-{'ok' if final.ok else 'failed'}"
+    ctx.reporter.tell_session(str(request.session_id), text, event_id, record.trace)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -22,6 +23,7 @@ from provider.pipeline.causes import bug, overtaken
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
 from provider.pipeline.ending import Ending, entered, repeat, tolerate, with_time
+from provider.pipeline.outages import Part
 from provider.pipeline.publish import tell
 from provider.pipeline.resolve import resolve
 from provider.pipeline.rollout import rollout
@@ -81,6 +83,16 @@ class Runner:
         """Whether this process runs the deploy."""
         return deploy_id in self._running
 
+    @property
+    def under_way(self) -> int:
+        """How many deploys run here."""
+        return len(self._running)
+
+    @property
+    def held_up(self) -> Mapping[Part, int]:
+        """How many of them wait for a part of the platform to come back."""
+        return self._steps.outages.waiting
+
     def accepted_before(self, deploy_id: str, order: int) -> bool:
         """Whether a running deploy is older than that order."""
         running = self._running.get(deploy_id)
@@ -126,7 +138,8 @@ class Runner:
     # ------------------------------------------------------------------ one deploy
 
     async def _run(self, running: Running) -> None:
-        structlog.contextvars.bind_contextvars(deploy_id=running.record.deploy_id)
+        structlog.contextvars.clear_contextvars()  # those of the request that it came with
+        structlog.contextvars.bind_contextvars(**_shown_as(running.record))
         try:
             if running.record.report is None:
                 await self._decide_whatever_happens(running)
@@ -237,6 +250,7 @@ class Runner:
         data: dict[str, object] = {"ok": failure is None, "seconds": round(time.monotonic() - began, 4)}
         if isinstance(failure, Failure):
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
+        structlog.contextvars.bind_contextvars(**_shown_as(record))
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)
         await self._ending.save_beside(running, record.model_copy(update=update))
         if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
@@ -294,3 +308,10 @@ class Runner:
         update = {"report": answer, "failure": leader.failure, "slug": leader.slug}
         await self._ending.save(running, record.model_copy(update=update))
         return True
+
+
+def _shown_as(record: DeployRecord) -> dict[str, str]:
+    """What each line of the log says of the deploy, as far as it is known."""
+    trace_id = record.trace.trace_id if record.trace is not None else None
+    known = {"deploy_id": record.deploy_id, "slug": record.slug, "session": record.request.session_id}
+    return {name: value for name, value in (known | {"trace_id": trace_id}).items() if value}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -37,6 +37,7 @@ RELIST_SECONDS = 5.0
 WHOLE_EVERY = 60
 """Turns of a watch from one that lists everything to the next."""
 _BUCKET_BYTES = {"previews": 128 << 20, "deploys": 512 << 20}
+Failed = Callable[[str], None]
 _NO_MESSAGE = 10037
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
@@ -46,12 +47,29 @@ def payload_limit(nc: Client) -> int:
     return nc.max_payload - HEADROOM_BYTES
 
 
-async def open_store(nc: Client, bucket_prefix: str, platform_id: str, *, relist: float = RELIST_SECONDS) -> Store:
-    """The store in this bus's JetStream; its buckets are made where they are missing."""
-    previews = await JetStreamKeyValue.open(nc, f"{bucket_prefix}_previews", _BUCKET_BYTES["previews"], relist=relist)
-    deploys = await JetStreamKeyValue.open(
-        nc, f"{bucket_prefix}_deploys", _BUCKET_BYTES["deploys"], ttl=DEPLOY_TTL, relist=relist
-    )
+async def open_store(
+    nc: Client,
+    bucket_prefix: str,
+    platform_id: str,
+    *,
+    relist: float = RELIST_SECONDS,
+    failed: Failed | None = None,
+) -> Store:
+    """The store in this bus's JetStream; its buckets are made where they are missing.
+
+    Args:
+        nc: the connection.
+        bucket_prefix: begins the buckets' names.
+        platform_id: whose records these are.
+        relist: seconds after which a watch looks whether it missed something.
+        failed: told the operation, each time that the bus fails one.
+    """
+
+    async def bucket(name: str, ttl: timedelta | None = None) -> JetStreamKeyValue:
+        most = _BUCKET_BYTES[name]
+        return await JetStreamKeyValue.open(nc, f"{bucket_prefix}_{name}", most, ttl=ttl, relist=relist, failed=failed)
+
+    previews, deploys = await bucket("previews"), await bucket("deploys", DEPLOY_TTL)
     return Store(previews=previews, deploys=deploys, platform_id=platform_id)
 
 
@@ -76,15 +94,18 @@ def translated() -> Iterator[None]:
 
 
 class JetStreamKeyValue:
-    """One KV bucket; see `kv.KeyValue`."""
+    """One KV bucket; see `kv.KeyValue`. `failed` is told the operation that the bus failed."""
 
-    def __init__(self, nc: Client, js: JetStreamContext, bucket: KeyValue, name: str, relist: float) -> None:
+    def __init__(
+        self, nc: Client, js: JetStreamContext, bucket: KeyValue, name: str, relist: float, failed: Failed | None = None
+    ) -> None:
         self._nc = nc
         self._js = js
         self._bucket = bucket
         self._stream = f"KV_{name}"
         self._subjects = f"$KV.{name}."
         self._relist = relist
+        self._failed = failed or (lambda _: None)
 
     @classmethod
     async def open(
@@ -95,6 +116,7 @@ class JetStreamKeyValue:
         *,
         ttl: timedelta | None = None,
         relist: float = RELIST_SECONDS,
+        failed: Failed | None = None,
     ) -> JetStreamKeyValue:
         """Bind the bucket, or make it. One that is there is taken as it is: its limits are the operator's."""
         js = nc.jetstream(timeout=REQUEST_TIMEOUT)
@@ -109,11 +131,11 @@ class JetStreamKeyValue:
                     max_bytes=max_bytes,
                     storage=StorageType.FILE,
                 )
-        return cls(nc, js, bucket, name, relist)
+        return cls(nc, js, bucket, name, relist, failed)
 
     async def get(self, key: str) -> Entry | None:
         """See `kv.KeyValue`. Asks the stream's leader: a direct get may answer from a stale replica."""
-        with translated():
+        with self._asking("get"):
             try:
                 message = await self._js.get_msg(self._stream, subject=self._subjects + key, direct=False)
             except nats.js.errors.NotFoundError as error:
@@ -127,7 +149,7 @@ class JetStreamKeyValue:
     async def create(self, key: str, value: bytes) -> int:
         """See `kv.KeyValue`."""
         check_size(key, value, payload_limit(self._nc))
-        with translated():
+        with self._asking("create"):
             try:
                 return await self._bucket.create(key, value)
             except nats.js.errors.KeyWrongLastSequenceError:
@@ -138,7 +160,7 @@ class JetStreamKeyValue:
     async def update(self, key: str, value: bytes, revision: int) -> int:
         """See `kv.KeyValue`."""
         check_size(key, value, payload_limit(self._nc))
-        with translated():
+        with self._asking("update"):
             try:
                 return await self._bucket.update(key, value, last=revision)
             except nats.js.errors.KeyWrongLastSequenceError:
@@ -149,12 +171,12 @@ class JetStreamKeyValue:
     async def put(self, key: str, value: bytes) -> int:
         """See `kv.KeyValue`."""
         check_size(key, value, payload_limit(self._nc))
-        with translated():
+        with self._asking("put"):
             return await self._bucket.put(key, value)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """See `kv.KeyValue`."""
-        with translated():
+        with self._asking("delete"):
             try:
                 await self._bucket.delete(key, last=revision)
             except nats.js.errors.APIError as error:
@@ -166,14 +188,14 @@ class JetStreamKeyValue:
         """See `kv.KeyValue`. A deleted key leaves a marker, which nothing else would ever remove."""
         await self.delete(key, revision)
         subject = self._subjects + key
-        with translated():
+        with self._asking("purge"):
             marker = await self._js.get_msg(self._stream, subject=subject, direct=False)
             if KV_OP in (marker.headers or {}):  # else it was made anew since
                 await self._js.purge_stream(self._stream, seq=(marker.seq or 0) + 1, subject=subject)
 
     async def entries(self, prefix: str) -> list[Entry]:
         """See `kv.KeyValue`."""
-        with translated():
+        with self._asking("entries"):
             listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix))
             try:
                 return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
@@ -201,10 +223,10 @@ class JetStreamKeyValue:
     async def _turn(self, prefix: str, known: dict[str, int], *, whole: bool) -> AsyncIterator[Entry | Deleted]:
         """One listing's differences from `known`, then what follows for a while."""
         after = 0 if whole else max(known.values(), default=0)
-        with translated():
+        with self._asking("watch"):
             listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix), after)
         try:
-            with translated():
+            with self._asking("watch"):
                 first = await listing.first(self._change)
             gone = known.keys() - {change.key for change in first if isinstance(change, Entry)} if not after else ()
             for change in [*(Deleted(key) for key in gone), *first]:
@@ -212,12 +234,21 @@ class JetStreamKeyValue:
                     yield change
             until = time.monotonic() + self._relist
             while (left := until - time.monotonic()) > 0:
-                with translated():
+                with self._asking("watch"):
                     message = await listing.next(left)
                 if message is not None and _is_news(change := self._change(message), known):
                     yield change
         finally:
             await listing.close()
+
+    @contextmanager
+    def _asking(self, operation: str) -> Iterator[None]:
+        try:
+            with translated():
+                yield
+        except Temporary:
+            self._failed(operation)
+            raise
 
     def _subject(self, prefix: str) -> str:
         return f"{self._subjects}{prefix}" + (">" if prefix.endswith(".") else "")

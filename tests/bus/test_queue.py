@@ -38,8 +38,8 @@ class Handler:
             raise Temporary(Code.PLATFORM_UNREACHABLE, "not now")
         return None
 
-    def told(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        self.refused.append((dict(body), dict(answer)))
+    def told(self, incoming: Incoming, answer: Mapping[str, Any]) -> None:
+        self.refused.append((dict(incoming.body), dict(answer)))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from provider.bus.replies import encode
 from provider.bus.reporter import Reporter
 from provider.errors import PreviewError
+from provider.models import TraceContext
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import Anchors, Fence
 from provider.platforms.kubernetes.orphans import Orphans
@@ -75,7 +76,9 @@ class Greedy(Orphans):
 class Once(Reporter):
     """Says it once, and does not look whether anybody took it."""
 
-    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
+    async def deliver(
+        self, reply: str, body: Mapping[str, Any], deadline: datetime, trace: TraceContext | None = None
+    ) -> bool:
         """A plain publish."""
         await self._nc.publish(reply, encode(body, payload_limit(self._nc)))
         return True

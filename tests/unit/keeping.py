@@ -10,7 +10,7 @@ from typing import Any, cast
 from provider.errors import Code, Permanent
 from provider.keeper.known import Known
 from provider.keeper.notices import Notices
-from provider.models import Event, PreviewRecord
+from provider.models import Event, PreviewRecord, TraceContext
 from provider.pipeline.context import Context
 from provider.pipeline.line import Line, limits_of
 from provider.pipeline.logbook import Logbook
@@ -34,13 +34,15 @@ class Told:
         self.audited: list[dict[str, Any]] = []
         self.events: list[Event] = []
 
-    async def deliver(self, reply: str, body: Mapping[str, Any], deadline: datetime) -> bool:
+    async def deliver(
+        self, reply: str, body: Mapping[str, Any], deadline: datetime, trace: TraceContext | None = None
+    ) -> bool:
         return True
 
-    def tell_session(self, session_id: str, text: str, event_id: str) -> None:
+    def tell_session(self, session_id: str, text: str, event_id: str, trace: TraceContext | None = None) -> None:
         self.sessions.append((session_id, text, event_id))
 
-    def audit(self, entry: Mapping[str, Any]) -> None:
+    def audit(self, entry: Mapping[str, Any], trace: TraceContext | None = None) -> None:
         self.audited.append(dict(entry))
 
     def reasons(self) -> list[str]:

@@ -124,7 +124,7 @@ def test_imports_keep_to_the_walls() -> None:
 
 
 def test_a_running_provider_carries_neither_command_line_nor_demo() -> None:
-    heavy = ("typer", "provider.cli", "provider.demo")
+    heavy = ("typer", "provider.cli", "provider.demo", "provider.otel", "opentelemetry")
     script = f"import sys, provider.service; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -77,8 +77,10 @@ async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next
         logbook=cast(Any, None),
     )
     membership = store.membership("mine", 9.0)
-    leases = Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False)
+    told = list[str]()
+    leases = Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False, told=told.append)
+    assert not leases.part().ok
     await leases.start()
-    assert runner.ids == []
+    assert (runner.ids, leases.part().ok) == ([], True)
     await leases.once()
-    assert runner.ids == ["d"]
+    assert (runner.ids, told, leases.providers) == (["d"], ["taken_over"], 1)

@@ -31,6 +31,7 @@ class Server:
         self.listed = 0
         self._asked = asyncio.Event()
         self.watched: list[str] = []
+        self.restarted: list[str] = []
 
     async def list_all(self, resource: object, *, metadata_only: bool = False) -> tuple[list[Object], str]:
         self.listed += 1
@@ -68,7 +69,13 @@ class Server:
 
 @asynccontextmanager
 async def following(server: Server) -> AsyncGenerator[Cache, None]:
-    cache = Cache(cast(Api, server), JOBS, lambda found: job_key(found["metadata"]["name"]), Changes())
+    cache = Cache(
+        cast(Api, server),
+        JOBS,
+        lambda found: job_key(found["metadata"]["name"]),
+        Changes(),
+        restarted=server.restarted.append,
+    )
     task = asyncio.create_task(cache.run())
     try:
         await cache.synced.wait()
@@ -129,6 +136,7 @@ async def test_a_new_list_removes_what_went_and_keeps_what_is_newer(server: Serv
         await server.say(Expired("too old"))
         await server.until_listed(2)
         assert known(cache) == {"made-meanwhile": "45", "c": "41"}
+        assert server.restarted == ["Job"]
 
 
 async def test_a_cut_watch_goes_on_from_what_it_saw_last(server: Server) -> None:
@@ -136,7 +144,7 @@ async def test_a_cut_watch_goes_on_from_what_it_saw_last(server: Server) -> None
         await server.say(("MODIFIED", job(11)), unreachable("cut"))
         await server.say(("MODIFIED", job(12)))
         assert server.watched == ["10", "11"]
-        assert server.listed == 1
+        assert (server.listed, server.restarted) == (1, ["Job"])
 
 
 async def test_a_server_that_always_says_expired_is_asked_with_pauses(server: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TextIO
 
 import httpx
@@ -46,15 +46,18 @@ DRAIN_SECONDS = 5.0
 class ContainerPlatform:
     """Fulfils `platforms.base.Platform` on one machine; one provider per state folder."""
 
-    def __init__(self, *, settings: Settings, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, *, settings: Settings, http: httpx.AsyncClient, restarted: Callable[[str], None] | None = None
+    ) -> None:
         self._settings = settings
         self._engine = Engine(settings.container_host, workload.SLUG_LABEL)
         self._secrets = SecretFiles(settings.state_dir / "secrets")
         self._runtime = Runtime(settings=settings, engine=self._engine, secrets=self._secrets)
         self._ingress = Ingress(settings=settings, http=http)
         self._upkeep = Upkeep(
-            engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id
-        )
+            engine=self._engine, ingress=self._ingress, secrets=self._secrets, platform_id=settings.platform_id,
+            restarted=restarted,
+        )  # fmt: skip
         self._told: Told | None = None
         self._registry = Registry(settings=settings, http=http)
         self._builds = Builds(settings=settings, engine=self._engine, has_image=self._registry.has)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -36,13 +36,26 @@ MOST_KNOWN = 1000
 
 
 class Upkeep:
-    """Compares what the engine runs and the ingress routes with what revisions say."""
+    """Compares what the engine runs and the ingress routes with what revisions say.
 
-    def __init__(self, *, engine: Engine, ingress: Ingress, secrets: SecretFiles, platform_id: str) -> None:
+    Args:
+        restarted: told each time that the engine's events broke off and are followed anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        ingress: Ingress,
+        secrets: SecretFiles,
+        platform_id: str,
+        restarted: Callable[[str], None] | None = None,
+    ) -> None:
         self._engine = engine
         self._ingress = ingress
         self._secrets = secrets
         self._platform_id = platform_id
+        self._restarted = restarted or (lambda _: None)
         self._routed: dict[str, int] = {}
         self._crashes = Crashes()
 
@@ -85,6 +98,7 @@ class Upkeep:
                 log.info("engine.events", error=str(error), pause=pause)
             except Exception:
                 log.exception("engine.events")
+            self._restarted("engine")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

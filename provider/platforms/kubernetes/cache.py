@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 """How often something is judged anew although nothing changed: graces end by time alone."""
 
 KeyOf = Callable[[Object], str]
+Restarted = Callable[[str], None]
 FieldsOf = Callable[[list[Object]], str]
 """What is kept of an object's `managedFields`."""
 
@@ -72,10 +73,20 @@ class Cache:
     Attributes:
         fields_of: makes of `managedFields` what is kept of them; None: nothing is.
         told: called with the key of whatever changes, beside those who wait for it.
+
+    Args:
+        restarted: called with the resource's kind each time that its watch broke and begins anew.
     """
 
     def __init__(
-        self, api: Api, resource: Resource, key_of: KeyOf, changes: Changes, *, metadata_only: bool = False
+        self,
+        api: Api,
+        resource: Resource,
+        key_of: KeyOf,
+        changes: Changes,
+        *,
+        metadata_only: bool = False,
+        restarted: Restarted | None = None,
     ) -> None:
         self.fields_of: FieldsOf | None = None
         self.told: Callable[[str], None] | None = None
@@ -86,6 +97,7 @@ class Cache:
         self._key_of = key_of
         self._changes = changes
         self._metadata_only = metadata_only
+        self._restarted = restarted or (lambda _: None)
         self._objects: dict[str, Object] = {}
         self._first_seen: dict[str, float] = {}
         self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
@@ -146,6 +158,7 @@ class Cache:
             except Expired:
                 self._version, problem = None, "expired as soon as it was listed"
                 if version is not None:
+                    self._restarted(self.resource.kind)
                     continue
             except (Temporary, Refused) as error:
                 problem = str(error)
@@ -154,6 +167,7 @@ class Cache:
                 self._version, problem = None, "a bug"
             if self._seen != seen or time.monotonic() - began > pause:
                 pause = FIRST_PAUSE  # it was well meanwhile
+            self._restarted(self.resource.kind)
             log.warning("watch.broken", kind=self.resource.kind, error=problem, pause=pause)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads reconnects
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -25,6 +25,7 @@ from provider.platforms.kubernetes import access
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
+from provider.platforms.kubernetes.cache import Restarted
 from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
@@ -49,10 +50,12 @@ SHAPES_KEPT = 256
 class KubernetesPlatform:
     """Fulfils `platforms.base.Platform` on a cluster, within two namespaces."""
 
-    def __init__(self, *, settings: Settings, http: httpx.AsyncClient, api: Api) -> None:
+    def __init__(
+        self, *, settings: Settings, http: httpx.AsyncClient, api: Api, restarted: Restarted | None = None
+    ) -> None:
         self._settings = settings
         self._api = api
-        self._watches = Watches(api)
+        self._watches = Watches(api, restarted)
         watches, platform_id = self._watches, settings.platform_id
         anchors = self._anchors = Anchors(api=api, watches=watches, platform_id=platform_id)
         self._applier = Applier(api=api, watches=watches, anchors=anchors, settings=settings)
@@ -73,9 +76,11 @@ class KubernetesPlatform:
         self._ca: str | None = None
 
     @classmethod
-    async def connect(cls, *, settings: Settings, http: httpx.AsyncClient) -> KubernetesPlatform:
+    async def connect(
+        cls, *, settings: Settings, http: httpx.AsyncClient, restarted: Restarted | None = None
+    ) -> KubernetesPlatform:
         """The platform on the cluster that the settings or the environment name."""
-        return cls(settings=settings, http=http, api=await Api.connect(settings))
+        return cls(settings=settings, http=http, api=await Api.connect(settings), restarted=restarted)
 
     @property
     def exclusive(self) -> bool:

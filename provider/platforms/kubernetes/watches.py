@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
-from provider.platforms.kubernetes.cache import Cache, Changes, KeyOf
+from provider.platforms.kubernetes.cache import Cache, Changes, KeyOf, Restarted
 from provider.platforms.kubernetes.refusals import unreachable
 from provider.platforms.kubernetes.resources import Resource
 
@@ -20,13 +20,13 @@ SYNC_SECONDS = 30.0
 
 
 class Watches:
-    """The cache of every kind that is looked at."""
+    """The cache of every kind that is looked at; `restarted` is told the kind of each watch that begins anew."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, restarted: Restarted | None = None) -> None:
         self.changes = Changes()
 
         def cache(resource: Resource, key_of: KeyOf = slug_of, *, metadata_only: bool = False) -> Cache:
-            return Cache(api, resource, key_of, self.changes, metadata_only=metadata_only)
+            return Cache(api, resource, key_of, self.changes, metadata_only=metadata_only, restarted=restarted)
 
         self.anchors = cache(resources.CONFIG_MAPS, name_of)
         self.secrets = cache(resources.SECRETS, metadata_only=True)

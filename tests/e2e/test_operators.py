@@ -1,0 +1,117 @@
+"""What operators see of a real provider that deployed: its metrics, its readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from provider.demo.world import World
+from tests.e2e.apps import app_files
+from tests.e2e.helpers import deploy, eventually, log_lines, refused_deploy, send, with_settings
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def ask(world: World, path: str) -> httpx.Response:
+    """What the provider's own HTTP server answers."""
+    address = log_lines(world, "provider.ready")[-1]["http"]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return await http.get(f"http://{address}{path}")
+
+
+async def scraped(world: World) -> Samples:
+    """Every sample that Prometheus would read."""
+    answer = await ask(world, "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(answer.text)
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+class Change:
+    """What grew between two scrapes, by name and labels."""
+
+    def __init__(self, before: Samples, after: Samples) -> None:
+        self._grown = {key: value - before.get(key, 0.0) for key, value in after.items()}
+
+    def of(self, name: str, **labels: str) -> float:
+        """By how much."""
+        return self._grown[name, frozenset(labels.items())]
+
+    def moved(self, name: str) -> dict[str, float]:
+        """Of a metric with one label: which values grew."""
+        found = {labels: value for (one, labels), value in self._grown.items() if one == name and value}
+        return {next(iter(labels))[1]: value for labels, value in found.items()}
+
+
+async def test_metrics_count_what_was_deployed(world: World) -> None:
+    before = await scraped(world)
+    sha = await world.commit("acme/counted", app_files("counted", world.base_image))
+    good = await deploy(world, "counted", sha)
+    reused = await deploy(world, "counted", sha)
+    broken = app_files("miscounted", world.base_image, dockerfile_extra="COPY absent /")
+    await refused_deploy(world, "miscounted", broken)
+    await world.client.status("counted")
+    assert (await send(world, "status", b"{"))["code"] == "bad_request_decode"
+    assert (good.built, reused.built) == (True, False)
+
+    grown = Change(before, after := await scraped(world))
+    assert grown.moved("x1_preview_deploys_total") == {"ok": 2, "kaniko_build_failed": 1}
+    assert grown.moved("x1_preview_builds_total") == {"built": 1, "reused": 1, "failed": 1}
+    assert grown.of("x1_preview_requests_total", request="provision", code="accepted") == 3
+    assert grown.of("x1_preview_requests_total", request="status", code="ok") == 1
+    assert grown.of("x1_preview_requests_total", request="status", code="bad_request_decode") == 1
+    phases = {
+        phase: (
+            grown.of("x1_preview_phase_duration_seconds_count", phase=phase, outcome="ok"),
+            grown.of("x1_preview_phase_duration_seconds_count", phase=phase, outcome="failed"),
+        )
+        for phase in ("resolve", "admit", "build", "deploy", "rollout", "verify", "publish", "restore")
+    }
+    through = dict.fromkeys(("deploy", "rollout", "verify"), (2, 0))
+    assert phases == {
+        "resolve": (3, 0),
+        "admit": (3, 0),
+        "build": (2, 1),
+        **through,
+        "publish": (3, 0),
+        "restore": (0, 0),
+    }
+    told = sum(done.timings[phase] for done in (good, reused) for phase in ("build",))
+    assert abs(grown.of("x1_preview_phase_duration_seconds_sum", phase="build", outcome="ok") - told) < 0.05
+    assert grown.of("x1_preview_deploy_duration_seconds_count", outcome="ok") == 2
+    assert grown.of("x1_preview_queue_wait_seconds_count", waits_for="deploy") == 3
+    assert grown.of("x1_preview_queue_wait_seconds_count", waits_for="build") == 2
+    assert grown.moved("x1_preview_previews") == {"ready": 1, "failed": 1}
+    for gauge, value in {"providers": 1, "bus_connected": 1, "builds_running": 0}.items():
+        assert after[f"x1_preview_{gauge}", frozenset()] == value
+    assert no_names(after, ("counted", "miscounted", good.deploy_id, sha)) == []
+
+
+def no_names(samples: Samples, names: Iterable[str]) -> list[str]:
+    """Labels that hold what a caller chose; each one would be a series of its own for ever."""
+    return [value for _, labels in samples for _, value in labels if any(name in value for name in names)]
+
+
+@with_settings(LEASE_SECONDS="2")
+async def test_readiness_says_what_lacks(own_world: World) -> None:
+    ready = (await ask(own_world, "/readyz")).json()
+    parts = {part["name"]: part["ok"] for part in ready["parts"]}
+    assert ready["ready"]
+    assert {"requests", "bus", "store", "lease", "registry"} <= parts.keys()
+    await own_world.stack.nats.kill()
+
+    async def lacks() -> bool:
+        answer = await ask(own_world, "/readyz")
+        broken = {part["name"]: part["hint"] for part in answer.json()["parts"] if not part["ok"]}
+        return answer.status_code == 503 and broken.keys() == {"bus", "lease"} and all(broken.values())
+
+    await eventually(lacks, timeout=20, what="the bus is told to lack")
+    assert (await ask(own_world, "/healthz")).status_code == 200
+    await own_world.stack.nats.start()
+
+    async def well() -> bool:
+        return (await ask(own_world, "/readyz")).status_code == 200
+
+    await eventually(well, timeout=20, what="it is ready again")
