@@ -7,14 +7,14 @@ comes later by the reply promise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import ListRequest, TeardownRequest
-from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Whose
+from provider.errors import Code, InvalidRequest, Permanent, Whose
 from provider.models import (
     AcceptedReply,
     CancelReply,
@@ -41,7 +41,6 @@ from provider.store.lifetime import Policy
 from provider.tracing import Tracer
 
 Answer = dict[str, Any]
-Audit = Callable[[dict[str, Any]], None]
 CANCEL_SECONDS = 60.0
 """Longer than the lease of a dead provider, whose deploys another takes over and stops."""
 MOST_LISTED_BYTES = 512 << 10
@@ -50,11 +49,10 @@ MOST_LISTED_BYTES = 512 << 10
 class Actor:
     """Answers the requests of one provider."""
 
-    def __init__(self, *, ctx: Context, runner: Runner, intake: Intake, audit: Audit, tracer: Tracer) -> None:
+    def __init__(self, *, ctx: Context, runner: Runner, intake: Intake, tracer: Tracer) -> None:
         self._ctx = ctx
         self._runner = runner
         self._intake = intake
-        self._audit = audit
         self._policy = Policy.of(ctx.settings)
         self._tracer = tracer
 
@@ -85,7 +83,7 @@ class Actor:
             warnings=warnings,
             trace=self._tracer.begin(incoming.trace),
         )
-        self._audited("provision", record)
+        incoming.notes.update(deploy_id=record.answer_id)
         if waits:
             return None
         return AcceptedReply(deploy_id=record.answer_id, warnings=warnings).wire()
@@ -134,15 +132,10 @@ class Actor:
     async def teardown(self, incoming: Incoming) -> Answer:
         """Remove a preview."""
         asked = requests.query(TeardownRequest, incoming.body)
-        slug, entry = asked.slug, {"action": "teardown", **asked.model_dump(mode="json")}
-        try:
-            removed = await teardown(self._ctx, self._runner, slug, Asker(asked.session_id, asked.force))
-        except PreviewError as error:
-            self._audit(entry | {"decided": error.code})
-            raise
-        self._audit(entry | {"decided": "removed", "deleted": removed.deleted, "at": now().isoformat()})
+        removed = await teardown(self._ctx, self._runner, asked.slug, Asker(asked.session_id, asked.force))
+        incoming.notes.update(deleted=removed.deleted)
         return TeardownReply(
-            slug=slug,
+            slug=asked.slug,
             deleted=tuple(removed.deleted),
             also_deleted=tuple(removed.also_deleted),
             warnings=requests.unknown_fields(incoming.body, TeardownRequest),
@@ -186,7 +179,7 @@ class Actor:
         record = await self._deploy(deploy_id)
         ended = await self._stopped(record)
         was_cancelled = ended.failure is not None and ended.failure.code is Code.CANCELLED
-        self._audited("cancel", ended)
+        incoming.notes.update(deploy_id=ended.deploy_id, slug=ended.slug, cancelled=was_cancelled)
         return CancelReply(deploy_id=ended.deploy_id, slug=ended.slug, cancelled=was_cancelled).wire()
 
     # ------------------------------------------------------------------ parts
@@ -215,21 +208,6 @@ class Actor:
         if preview is None or preview.removed_at is not None:
             raise not_found("preview", slug)
         return preview
-
-    def _audited(self, action: str, record: DeployRecord) -> None:
-        request = record.request
-        self._audit(
-            {
-                "action": action,
-                "deploy_id": record.deploy_id,
-                "slug": record.slug,
-                "repo_full_name": request.repo_full_name,
-                "branch": request.branch,
-                "session_id": request.session_id,
-                "force": request.force,
-                "at": now().isoformat(),
-            }
-        )
 
 
 def _checked(body: dict[str, Any], warnings: tuple[str, ...]) -> ProvisionRequest:

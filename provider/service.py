@@ -161,11 +161,11 @@ class Provider:
             ctx=ctx, runner=self._runner, membership=membership, exclusive=platform.exclusive, told=metrics.lease
         )
         intake = Intake(ctx, self._runner, lambda: membership.owner)
-        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, audit=self._events.audit, tracer=tracer)
+        actor = Actor(ctx=ctx, runner=self._runner, intake=intake, tracer=tracer)
         self._keeper = Keeper(
             ctx=ctx, runner=self._runner, mine=self._leases.mine, publish=self._events.publish, lasting=jetstream
         )
-        tenure = Tenure(ctx=ctx, audit=self._events.audit)
+        tenure = Tenure(ctx=ctx)
         self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
         self._waiting = waiting = Waiting(ctx)
         handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers()

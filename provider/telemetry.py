@@ -1,4 +1,4 @@
-"""What a provider tells of its work: to the bus as events, to operators as metrics, spans and lines of the log."""
+"""What a provider tells of its work: events and audit entries on the bus; metrics, spans, lines of the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from provider.bus import audit
 from provider.bus.endpoints import Incoming
 from provider.bus.events import EventPublisher
 from provider.metrics import Metrics
@@ -44,6 +45,7 @@ class Telemetry:
             self._tracer.event(record, kind, data)
         if kind is EventType.STATE and "ok" in data:
             seconds = round((now() - record.created_at).total_seconds(), 3)
+            self._audited(record, data)
             log.info("deploy.ended", ok=data["ok"], code=data["code"], built=record.built, seconds=seconds)
         self._events.publish(
             Event(
@@ -58,9 +60,16 @@ class Telemetry:
             record.trace,
         )
 
+    def _audited(self, record: DeployRecord, data: Mapping[str, Any]) -> None:
+        if record.answer_id == record.deploy_id:  # else a request was repeated, and nothing decided
+            self._events.audit(audit.of_outcome(record, data), record.trace)
+
     def served(self, name: str, incoming: Incoming, answer: Mapping[str, Any] | None) -> None:
         """A request was decided; see `endpoints.Served`."""
         self._metrics.request(name, answer)
+        entry = audit.of_request(name, incoming, answer)
+        if entry is not None:
+            self._events.audit(entry, incoming.trace)
 
     def refused(self, incoming: Incoming, answer: Mapping[str, Any]) -> None:
         """A queued request that became no deploy is told as an event, since nobody may wait for its answer."""

@@ -1,18 +1,16 @@
 """Whose a preview is and how long it lives: the requests `touch`, `claim`, `release` and `attach`.
 
-Each is one change of the preview's record, and each decision is audited, refusals too.
+Each is one change of the preview's record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import AttachRequest, ClaimRequest, ReleaseRequest, SlugRequest, TouchRequest
-from provider.errors import PreviewError
 from provider.models import (
     AttachReply,
     ClaimReply,
@@ -28,15 +26,13 @@ from provider.store.claims import Asker, Seen
 from provider.store.records import Reducer
 
 Answer = dict[str, Any]
-Audit = Callable[[dict[str, Any]], None]
 
 
 class Tenure:
     """Answers these requests of one provider."""
 
-    def __init__(self, *, ctx: Context, audit: Audit) -> None:
+    def __init__(self, *, ctx: Context) -> None:
         self._ctx = ctx
-        self._audit = audit
         self._policy = lifetime.Policy.of(ctx.settings)
 
     def handlers(self) -> dict[str, Handler]:
@@ -47,8 +43,6 @@ class Tenure:
         """The preview is used: its time to live begins anew, perhaps with another length."""
         asked = requests.query(TouchRequest, incoming.body)
         preview = await self._ctx.store.change_preview(asked.slug, lifetime.touched(now(), asked.ttl_seconds))
-        if asked.ttl_seconds is not None:
-            self._audit({"action": "touch", **asked.model_dump(mode="json"), "decided": "done"})
         warnings = self._policy.refusal(asked.ttl_seconds)
         return TenureReply(**self._fields(preview, incoming, TouchRequest, *warnings)).wire()
 
@@ -59,7 +53,7 @@ class Tenure:
         """
         asked, at = requests.query(ClaimRequest, incoming.body), now()
         asker = Asker(asked.session_id, asked.force)
-        before, after = await self._changed("claim", asked, claims.claimed(asker, asked.ttl_seconds, at), at)
+        before, after = await self._changed(incoming, asked, claims.claimed(asker, asked.ttl_seconds, at), at)
         current, newest = after.current, after.newest.deploy_id
         applying = after.state is PreviewState.PROVISIONING and current is not None and current.deploy_id == newest
         held = claims.holding(before, at)
@@ -70,7 +64,7 @@ class Tenure:
     async def release(self, incoming: Incoming) -> Answer:
         """The session lets go; without a claim in force nothing happens."""
         asked, at = requests.query(ReleaseRequest, incoming.body), now()
-        before, after = await self._changed("release", asked, claims.released(asked.session_id, at), at)
+        before, after = await self._changed(incoming, asked, claims.released(asked.session_id, at), at)
         fields = self._fields(after, incoming, ReleaseRequest)
         return ReleaseReply(**fields, released=claims.holding(before, at) is not None).wire()
 
@@ -78,23 +72,18 @@ class Tenure:
         """The preview, and the claim in force, are another session's."""
         asked, at = requests.query(AttachRequest, incoming.body), now()
         reducer = claims.attached(asked.session_id, asked.from_session, at)
-        before, after = await self._changed("attach", asked, reducer, at)
+        before, after = await self._changed(incoming, asked, reducer, at)
         fields = self._fields(after, incoming, AttachRequest)
         return AttachReply(**fields, before=before.session_id if before else None).wire()
 
     async def _changed(
-        self, action: str, asked: SlugRequest, reducer: Reducer, at: datetime
+        self, incoming: Incoming, asked: SlugRequest, reducer: Reducer, at: datetime
     ) -> tuple[PreviewRecord | None, PreviewRecord]:
-        """The record before and after; what was decided is audited."""
+        """The record before and after; the audit trail is told who held the claim."""
         seen = Seen(reducer)
-        entry: dict[str, Any] = {"action": action, **asked.model_dump(mode="json"), "at": at.isoformat()}
-        try:
-            after = await self._ctx.store.change_preview(asked.slug, seen)
-        except PreviewError as error:
-            self._audit(entry | {"decided": error.code, "claim": error.details.get("claim")})
-            raise
+        after = await self._ctx.store.change_preview(asked.slug, seen)
         held = claims.holding(seen.before, at)
-        self._audit(entry | {"decided": "done", "held_before": held.model_dump(mode="json") if held else None})
+        incoming.notes.update(held_before=held.model_dump(mode="json") if held else None)
         return seen.before, after
 
     def _fields(

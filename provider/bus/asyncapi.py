@@ -44,9 +44,20 @@ DESCRIPTION = (
     "answer; an answer may have fields that are not named here. A deploy with `wait: ready` is answered at least once "
     "and never in two ways; who lost the answer repeats the request with the same `deploy_id`."
 )
-MESSAGE_ID = {
+TRACE = {
+    "traceparent": {
+        "type": "string",
+        "description": "W3C trace context of the caller's; what is sent for a request has it, too.",
+    },
+    "tracestate": {"type": "string", "description": "Goes with `traceparent`."},
+}
+ASKED = {"type": "object", "properties": TRACE}
+TOLD = {
     "type": "object",
-    "properties": {"Nats-Msg-Id": {"type": "string", "description": "The same for each repetition of a message."}},
+    "properties": {
+        "Nats-Msg-Id": {"type": "string", "description": "The same for each repetition of a message."},
+        **TRACE,
+    },
 }
 
 
@@ -99,7 +110,7 @@ class _Document:
     # ----------------------------------------------------------------- subjects
 
     def _endpoint(self, name: str) -> None:
-        request = self._message(message_name(name, "request_schema"), REQUESTS[name])
+        request = self._message(message_name(name, "request_schema"), REQUESTS[name], headers=ASKED)
         replies = [
             self._message(message_name(name, "response_schema"), *REPLIES[name]),
             self._message("failure", FailureReply),
@@ -134,12 +145,12 @@ class _Document:
     def _told(self) -> None:
         """What is published without being asked for."""
         kinds = {kind: event_model(kind) for kind in EventType}
-        events = [self._message(model.__name__, model, headers=MESSAGE_ID) for model in kinds.values()]
+        events = [self._message(model.__name__, model, headers=TOLD) for model in kinds.values()]
         about = "What happens to a preview's deploys; `_` stands for a slug that is not known yet. Kept in a stream."
         self._channel("events", self._subjects.events("{slug}"), about, *events)
-        session = self._message("sessionMessage", models.SessionMessage, headers=MESSAGE_ID)
+        session = self._message("sessionMessage", models.SessionMessage, headers=TOLD)
         self._channel("session", session_input("{session_id}"), "How a session is told something.", session)
-        audit = self._message("auditEntry", models.AuditEntry, headers=MESSAGE_ID)
+        audit = self._message("auditEntry", models.AuditEntry, headers=TOLD)
         self._channel("audit", AUDIT, "Who asked what, and what was decided.", audit)
         for name in ("events", "session", "audit"):
             self._operation(name, "send", self._channels[name]["description"])

@@ -11,7 +11,7 @@ import functools
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -49,12 +49,14 @@ class Incoming:
         reply: where the answer goes; "" for nowhere.
         received_at: when it came.
         trace: what its headers say of the caller's trace.
+        notes: what the audit trail shall know beside the body and the answer; the handler's to fill.
     """
 
     body: dict[str, Any]
     reply: str
     received_at: datetime
     trace: TraceContext | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 Served = Callable[[str, Incoming, "dict[str, Any] | None"], None]
@@ -164,7 +166,7 @@ async def answered(name: str, handler: Handler, data: bytes, incoming: Incoming)
 def _shown_as(incoming: Incoming) -> dict[str, str]:
     """What each line of the log says of the request: nothing that could not be a name."""
     named = {"deploy_id": "deploy_id", "slug": "slug", "session": "session_id"}
-    found = {name: incoming.body.get(field) for name, field in named.items()}
+    found = {name: incoming.body.get(asked) for name, asked in named.items()}
     names = {name: value for name, value in found.items() if isinstance(value, str) and _NAME.fullmatch(value)}
     return names | ({"trace_id": incoming.trace.trace_id} if incoming.trace is not None else {})
 

@@ -23,7 +23,7 @@ from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, Str
 
 from provider.bus.connection import settled
 from provider.bus.subjects import AUDIT, Subjects, session_input
-from provider.models import Event, EventType, TraceContext, now
+from provider.models import AuditEntry, Event, EventType, TraceContext, now
 from provider.store import payload_limit
 
 log = structlog.get_logger(__name__)
@@ -102,10 +102,10 @@ class EventPublisher:
         self._enqueue(_Message(session_input(session_id), event_id, body=body, trace=trace))
 
     def audit(self, entry: Mapping[str, Any], trace: TraceContext | None = None) -> None:
-        """Queue an audit entry: who asked what, what was decided. Gets `event_id` and `at` unless it has them."""
-        event_id = str(entry.get("event_id") or uuid.uuid4().hex)
-        body = {"event_id": event_id, "at": now().isoformat(), **entry}
-        self._enqueue(_Message(AUDIT, event_id, body=body, trace=trace))
+        """Queue an audit entry, a part of `AuditEntry`: gets `event_id` and `at` unless it has them."""
+        made = AuditEntry.model_validate({"event_id": uuid.uuid4().hex, "at": now(), **entry})
+        body = made.model_dump(mode="json", exclude_none=True)
+        self._enqueue(_Message(AUDIT, made.event_id, body=body, trace=trace))
 
     async def flush(self) -> None:
         """Wait until everything queued is sent; bound it with `asyncio.timeout`."""

@@ -138,8 +138,9 @@ class Branches:
     async def _remove(self, record: PreviewRecord, gone: Collection[str], at: datetime) -> None:
         removed = await retire(self._ctx, self._runner, record.slug, branch_gone(gone, self._grace, at))
         log.info("branches.preview_removed", slug=record.slug, branch=record.branch)
-        entry = {"action": "branch_gone", "slug": record.slug, "repo_full_name": record.repo_full_name}
-        self._ctx.reporter.audit(entry | {"branch": record.branch, "deleted": removed.deleted})
+        entry = {"action": "branch_gone", "who": "provider", "slug": record.slug, "branch": record.branch}
+        entry["repo_full_name"] = record.repo_full_name
+        self._ctx.reporter.audit({**entry, "deleted": removed.deleted})
         text = f"The preview {record.slug} was removed: its branch {record.branch} of {record.repo_full_name} is gone."
         data = {"state": "removed", "branch": record.branch}
         self._notices.tell(record, EventType.STATE, "BranchRemoved", text, at, data)

@@ -133,5 +133,6 @@ class Expiry:
             f"The preview {slug} was removed: it was not used for {seconds} s. A deploy of {record.repo_full_name}, "
             f"branch {record.branch}, brings it back."
         )
-        self._ctx.reporter.audit({"action": "expire", "slug": slug, "ttl_seconds": seconds, "deleted": removed.deleted})
+        entry = {"action": "expire", "who": "provider", "slug": slug, "repo_full_name": record.repo_full_name}
+        self._ctx.reporter.audit(entry | {"ttl_seconds": seconds, "deleted": removed.deleted})
         self._notices.tell(record, EventType.STATE, "Expired", text, at, {"state": "removed"})

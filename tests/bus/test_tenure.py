@@ -15,13 +15,16 @@ from provider.bus.endpoints import Endpoints, Incoming
 from provider.bus.events import EventPublisher
 from provider.bus.subjects import AUDIT, ENDPOINTS, Subjects
 from provider.client import PreviewClient, PreviewFailed
+from provider.metrics import Metrics
 from provider.pipeline.context import Context
 from provider.pipeline.line import Line, limits_of
 from provider.platforms.base import Platform
 from provider.settings import Settings
 from provider.source import Source
 from provider.store import Store, open_store
+from provider.telemetry import Telemetry
 from provider.tenure import Tenure
+from provider.tracing import Untraced
 from tests.unit.keeping import Told
 from tests.unit.test_claims import READY
 
@@ -62,8 +65,9 @@ async def _provider(nc: Client, prefix: str) -> tuple[Endpoints, EventPublisher,
         logbook=cast(Any, None),
         emit=lambda *_: None,
     )
-    handlers = dict.fromkeys(ENDPOINTS, _nothing) | Tenure(ctx=ctx, audit=events.audit).handlers()
-    endpoints = Endpoints(nc, Subjects(prefix), handlers)
+    handlers = dict.fromkeys(ENDPOINTS, _nothing) | Tenure(ctx=ctx).handlers()
+    telemetry = Telemetry(events=events, metrics=Metrics(), tracer=Untraced(), logbook=ctx.logbook)
+    endpoints = Endpoints(nc, Subjects(prefix), handlers, telemetry.served)
     await endpoints.start()
     return endpoints, events, store
 

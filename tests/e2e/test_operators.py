@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import httpx
+from aiohttp import web
+from nats.aio.msg import Msg
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from provider.demo.world import World
+from provider.demo.loopback import LoopbackServer
+from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import deploy, eventually, log_lines, refused_deploy, send, with_settings
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -27,6 +36,44 @@ async def scraped(world: World) -> Samples:
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     families = text_string_to_metric_families(answer.text)
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+class Collector(LoopbackServer):
+    """Takes spans as an OpenTelemetry collector does: by name its trace, itself and its parent, in hexadecimal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: dict[str, tuple[str, str, str]] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a provider needs to send spans here, and soon."""
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        assert request.path == "/v1/traces"
+        body = await request.read()
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        for found in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for span in (one for scope in found.scope_spans for one in scope.spans):
+                self.spans[span.name] = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
+        self._changed.set()
+        return web.Response(body=b"", content_type="application/x-protobuf")
+
+    async def until(self, name: str) -> None:
+        """Wait for a span."""
+        async with asyncio.timeout(20):
+            while name not in self.spans:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def all_lines(world: World) -> list[dict[str, Any]]:
+    """What the provider logged."""
+    lines = world.provider.log.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 class Change:
@@ -92,6 +139,55 @@ async def test_metrics_count_what_was_deployed(world: World) -> None:
 def no_names(samples: Samples, names: Iterable[str]) -> list[str]:
     """Labels that hold what a caller chose; each one would be a series of its own for ever."""
     return [value for _, labels in samples for _, value in labels if any(name in value for name in names)]
+
+
+async def test_a_callers_trace_goes_along_and_each_line_and_entry_names_the_deploy() -> None:
+    async with Collector() as collector, local_world(environment=collector.settings) as world:
+        nats, heard = world.client.nats, list[Msg]()
+
+        async def hear(message: Msg) -> None:
+            heard.append(message)
+
+        for subject in (world.client.subjects.all_events, "x1.audit.preview", "x1.session.s-1.input"):
+            await nats.subscribe(subject, cb=hear)
+        sha = await world.commit("acme/traced", app_files("traced", world.base_image))
+        asked: dict[str, Any] = {
+            "repo_full_name": "acme/traced",
+            "branch": "main",
+            "commit_sha": sha,
+            "deploy_id": "d-1",
+        }
+        asked |= {"installation_id": world.installation_id, "session_id": "s-1", "notify": True}
+        subject = world.client.subjects.request("provision")
+        headers = {"Traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "rojo=1"}
+        reply = await nats.request(subject, json.dumps(asked).encode(), timeout=60, headers=headers)
+        assert json.loads(reply.data)["ok"]
+        await nats.request(world.client.subjects.request("teardown"), b'{"slug": "traced"}', timeout=30)
+        await collector.until("deploy")
+
+        own = reply.headers or {}
+        assert own["tracestate"] == "rojo=1"
+        about = [one for one in heard if b"d-1" in one.data or one.subject.startswith("x1.session")]
+        sent = {(one.headers or {}).get("traceparent") for one in about}
+        assert sent == {own["traceparent"]}
+        assert collector.spans["deploy"] == (TRACE, own["traceparent"].split("-")[2], "00f067aa0ba902b7")
+        phases = {
+            f"deploy.{phase}" for phase in ("resolve", "admit", "build", "deploy", "rollout", "verify", "publish")
+        }
+        assert collector.spans.keys() == {"deploy", *phases}
+        assert {collector.spans[phase][::2] for phase in phases} == {(TRACE, own["traceparent"].split("-")[2])}
+
+        entries = [json.loads(one.data) for one in heard if one.subject == "x1.audit.preview"]
+        decided = [(one["action"], one["decided"], one.get("deploy_id"), one.get("session_id")) for one in entries]
+        assert decided == [
+            ("provision", "accepted", "d-1", "s-1"),
+            ("deploy", "done", "d-1", "s-1"),
+            ("teardown", "done", None, None),
+        ]
+        lines = [line for line in all_lines(world) if line.get("deploy_id") == "d-1"]
+        assert {"deploy.accepted", "build.finished", "deploy.ended"} <= {line["event"] for line in lines}
+        assert {(line.get("session"), line.get("trace_id")) for line in lines} == {("s-1", TRACE)}
+        assert {line.get("slug") for line in lines if line["event"] != "deploy.accepted"} == {"traced"}
 
 
 @with_settings(LEASE_SECONDS="2")
