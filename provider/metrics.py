@@ -21,6 +21,7 @@ from provider.bus.subjects import ENDPOINTS, QUEUE
 from provider.errors import Code
 from provider.models import DeployRecord, EventType, Phase, PreviewState, now
 from provider.pipeline.outages import Part
+from provider.store.kv import OPERATIONS
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200)
 """Buckets of durations: a phase without work takes milliseconds, a build minutes, a deploy hardly ever more."""
@@ -118,6 +119,7 @@ class Metrics:
         for phase in Phase:
             self._phases.labels(phase, OK)
             self._phases.labels(phase, "failed")
+            self._retries.labels(phase)
         for code in (OK, *Code):
             self._deploys.labels(code)
         for request in (*ENDPOINTS, QUEUE):
@@ -128,6 +130,8 @@ class Metrics:
             self._waits.labels(waits_for)
         for event in ("lapsed", "taken_over"):
             self._leases.labels(event)
+        for operation in OPERATIONS:
+            self._kv.labels(operation)
 
     # ------------------------------------------------------------------ what is told
 

@@ -15,6 +15,8 @@ from provider.errors import Code, Permanent
 from provider.models import now
 
 MAX_VALUE_BYTES = 960 * 1024
+OPERATIONS = ("get", "create", "update", "put", "delete", "purge", "entries", "watch")
+"""The methods of a bucket by name, as its failures are told."""
 
 
 class KeyExists(Exception):

@@ -18,6 +18,7 @@ from provider.demo.loopback import LoopbackServer
 from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import deploy, eventually, log_lines, refused_deploy, send, with_settings
+from tests.promql import expressions, lacking
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -36,6 +37,12 @@ async def scraped(world: World) -> Samples:
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     families = text_string_to_metric_families(answer.text)
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+async def described(world: World) -> set[str]:
+    """The names of all metrics, also of those without a sample yet."""
+    families = list(text_string_to_metric_families((await ask(world, "/metrics")).text))
+    return {one.name + ("_total" if one.type == "counter" else "") for one in families}
 
 
 class Collector(LoopbackServer):
@@ -133,6 +140,9 @@ async def test_metrics_count_what_was_deployed(world: World) -> None:
     assert grown.moved("x1_preview_previews") == {"ready": 1, "failed": 1}
     for gauge, value in {"providers": 1, "bus_connected": 1, "builds_running": 0}.items():
         assert after[f"x1_preview_{gauge}", frozenset()] == value
+    names = await described(world)
+    samples = [(name, sorted(labels)) for name, labels in after]
+    assert {text: problems for text in expressions() if (problems := lacking(text, samples, names))} == {}
     assert no_names(after, ("counted", "miscounted", good.deploy_id, sha)) == []
 
 
