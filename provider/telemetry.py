@@ -39,14 +39,10 @@ class Telemetry:
 
     def emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
         """Something happened to a deploy."""
-        if kind is not EventType.LOG:
-            data = self._logbook.event_data(record, data)
-            self._metrics.event(record, kind, data)
-            self._tracer.event(record, kind, data)
-        if kind is EventType.STATE and "ok" in data:
-            seconds = round((now() - record.created_at).total_seconds(), 3)
-            self._audited(record, data)
-            log.info("deploy.ended", ok=data["ok"], code=data["code"], built=record.built, seconds=seconds)
+        shown = data if kind is EventType.LOG else self._logbook.event_data(record, data)
+        repeated = record.answer_id != record.deploy_id  # a request came again, and shares what is counted already
+        if kind is not EventType.LOG and not repeated:
+            self._watched(record, kind, data, shown)
         self._events.publish(
             Event(
                 event_id=uuid.uuid4().hex,
@@ -55,14 +51,21 @@ class Telemetry:
                 at=now(),
                 type=kind,
                 phase=record.phase,
-                data=data,
+                data=shown,
             ),
             record.trace,
         )
 
-    def _audited(self, record: DeployRecord, data: Mapping[str, Any]) -> None:
-        if record.answer_id == record.deploy_id:  # else a request was repeated, and nothing decided
+    def _watched(
+        self, record: DeployRecord, kind: EventType, data: Mapping[str, Any], shown: Mapping[str, Any]
+    ) -> None:
+        """Tell those who run the provider; of others' words only what is `shown`."""
+        self._metrics.event(record, kind, data)
+        self._tracer.event(record, kind, {**data, "message": shown.get("message")})
+        if kind is EventType.STATE and "ok" in data:
             self._events.audit(audit.of_outcome(record, data), record.trace)
+            seconds = round((now() - record.created_at).total_seconds(), 3)
+            log.info("deploy.ended", ok=data["ok"], code=data["code"], built=record.built, seconds=seconds)
 
     def served(self, name: str, incoming: Incoming, answer: Mapping[str, Any] | None) -> None:
         """A request was decided; see `endpoints.Served`."""
