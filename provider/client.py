@@ -44,8 +44,9 @@ from provider.answers import (
     TornDown,
     Validated,
 )
+from provider.bus.identity import BusClient
 from provider.bus.subjects import Subjects
-from provider.exchange import Exchange, shown_url, tls_context
+from provider.exchange import Exchange, shown_url
 from provider.feed import Feed
 from provider.settings import Settings
 
@@ -117,19 +118,20 @@ class PreviewClient:
     ) -> AsyncIterator[Self]:
         """A connected client, closed at the end.
 
-        URL (user and password may stand in it), prefix and TLS files come from `settings` (default: the
-        environment) where they are not given. Raises BusUnreachable after `connect_seconds`.
+        URL, prefix and who asks (a credentials file, or what else the settings know) come from `settings` (default:
+        the environment) where they are not given. Raises BusUnreachable after `connect_seconds`.
         """
         settings = settings or Settings()
+        given = {"nats_url": nats_url, "nats_credentials_file": credentials_file}
+        settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
         client = cls(
-            Nats(),
+            BusClient(),
             subject_prefix=subject_prefix or settings.subject_prefix,
             provider_patience=provider_patience,
             repeat_seconds=repeat_seconds,
         )
-        url = nats_url or settings.nats_url
         try:
-            await client._exchange.open(url, tls_context(settings), credentials_file, connect_seconds)
+            await client._exchange.open(settings, connect_seconds)
             yield client
         finally:
             # The library asserts that it began to connect; with an unusable URL or TLS file it did not.

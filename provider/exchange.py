@@ -9,11 +9,9 @@ import asyncio
 import contextlib
 import json
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client as Nats
@@ -30,7 +28,8 @@ from provider.answers import (
     PreviewFailed,
     TimedOut,
 )
-from provider.errors import Code
+from provider.bus.identity import identity, let_go
+from provider.errors import Code, PreviewError
 from provider.settings import Settings
 
 _HEADERS_ROOM = 64 * 1024
@@ -152,14 +151,16 @@ class Exchange:
             raise PreviewFailed(FailureForm.read(form))
         return payload
 
-    async def open(self, url: str, tls: ssl.SSLContext | None, credentials_file: Path | None, seconds: float) -> None:
+    async def open(self, settings: Settings, seconds: float) -> None:
         """Connect within `seconds`: the library itself tries forever, also with wrong credentials."""
+        url = settings.nats_url
         servers = [part.strip() for part in url.split(",")]
         if any("://" in part and part.partition("://")[0] not in _SCHEMES for part in servers):
             raise BusUnreachable(f"{shown_url(url)} is not a NATS URL: it begins with none of {', '.join(_SCHEMES)}")
         problems: list[Exception] = []
 
         async def failed(error: Exception) -> None:
+            let_go(self.nats)
             # What follows a refusal (a cut connection) says less than the refusal itself.
             if not any("authorization" in str(problem).lower() for problem in problems):
                 problems[:] = [error]
@@ -172,10 +173,8 @@ class Exchange:
         async def closed() -> None:
             self._wake(BusUnreachable(f"the connection to NATS is closed: {problems[-1] if problems else 'for good'}"))
 
-        options: dict[str, Any] = {"tls": tls} if tls else {}
-        if credentials_file:
-            options["user_credentials"] = str(credentials_file)
         try:
+            options = identity(settings, self.nats)
             async with asyncio.timeout(seconds):
                 await self.nats.connect(
                     servers=servers,
@@ -188,6 +187,8 @@ class Exchange:
                     ping_interval=15,
                     **options,
                 )
+        except PreviewError as error:
+            raise BusUnreachable(f"{error.message} {error.hint}") from None
         except (TimeoutError, NatsError, OSError, ValueError) as error:
             cause = problems[-1] if problems else error
             raise BusUnreachable(
@@ -215,20 +216,6 @@ def shown_url(url: str) -> str:
 def _absent(value: object) -> bool:
     """Whether a field need not be sent: nothing, no, or empty. Zero is a value."""
     return value is None or value is False or value in ([], {})
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS side of the connection, or None where no TLS file is set."""
-    if not (settings.nats_ca_file or settings.nats_client_cert):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.nats_ca_file)
-        if settings.nats_client_cert:
-            context.load_cert_chain(settings.nats_client_cert, settings.nats_client_key)
-    except (OSError, ssl.SSLError) as error:
-        files = "NATS_CA_FILE, NATS_CLIENT_CERT, NATS_CLIENT_KEY"
-        raise BusUnreachable(f"cannot use the TLS files of {files}: {error}") from error
-    return context
 
 
 async def _next(mail: _Mail, seconds: float) -> Msg | BusUnreachable | None:

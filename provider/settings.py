@@ -27,6 +27,14 @@ class Settings(BaseSettings):
     nats_ca_file: Path | None = Field(None, description="CA for the NATS server's certificate.")
     nats_client_cert: Path | None = Field(None, description="Client certificate for mutual TLS.")
     nats_client_key: Path | None = Field(None, description="Key of the client certificate.")
+    nats_user: str = Field("", description="User of NATS_PASSWORD_FILE.")
+    nats_password_file: Path | None = Field(None, description="File with the user's password for NATS.")
+    nats_token_file: Path | None = Field(None, description="File with a token for NATS.")
+    nats_nkey_file: Path | None = Field(None, description="File with the seed of a user's nkey for NATS.")
+    nats_credentials_file: Path | None = Field(None, description="File with a user's JWT and seed, as `nsc` writes it.")
+    nats_inbox_prefix: str = Field(
+        "_INBOX", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", description="Begins the subjects of our own inboxes."
+    )
     subject_prefix: str = Field("x1.provider.preview", description="Subjects below which the provider listens.")
     platform_id: str = Field("", description="Whose records these are; default: the value of PREVIEW_DOMAIN.")
 
@@ -207,6 +215,16 @@ class Settings(BaseSettings):
         if "@" in value.removeprefix("https://").removeprefix("http://").partition("/")[0]:
             raise ValueError("must not hold credentials: they would show in process arguments")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_the_bus(self) -> Self:
+        ways = ("nats_credentials_file", "nats_nkey_file", "nats_token_file", "nats_password_file")
+        given = [name.upper() for name in ways if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are set: choose one")
+        if bool(self.nats_user) != (self.nats_password_file is not None):
+            raise ValueError("NATS_USER and NATS_PASSWORD_FILE go together")
+        return self
 
     @model_validator(mode="after")
     def _defaults_from_others(self) -> Self:

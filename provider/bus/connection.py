@@ -13,6 +13,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
+from provider.bus.identity import BusClient, NoTls, identity, let_go, shown
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.settings import Settings
 from provider.store.jetstream import translated
@@ -29,7 +30,8 @@ _NO_JETSTREAM = (10039, 10076)  # not enabled for the account, not enabled at al
 class _Watcher:
     """The client's callbacks. One that raises would stop reconnection, so none does."""
 
-    def __init__(self, on_closed: Callable[[], None]) -> None:
+    def __init__(self, nc: Client, on_closed: Callable[[], None]) -> None:
+        self._nc = nc
         self._on_closed = on_closed
         self.connected = False
         self.last_error: Exception | None = None
@@ -37,8 +39,14 @@ class _Watcher:
 
     async def error(self, error: Exception) -> None:
         self.last_error = error
-        if "authorization violation" in str(error).lower():
+        let_go(self._nc)
+        text = str(error).lower()
+        broken_off = isinstance(error, ssl.SSLEOFError)  # by a server that goes, and will be back
+        if "authorization violation" in text or (isinstance(error, ssl.SSLError | NoTls) and not broken_off):
             self.refused.set()
+        if self.connected and "violation" in text:
+            # Of a connection that was good: a rotation that is not complete, or permissions that lack something.
+            log.error("bus.refused", detail=str(error))
         # While there is no connection this comes with every attempt; its loss was a warning already.
         log.debug("bus.error", error=type(error).__name__, detail=str(error))
 
@@ -67,10 +75,9 @@ async def connect(settings: Settings, on_closed: Callable[[], None], *, timeout:
         Permanent: the credentials or the certificates are refused or unreadable.
         Temporary: no server answered.
     """
-    tls = _tls(settings)
-    watcher = _Watcher(on_closed)
-    nc = Client()
-    connecting = asyncio.ensure_future(nc.connect(**_options(settings, watcher, tls)))
+    nc = BusClient()
+    watcher = _Watcher(nc, on_closed)
+    connecting = asyncio.ensure_future(nc.connect(**_options(settings, watcher), **identity(settings, nc)))
     refused = asyncio.ensure_future(watcher.refused.wait())
     try:
         await asyncio.wait({connecting, refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -85,8 +92,8 @@ async def connect(settings: Settings, on_closed: Callable[[], None], *, timeout:
             await _give_up(nc, connecting)
 
 
-def _options(settings: Settings, watcher: _Watcher, tls: ssl.SSLContext | None) -> dict[str, Any]:
-    options: dict[str, Any] = {
+def _options(settings: Settings, watcher: _Watcher) -> dict[str, Any]:
+    return {
         "servers": [url.strip() for url in settings.nats_url.split(",")],
         "name": "preview-provider",
         "connect_timeout": _SERVER_SECONDS,
@@ -98,36 +105,25 @@ def _options(settings: Settings, watcher: _Watcher, tls: ssl.SSLContext | None) 
         "reconnected_cb": watcher.reconnected,
         "closed_cb": watcher.closed,
     }
-    return options | ({"tls": tls} if tls else {})
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.nats_ca_file and not settings.nats_client_cert:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.nats_ca_file)
-        if settings.nats_client_cert:
-            context.load_cert_chain(settings.nats_client_cert, settings.nats_client_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise Permanent(
-            Code.PLATFORM_UNREACHABLE,
-            f"The bus's certificates cannot be read: {error.strerror or type(error).__name__}.",
-            reason="BusCertificates",
-            hint="Check NATS_CA_FILE, NATS_CLIENT_CERT and NATS_CLIENT_KEY.",
-        ) from error
-    return context
 
 
 def _unreachable(settings: Settings, watcher: _Watcher, connecting: asyncio.Future[None]) -> PreviewError:
     error = connecting.exception() if connecting.done() else watcher.last_error
     server = _shown(settings.nats_url)
     detail = (f"{type(error).__name__}: {error}",) if error else ()
-    if watcher.refused.is_set():
+    if isinstance(error, NoTls):
+        return Permanent(
+            Code.PLATFORM_UNREACHABLE,
+            f"The bus at {server} offers no TLS, though certificates are set.",
+            reason="BusNotEncrypted",
+            hint="Is NATS_URL right, and TLS on in the server? Without it, unset NATS_CA_FILE and NATS_CLIENT_CERT.",
+        )
+    if watcher.refused.is_set() and not isinstance(error, ssl.SSLError):
         return Permanent(
             Code.PLATFORM_UNREACHABLE,
             f"The bus at {server} refused the credentials.",
             reason="BusCredentialsRefused",
-            hint="Check the user and password, or the token, in NATS_URL.",
+            hint=f"Check {shown(settings)}, and what the server knows of this user.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return Permanent(
@@ -135,6 +131,14 @@ def _unreachable(settings: Settings, watcher: _Watcher, connecting: asyncio.Futu
             f"The certificate of the bus at {server} is not trusted.",
             reason="BusCertificates",
             hint="Check NATS_CA_FILE.",
+            evidence=detail,
+        )
+    if isinstance(error, ssl.SSLError):
+        return Permanent(
+            Code.PLATFORM_UNREACHABLE,
+            f"The bus at {server} refused this process's certificate, or its lack of one.",
+            reason="BusCredentialsRefused",
+            hint="Check NATS_CLIENT_CERT and NATS_CLIENT_KEY, and the authority that the server trusts.",
             evidence=detail,
         )
     return Temporary(
