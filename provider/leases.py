@@ -63,7 +63,9 @@ class Leases:
             await self._begin_anew()
         self._kept_at = time.monotonic()
         before, self._living = self._living, await self._membership.look()
-        if self._living != before or time.monotonic() - self._reviewed > REVIEW_SECONDS:
+        if self._living != before:
+            self._reviewed = -math.inf  # until it is done: a review that fails is tried with the next beat
+        if time.monotonic() - self._reviewed > REVIEW_SECONDS:
             await self._review()
 
     @property

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
+import pytest
+
+from provider.errors import Code, Temporary
 from provider.leases import Leases
 from provider.models import DeployRecord, Owner, StoredRequest, now
 from provider.pipeline.context import Context
@@ -61,11 +64,20 @@ def deploy() -> DeployRecord:
     )
 
 
-async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next_beat() -> None:
-    store = LateWrite(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
-    await store.create_deploy(deploy())
-    store._owned.clear()
-    runner = Started()
+class Unlisted(Store):
+    """A store that can't be listed for a moment."""
+
+    away = False
+
+    async def unfinished_deploys(self) -> list[DeployRecord]:
+        if self.away:
+            self.away = False
+            raise Temporary(Code.PLATFORM_UNREACHABLE, "The bus did not answer.")
+        return await super().unfinished_deploys()
+
+
+def leases_of(store: Store, runner: Started, told: list[str]) -> Leases:
+    """Those of a provider called `mine`."""
     ctx = Context(
         settings=Settings(platform_id="here"),
         platform=cast(Platform, runner),
@@ -77,10 +89,35 @@ async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next
         logbook=cast(Any, None),
     )
     membership = store.membership("mine", 9.0)
-    told = list[str]()
-    leases = Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False, told=told.append)
+    return Leases(ctx=ctx, runner=cast(Runner, runner), membership=membership, exclusive=False, told=told.append)
+
+
+async def test_a_take_over_that_lost_against_a_late_write_is_tried_with_the_next_beat() -> None:
+    store = LateWrite(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    await store.create_deploy(deploy())
+    store._owned.clear()
+    runner, told = Started(), list[str]()
+    leases = leases_of(store, runner, told)
     assert not leases.part().ok
     await leases.start()
     assert (runner.ids, leases.part().ok) == ([], True)
     await leases.once()
     assert (runner.ids, told, leases.providers) == (["d"], ["taken_over"], 1)
+
+
+async def test_what_one_left_that_went_while_the_bus_failed_is_taken_over_with_the_next_beat() -> None:
+    store = Unlisted(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    runner = Started()
+    leases = leases_of(store, runner, [])
+    await leases.start()
+    other = store.membership("other", 9.0)
+    await other.join()
+    await store.create_deploy(deploy().model_copy(update={"owner": other.owner}))
+    await leases.once()
+    await other.leave()
+    store.away = True
+    with pytest.raises(Temporary):
+        await leases.once()
+    assert runner.ids == []
+    await leases.once()
+    assert runner.ids == ["d"]
