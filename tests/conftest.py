@@ -17,21 +17,29 @@ from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
 LONGEST = (
-    "e2e/test_restarts.py",
-    "cluster/test_watches.py",
-    "cluster/test_fencing.py",
     "e2e/test_failures_of_deploys.py",
+    "e2e/test_restarts.py",
     "cluster/test_restarts.py",
+    "cluster/test_watches.py",
     "e2e/test_main_job.py",
     "crash/test_sabotage.py",
-    "e2e/test_demo.py",
-    "crash/test_after.py",
-    "e2e/test_isolation_of_builds.py",
+    "e2e/test_stack.py",
+    "e2e/test_failures_of_platform.py",
     "cluster/test_requests.py",
+    "e2e/test_demo.py",
+    "cluster/test_races.py",
+    "cluster/test_providers.py",
+    "e2e/test_isolation.py",
+    "e2e/test_reconcile.py",
+    "e2e/test_what_runs.py",
+    "cluster/test_tenure.py",
+    "cluster/test_build_failures.py",
+    "cluster/test_fencing.py",
+    "crash/test_before.py",
+    "crash/test_after.py",
     "soak/test_engine_soak.py",
     "soak/test_soak.py",
-    "cluster/test_races.py",
-    "crash/test_before.py",
+    "e2e/test_isolation_of_builds.py",
 )
 """The files that take longest, in that order. Several workers get whole files: what is long may not come last."""
 QUICK = ("bus/", "unit/")
