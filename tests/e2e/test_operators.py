@@ -136,7 +136,11 @@ async def test_metrics_count_what_was_deployed(world: World) -> None:
     assert grown.of("x1_preview_deploy_duration_seconds_count", outcome="ok") == 2
     assert grown.of("x1_preview_queue_wait_seconds_count", waits_for="deploy") == 3
     assert grown.of("x1_preview_queue_wait_seconds_count", waits_for="build") == 2
-    assert grown.moved("x1_preview_previews") == {"ready": 1, "failed": 1}
+
+    async def seen() -> bool:  # by the watch, a moment later
+        return Change(before, await scraped(world)).moved("x1_preview_previews") == {"ready": 1, "failed": 1}
+
+    await eventually(seen, what="the previews are counted by their states")
     for gauge, value in {"providers": 1, "bus_connected": 1, "builds_running": 0}.items():
         assert after[f"x1_preview_{gauge}", frozenset()] == value
     names = await described(world)
