@@ -65,7 +65,8 @@ PUBLISHING: dict[str, set[str]] = {
     "$JS.API.STREAM.PURGE.x1_provider_preview_events": set(),
     "$JS.API.STREAM.UPDATE.x1_provider_preview_queue": set(),
     "$JS.API.STREAM.CREATE.other": set(),
-    "$JS.API.STREAM.NAMES": set(),
+    "$JS.API.STREAM.NAMES": {"provider"},
+    "$JS.API.STREAM.LIST": set(),
     "$SYS.REQ.SERVER.PING": set(),
     "anything.else": set(),
 }
@@ -166,6 +167,7 @@ async def test_a_provider_and_its_callers_can_do_their_own(guarded: Guarded) -> 
         assert "build_logs" in looks
         await client.claim("guarded", "s-1", 60)
         await client.teardown("guarded", session_id="s-1")
+        assert (await observer.introspect(deploy_id=done.deploy_id, include=("build_logs",))).build_logs
         await _queued(client, world)
         found = await observer.nats.request("$SRV.PING.preview-provider", timeout=5)
         assert json.loads(found.data)["name"] == "preview-provider"
