@@ -147,6 +147,18 @@ class Cancelled(Answer):
     cancelled: bool = True
 
 
+class Decided(Answer):
+    """What was decided of a deploy that waited for an approval; `decision` is approved or rejected."""
+
+    deploy_id: str
+    slug: str | None = None
+    commit_sha: str | None = None
+    decision: str
+    by: str
+    at: datetime
+    warnings: tuple[str, ...] = ()
+
+
 class Tenure(Answer):
     """Whose a preview is, and until when it lives; `claim` is `{session_id, expires_at}` or None."""
 

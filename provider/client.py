@@ -31,6 +31,7 @@ from provider.answers import (
     BusUnreachable,
     Cancelled,
     ClientError,
+    Decided,
     Deployed,
     Event,
     FailureForm,
@@ -56,6 +57,7 @@ __all__ = [
     "BusUnreachable",
     "Cancelled",
     "ClientError",
+    "Decided",
     "Deployed",
     "Event",
     "FailureForm",
@@ -301,6 +303,18 @@ class PreviewClient:
         # By slug it is not repeated once somebody has it: a repetition could hit the deploy that came after.
         body = {"slug": slug, "deploy_id": deploy_id}
         return await self._ask("cancel", body, Cancelled, timeout, repeat=deploy_id is not None)
+
+    async def approve(
+        self, deploy_id: str, by: str, *, note: str | None = None, timeout: float = QUICK_TIMEOUT
+    ) -> Decided:
+        """Let a deploy go on that the policy holds; the first verdict counts."""
+        return await self._ask("approve", {"deploy_id": deploy_id, "by": by, "note": note}, Decided, timeout)
+
+    async def reject(
+        self, deploy_id: str, by: str, *, note: str | None = None, timeout: float = QUICK_TIMEOUT
+    ) -> Decided:
+        """End a deploy that the policy holds; the first verdict counts."""
+        return await self._ask("reject", {"deploy_id": deploy_id, "by": by, "note": note}, Decided, timeout)
 
     async def events(
         self, slug: str | None = None, *, deploy_id: str | None = None, since: datetime | None = None

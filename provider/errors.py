@@ -47,6 +47,7 @@ class Code(StrEnum):
     CLAIMED = "claimed"
     QUOTA_EXCEEDED = "quota_exceeded"
     POLICY_DENIED = "policy_denied"
+    AWAITING_APPROVAL = "awaiting_approval"
     QUEUE_FULL = "queue_full"
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
@@ -109,7 +110,11 @@ CODES: dict[Code, CodeInfo] = {
     Code.DEPLOYMENT_NOT_READY: _user("The new revision did not become ready; reason and log tail say why."),
     Code.VERIFY_FAILED: _user("The new revision runs, but a check of its answers failed; expected and got are named."),
     Code.QUOTA_EXCEEDED: _user("The namespace's quota leaves no room for the preview."),
-    Code.POLICY_DENIED: _user("A policy of the cluster refuses what would run; its words are the evidence."),
+    Code.POLICY_DENIED: _user(
+        "The policy (the limit, what is allowed and what was asked are named), whoever was to approve it, or a policy "
+        "of the cluster refuses it."
+    ),
+    Code.AWAITING_APPROVAL: _user("It waits for somebody's approval; `details.approval` says why and until when."),
     Code.QUEUE_FULL: _platform("So many deploys wait already that no more are taken; `retry_after_seconds` says when."),
     Code.SUPERSEDED: _user("A deploy that was accepted later took this one's place."),
     Code.CANCELLED: _user("The deploy was stopped by `cancel` or by a teardown."),

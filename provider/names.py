@@ -123,11 +123,14 @@ def container(slug: str, generation: int) -> str:
     return fit(f"{slug}-g{generation}")
 
 
-def network(slug: str) -> str:
-    """A preview's own network on the container engine."""
-    return fit(f"x1-preview-{slug}")
+def network(slug: str, *, closed: bool = False) -> str:
+    """A preview's own network on the container engine; `closed`: the one from which nothing outside is reached."""
+    return fit(f"x1-{'closed' if closed else 'preview'}-{slug}")
 
 
-def bridge(slug: str, installation: str) -> str:
-    """The network interface of a preview's network: at most 15 characters (Linux), unique on the machine."""
-    return f"x1p{hashlib.sha256(f'{installation}/{slug}'.encode()).hexdigest()[:11]}"
+def bridge(slug: str, installation: str, *, closed: bool = False) -> str:
+    """The network interface of a preview's network: at most 15 characters (Linux), unique on the machine.
+
+    By its first letters the firewall knows what may be reached from there.
+    """
+    return f"x1{'c' if closed else 'p'}{hashlib.sha256(f'{installation}/{slug}'.encode()).hexdigest()[:11]}"

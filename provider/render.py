@@ -23,6 +23,8 @@ from provider.templates import Manifest
 
 PREFIX = "preview.x1agent.io/"
 MANAGED_BY = "x1-preview-provider"
+EGRESS = PREFIX + "egress"
+"""Annotation of a Deployment whose pods reach nothing outside: `none`."""
 EXTRA_ENV_KEY = "env."
 _TEMPLATES = ("deployment", "service", "ingress")
 _MAX_STARTUP_SECONDS = 600
@@ -36,6 +38,7 @@ class Release:
         image: reference by digest.
         bundle: the secrets that exist; a secret without a key in it is an empty value.
         alias_hosts: hosts beside `<slug>.<domain>`, each with a TLS secret of its own.
+        egress: `internet`, or `none`: then nothing outside is reached.
     """
 
     repo_full_name: str
@@ -44,6 +47,7 @@ class Release:
     image: str
     bundle: Bundle | None = None
     alias_hosts: tuple[str, ...] = ()
+    egress: str = "internet"
 
 
 def render(spec: Spec, release: Release, settings: Settings) -> tuple[Manifest, Manifest, Manifest]:
@@ -112,6 +116,8 @@ def _identity(spec: Spec, release: Release, settings: Settings) -> dict[str, Any
         f"{PREFIX}branch": release.branch,
         f"{PREFIX}commit-sha": release.commit_sha,
     }
+    if release.egress == "none":
+        annotations[EGRESS] = release.egress
     return {"slug": spec.slug, "namespace": settings.preview_namespace, "labels": labels, "annotations": annotations}
 
 

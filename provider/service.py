@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from provider import logs
 from provider.actor import Actor
+from provider.approving import Approving
 from provider.background import ended, forever, logged
 from provider.bus.connection import connect, has_jetstream
 from provider.bus.endpoints import Endpoints
@@ -41,6 +42,7 @@ from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import finish_teardown
 from provider.platforms.base import PartStatus, Platform
 from provider.platforms.choice import open_platform
+from provider.policy.watched import LOOK_SECONDS, WatchedPolicy
 from provider.settings import Settings
 from provider.source import Credentials, Source
 from provider.store import Membership, Store, memory_store, open_shelf, open_store
@@ -62,6 +64,7 @@ LEAVE_SECONDS = 1.0
 LOG_SECONDS = 1.0
 BEATS = 3
 """Heartbeats in the time of a lease."""
+POLICY = "Correct POLICY_FILE; the log names every mistake."
 BUS = "Is nats-server up, and NATS_URL right?"
 MEMORY_ONLY = "no JetStream: records are in memory and end with this process"
 
@@ -134,6 +137,7 @@ class Provider:
         membership: Membership,
         logbook: Logbook,
         metrics: Metrics,
+        policy: WatchedPolicy,
     ) -> None:
         self._settings = settings
         self._jetstream = jetstream
@@ -155,6 +159,7 @@ class Provider:
             emit=telemetry.emit,
             line=Line(store=store, limits=limits_of(settings), emit=telemetry.emit, waited=metrics.waited),
             logbook=logbook,
+            policy=policy,
         )
         self._runner = Runner(ctx)
         self._leases = Leases(
@@ -168,7 +173,8 @@ class Provider:
         tenure = Tenure(ctx=ctx)
         self._looks = looks = Introspection(ctx=ctx, status=actor.status, streams=partial(InboxStream, nc))
         self._waiting = waiting = Waiting(ctx)
-        handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers()
+        approving = Approving(ctx=ctx)
+        handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers() | approving.handlers()
         self._endpoints = Endpoints(nc, subjects, handlers, telemetry.served)
         self._queue = WorkQueue(nc, subjects, actor.queued, telemetry.refused, telemetry.served)
         self._http = HttpServer(
@@ -181,6 +187,8 @@ class Provider:
     @classmethod
     async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
         """Construct every part from the settings."""
+        policy = WatchedPolicy(settings.policy_file)
+        policy.open()
         jetstream, metrics = await has_jetstream(nc), Metrics()
         subjects = Subjects(settings.subject_prefix)
         if jetstream:
@@ -208,6 +216,7 @@ class Provider:
                 secrets=settings.secrets(),
             ),
             metrics=metrics,
+            policy=policy,
         )
 
     async def start(self) -> None:
@@ -226,6 +235,8 @@ class Provider:
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
             asyncio.create_task(forever(partial(self._ctx.line.watch, self._leases.mine), 0), name="watch the line"),
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
+            asyncio.create_task(forever(self._watch_verdicts, 0), name="watch verdicts"),
+            asyncio.create_task(forever(self._ctx.policy.once, LOOK_SECONDS), name="watch the policy"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
@@ -278,18 +289,24 @@ class Provider:
         async for deploy_id in self._store.cancels.watch():
             self._runner.interrupt(deploy_id, cancelled("by a cancel request"))
 
+    async def _watch_verdicts(self) -> None:
+        """Let deploys go on, or end, of which somebody decided, here or at another provider."""
+        async for deploy_id in self._store.approvals.watch():
+            self._runner.on_verdict(deploy_id)
+
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)
         await self._source.tidy(GIT_IDLE_SECONDS)
 
     def _own_parts(self) -> list[PartStatus]:
         """The provider itself and the bus, as `/readyz` shows them."""
-        bus, stopping = self._nc.is_connected, self._stopping
+        bus, stopping, policy = self._nc.is_connected, self._stopping, self._ctx.policy
         return [
             PartStatus("requests", not stopping, "stopping: others take them" if stopping else "taken"),
             PartStatus("bus", bus, "connected" if bus else "no connection; tried again and again", "" if bus else BUS),
             PartStatus("store", True, "JetStream" if self._jetstream else MEMORY_ONLY),
             self._leases.part(),
+            PartStatus("policy", True, policy.detail, POLICY if policy.problem is not None else ""),
         ]
 
     def _present(self) -> Present:

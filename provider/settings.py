@@ -129,6 +129,16 @@ class Settings(BaseSettings):
     )
     queue_length: PositiveInt = Field(500, description="Most deploys that wait; beyond, requests get `queue_full`.")
 
+    policy_file: Path | None = Field(
+        None, description="Who may deploy what, read again on change; none: everybody all."
+    )
+    platform_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that no alias may be or be below, as a JSON list, beside those of the other settings."
+    )
+    approval_seconds: float = Field(
+        86400.0, gt=0, le=129600, description="How long a deploy waits for its approval; 36 hours at most."
+    )
+
     # How long previews live.
     preview_ttl_seconds: NonNegativeInt = Field(
         86400, description="How long a preview lives from its last access; 0: for ever. A request may say otherwise."

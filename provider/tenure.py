@@ -20,6 +20,7 @@ from provider.models import (
     TenureReply,
     now,
 )
+from provider.pipeline import policing
 from provider.pipeline.context import Context
 from provider.store import claims, lifetime
 from provider.store.claims import Asker, Seen
@@ -42,6 +43,9 @@ class Tenure:
     async def touch(self, incoming: Incoming) -> Answer:
         """The preview is used: its time to live begins anew, perhaps with another length."""
         asked = requests.query(TouchRequest, incoming.body)
+        present = await self._ctx.store.get_preview(asked.slug) if asked.ttl_seconds is not None else None
+        if present is not None and asked.ttl_seconds is not None:
+            policing.check_time_to_live(self._ctx, present, asked.ttl_seconds)
         preview = await self._ctx.store.change_preview(asked.slug, lifetime.touched(now(), asked.ttl_seconds))
         warnings = self._policy.refusal(asked.ttl_seconds)
         return TenureReply(**self._fields(preview, incoming, TouchRequest, *warnings)).wire()

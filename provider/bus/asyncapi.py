@@ -37,12 +37,15 @@ ABOUT = {
     "attach": "Make a preview, and the claim on it, another session's.",
     "introspect": "All that can be seen of a preview or deploy. With `follow` the answer is a stream of messages, each "
     "of which has a reply subject: answer it, with anything, to get the next one.",
+    "approve": "Let a deploy go on that the policy holds; the first verdict counts.",
+    "reject": "End a deploy that the policy holds; the first verdict counts.",
 }
 DESCRIPTION = (
     "Asked for a preview of a commit, it builds its Dockerfile, runs the image, checks the public URL, and answers. "
     "Requests go to a NATS micro service and carry a reply subject. Unknown fields of a request are warnings in its "
     "answer; an answer may have fields that are not named here. A deploy with `wait: ready` is answered at least once "
-    "and never in two ways; who lost the answer repeats the request with the same `deploy_id`."
+    "and never in two ways (`awaiting_approval` is no outcome yet); who lost the answer repeats the request with the "
+    "same `deploy_id`."
 )
 TRACE = {
     "traceparent": {

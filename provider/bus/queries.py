@@ -107,6 +107,14 @@ class WaitRequest(DeployOrSlugRequest):
     timeout_seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)] = 30.0
 
 
+class VerdictRequest(_Query):
+    """What `approve` and `reject` ask: who decides, and why."""
+
+    deploy_id: DeployId
+    by: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+    note: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
 Section = Literal["status", "phases", "pods", "events", "logs", "build_logs"]
 SECTIONS: tuple[Section, ...] = ("status", "phases", "pods", "events", "logs", "build_logs")
 

@@ -37,6 +37,7 @@ _ALLOWED = {
     "reply_to": "a NATS subject without wildcards that does not begin with $",
     "slug": SLUG_ALLOWED,
     "from_session": "1 to 128 of A-Z a-z 0-9 _ -",
+    "by": "1 to 200 characters without control characters",
     "secret_values": "{name: string}, names ^[A-Za-z_][A-Za-z0-9_]{0,63}$",
     "extra_env": "{name: string}, names ^[A-Za-z_][A-Za-z0-9_]{0,127}$",
 }

@@ -37,6 +37,8 @@ REQUESTS: dict[str, type[BaseModel]] = {
     "release": queries.ReleaseRequest,
     "attach": queries.AttachRequest,
     "introspect": queries.IntrospectRequest,
+    "approve": queries.VerdictRequest,
+    "reject": queries.VerdictRequest,
 }
 """What each endpoint is asked."""
 
@@ -53,6 +55,8 @@ REPLIES: dict[str, tuple[type[BaseModel], ...]] = {
     "release": (models.ReleaseReply,),
     "attach": (models.AttachReply,),
     "introspect": (models.IntrospectReply,),
+    "approve": (models.VerdictReply,),
+    "reject": (models.VerdictReply,),
 }
 """What each endpoint answers when all went well; each may answer a `FailureReply`, too."""
 

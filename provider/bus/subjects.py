@@ -23,10 +23,12 @@ ENDPOINTS = (
     "release",
     "attach",
     "introspect",
+    "approve",
+    "reject",
 )
 """Request subjects that this provider answers."""
 
-UNSUPPORTED = ("sync", "debug", "approve", "reject")
+UNSUPPORTED = ("sync", "debug")
 """Request subjects of the contract that answer `unsupported_feature` for now."""
 
 

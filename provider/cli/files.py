@@ -78,7 +78,7 @@ def _validate_folder(folder: Path, strict: bool, as_json: bool) -> None:
     from provider.errors import PreviewError
 
     try:
-        loaded = _load(folder, strict)
+        loaded = load_folder(folder, strict)
     except PreviewError as error:
         if not as_json:
             raise
@@ -101,7 +101,7 @@ def render(
     Deployment, Service and Ingress, as its preview.yaml says. Commit and image digest are placeholders of
     zeros, since nothing is built.
     """
-    loaded = _load(_folder(folder), strict=False)
+    loaded = load_folder(_folder(folder), strict=False)
     manifests = _manifests(loaded.spec)
     if as_json:
         say_json(list(manifests))
@@ -137,7 +137,7 @@ def _folder(text: str) -> Path:
     return folder
 
 
-def _load(folder: Path, strict: bool) -> Loaded:
+def load_folder(folder: Path, strict: bool) -> Loaded:
     """The folder's spec, as far as it can be checked here. Raises PreviewError."""
     from provider import spec
     from provider.errors import Code, Permanent

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from provider.cli import deploy, files, looking, operate, previews, tenure
+from provider.cli import deploy, files, looking, operate, policy, previews, tenure
 from provider.cli.exits import EXIT_CODES_HELP, Exit
 from provider.cli.options import examples
 
@@ -52,6 +52,11 @@ def build() -> typer.Typer:
     app.command("claim", epilog=examples("preview claim my-app --session s-1 --ttl 1800"))(tenure.claim)
     app.command("release", epilog=examples("preview release my-app --session s-1"))(tenure.release)
     app.command("attach", epilog=examples("preview attach my-app --session s-2 --from s-1"))(tenure.attach)
+    app.command("approve", epilog=examples("preview approve d-1 --by ada --note reviewed"))(policy.approve)
+    app.command("reject", epilog=examples("preview reject d-1 --by ada --note 'not on this branch'"))(policy.reject)
+    group = typer.Typer(help="Look at a policy file, without a provider.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("check", epilog=policy.CHECK_EXAMPLES)(policy.check)
+    app.add_typer(group, name="policy", epilog=policy.CHECK_EXAMPLES)
     app.command("schema", epilog=examples("preview schema > preview.schema.json"))(files.schema)
     app.command("doctor", epilog=examples("preview doctor", "preview doctor --json"))(operate.doctor)
     app.command("demo", epilog=examples("preview demo", "preview demo --once"))(operate.demo)

@@ -39,6 +39,7 @@ from provider.models.records import (
     LOG_TAIL_LINES,
     MAX_EVIDENCE,
     RECORD_VERSION,
+    Approval,
     BuiltImage,
     Bundle,
     Check,
@@ -55,6 +56,7 @@ from provider.models.records import (
     PreviewState,
     Report,
     Revision,
+    Verdict,
     Waiter,
 )
 from provider.models.replies import (
@@ -77,6 +79,7 @@ from provider.models.replies import (
     TeardownReply,
     TenureReply,
     ValidateReply,
+    VerdictReply,
     WaitedDeploy,
     WaitedPreview,
 )
@@ -124,6 +127,7 @@ __all__ = [
     "REPLY_SUBJECT",
     "AcceptanceCheck",
     "AcceptedReply",
+    "Approval",
     "AttachReply",
     "AuditEntry",
     "BuiltImage",
@@ -187,6 +191,8 @@ __all__ = [
     "Tolerant",
     "TraceContext",
     "ValidateReply",
+    "Verdict",
+    "VerdictReply",
     "WaitedDeploy",
     "WaitedPreview",
     "Waiter",

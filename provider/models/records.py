@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from provider.errors import Code, PreviewError, Whose
 from provider.models.base import MAX_LINE_CHARS, Tolerant, clipped
@@ -200,6 +200,31 @@ class Waiter(Tolerant):
     answered: bool = False
 
 
+class Verdict(Tolerant):
+    """What was decided of a deploy that waited for it, by whom (as they say), and why."""
+
+    decision: Literal["approved", "rejected", "expired"]
+    by: str
+    note: str | None = None
+    at: datetime
+
+
+class Approval(Tolerant):
+    """Why and until when a deploy waits for an approval.
+
+    `breaches` are the policy's limits that it passes, `{limit, allowed, asked}`; `budget_seconds` what was left of its
+    budget when it began to wait; `answer` what whoever asked is told; `told` whether its session was.
+    """
+
+    rule: str
+    breaches: tuple[dict[str, str], ...] = ()
+    expires_at: datetime
+    budget_seconds: float
+    answer: Report
+    told: bool = False
+    verdict: Verdict | None = None
+
+
 class DeployFields(Tolerant):
     """What may be shown of a deploy.
 
@@ -229,6 +254,8 @@ class DeployFields(Tolerant):
     revision: Revision | None = None
     checks: tuple[Check, ...] = ()
     warnings: tuple[str, ...] = ()
+    egress: Literal["internet", "none"] = "internet"
+    approval: Approval | None = None
     failure: Failure | None = None
     report: Report | None = None
     finished_at: datetime | None = None
@@ -248,10 +275,22 @@ class DeployRecord(DeployFields):
         return self.deploy_id.partition(".")[0]
 
     @property
+    def held(self) -> bool:
+        """Whether it waits for an approval."""
+        waits = self.approval is not None and self.approval.verdict is None
+        return waits and self.failure is None and self.report is None
+
+    @property
+    def approved(self) -> bool:
+        """Whether somebody approved it, as it is."""
+        verdict = self.approval.verdict if self.approval is not None else None
+        return verdict is not None and verdict.decision == "approved"
+
+    @property
     def state(self) -> PreviewState:
         """How far it is, in the words of a preview's states."""
         if self.report is None:
-            return PreviewState.PROVISIONING
+            return PreviewState.AWAITING_APPROVAL if self.held else PreviewState.PROVISIONING
         return PreviewState.READY if self.report.ok else PreviewState.FAILED
 
 
@@ -290,5 +329,6 @@ class Report(Tolerant):
         return body
 
 
+Approval.model_rebuild()
 DeployFields.model_rebuild()
 DeployRecord.model_rebuild()

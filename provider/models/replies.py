@@ -226,6 +226,20 @@ class AttachReply(TenureReply):
     before: str | None
 
 
+class VerdictReply(Reply):
+    """What was decided of a deploy that waited for an approval, and what it was about."""
+
+    deploy_id: str
+    slug: str | None
+    repo_full_name: str
+    branch: str
+    commit_sha: str | None
+    decision: Literal["approved", "rejected", "expired"]
+    by: str
+    at: datetime
+    warnings: tuple[str, ...] = ()
+
+
 class IntrospectReply(Frozen):
     """What can be seen of a preview or deploy: the parts that were asked for; `truncated` says how to get the rest."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from provider import spec
 from provider.errors import Code, Permanent
 from provider.models import Bundle, DeployRecord, PreviewRecord, digest_of, now
+from provider.pipeline import holding, policing
 from provider.pipeline.context import Context
 from provider.pipeline.revision import DRY_DIGEST, revision_of
+from provider.platforms import hosts
 from provider.store import reducers
 from provider.store.claims import Asker, Seen
 from provider.store.lifetime import Policy
@@ -14,16 +16,25 @@ from provider.store.records import Reducer
 
 
 async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
-    """Ends with generation and bundle in the record, or with `joins` when the same is under way already."""
+    """Ends with generation and bundle in the record, with `joins` when the same is under way already, or held."""
     parsed = ctx.spec_of(record)
     warned = check_request(ctx, record, parsed)
-    inputs = _inputs(record)
     slug = str(record.slug)
     lost = ctx.platform.generation(slug)
-    preview = await _admitted(ctx, record, reducers.admitted(record, ctx.url(slug), inputs, now(), lost))
+    async with policing.counting(ctx, record.request):
+        decision = await policing.judged(ctx, record, parsed)
+        if decision is not None and decision.action == "hold" and not record.approved:
+            preview = await ctx.store.change_preview(slug, reducers.held(record, ctx.url(slug), now(), lost))
+            return holding.begun(ctx, record, decision, preview)
+        if decision is not None:
+            record = policing.bound(ctx, record, decision.rule, await ctx.preview_of(record))
+        inputs = _inputs(record)
+        preview = await _admitted(ctx, record, reducers.admitted(record, ctx.url(slug), inputs, now(), lost))
     leader = reducers.joins(preview, record)
     if leader is not None:
         return record.model_copy(update={"joins": leader, "inputs": inputs})
+    if decision is not None:
+        await policing.confirm(ctx, record, decision.rule, preview)
     bundle = await ctx.platform.make_bundle(
         record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
     )
@@ -46,6 +57,7 @@ async def _admitted(ctx: Context, record: DeployRecord, reducer: Reducer) -> Pre
 def check_request(ctx: Context, record: DeployRecord, parsed: spec.Spec) -> tuple[str, ...]:
     """Refuse what cannot be deployed; returns warnings about secrets that nobody sent."""
     spec.check_supported(parsed)
+    hosts.check_reserved(record.request.alias_hosts, ctx.settings, str(record.slug))
     missing = _missing_secrets(parsed, record)
     if missing and ctx.settings.missing_secrets == "fail":
         raise Permanent(
@@ -69,6 +81,7 @@ def _inputs(record: DeployRecord) -> str:
             "secrets": request.secrets_checksum,
             "aliases": request.alias_hosts,
             "acceptance": [check.model_dump(mode="json") for check in request.acceptance],
+            "egress": record.egress,
         }
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from provider import names
 from provider.errors import Code, PreviewError
 from provider.models import BuiltImage, DeployRecord, now
+from provider.pipeline import policing
 from provider.pipeline.context import Context
 from provider.platforms.base import BuildPlan, CloneCredential
 from provider.store import reducers
@@ -91,6 +92,7 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         dockerfile=entrypoint.path,
         context=entrypoint.build_context,
         args=dict(entrypoint.args or {}),
+        base_images=policing.base_images(ctx, record),
         timeout_seconds=ctx.settings.build_timeout,
         export=partial(_export, ctx, record),
         credential=partial(_credential, ctx, record),

@@ -68,10 +68,10 @@ def superseded_by(preview: PreviewRecord) -> Permanent:
 def overtaken(record: DeployRecord, preview: PreviewRecord | None) -> Permanent | None:
     """Why a deploy ends that its preview, as the watch shows it, has no room for: None while it has.
 
-    It is not the newest any more, or another session made a claim before anything of it is applied. One that is not
-    admitted yet is left to `admit`: it may find that the newest does just what it wants.
+    It is not the newest any more, or another session made a claim before anything of it is applied. One that is neither
+    admitted yet nor waits for an approval is left to `admit`: it may find that the newest does just what it wants.
     """
-    if preview is None or record.joins is not None or not record.generation:
+    if preview is None or record.joins is not None or not (record.generation or record.approval):
         return None
     if preview.newest.deploy_id != record.deploy_id:
         return superseded_by(preview) if preview.newest.order > (record.order or 0) else None

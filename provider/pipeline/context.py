@@ -13,6 +13,7 @@ from provider.pipeline.clock import Clock
 from provider.pipeline.line import Emit, Line
 from provider.pipeline.logbook import Logbook
 from provider.platforms.base import Platform
+from provider.policy import WatchedPolicy
 from provider.settings import Settings
 from provider.source import Source
 from provider.store import Store
@@ -48,6 +49,7 @@ class Context:
     emit: Emit
     line: Line
     logbook: Logbook
+    policy: WatchedPolicy = field(default_factory=WatchedPolicy)
     clock: Clock = field(default_factory=Clock.endless)
 
     def spec_of(self, record: DeployRecord) -> spec.Spec:

@@ -144,7 +144,7 @@ class Intake:
                 reason="DeployIdReused",
                 hint="Use a new deploy_id for a new request; repeat one only with the same fields.",
             )
-        asked = {waiter.reply for waiter in existing.waiters}
+        asked = {waiter.reply for waiter in existing.waiters if not waiter.answered}
         if existing.report is None and asked >= {waiter.reply for waiter in record.waiters}:
             return await self._adopted(existing)
         await self._adopted(existing)

@@ -298,4 +298,4 @@ async def _until(place: _Place, reached: Callable[[Stage], bool]) -> None:
 
 
 def _needs_none(record: DeployRecord) -> bool:
-    return record.report is not None or record.joins is not None
+    return record.report is not None or record.joins is not None or record.held

@@ -6,6 +6,7 @@ from typing import Any
 
 from provider import render, spec
 from provider.models import Bundle, DeployRecord, now
+from provider.pipeline import policing
 from provider.pipeline.admit import check_request
 from provider.pipeline.context import Context
 from provider.pipeline.resolve import resolve
@@ -22,6 +23,9 @@ async def preflight(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, t
     parsed = ctx.spec_of(resolved)
     warnings = check_request(ctx, resolved, parsed)
     preview = await ctx.store.get_preview(str(resolved.slug))
+    if (decision := await policing.judged(ctx, resolved, parsed)) is not None:
+        resolved = policing.bound(ctx, resolved, decision.rule, preview)
+        warnings += policing.would_wait(decision)
     after = preview.newest.order + 1 if preview is not None else 1
     reducers.admitted(resolved.model_copy(update={"order": after}), ctx.url(str(resolved.slug)), "", now())(preview)
     dry = resolved.model_copy(update={"bundle": _dry_bundle(parsed, resolved)})

@@ -54,7 +54,8 @@ async def tell(ctx: Context, record: DeployRecord) -> DeployRecord:
     repeated = record.answer_id != record.deploy_id
     if record.request.notify and record.request.session_id and not repeated:
         _tell_session(ctx, record, final)
-    body = final.wire()
+    # Who asked before it waited for an approval was told that, or may have been: one inbox gets one answer.
+    body = (record.approval.answer if record.approval is not None else final).wire()
     taken = await asyncio.gather(*(_answer(ctx, body, waiter, record.trace) for waiter in record.waiters))
     waiters = tuple(
         waiter.model_copy(update={"answered": waiter.answered or done})

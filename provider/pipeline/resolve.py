@@ -5,6 +5,7 @@ from __future__ import annotations
 from provider import spec
 from provider.errors import Code, Permanent
 from provider.models import DeployRecord, digest_of
+from provider.pipeline import policing
 from provider.pipeline.context import Context
 
 BUILDER_VERSION = 1
@@ -17,6 +18,7 @@ async def resolve(ctx: Context, record: DeployRecord) -> DeployRecord:
     A spec that came with the request is read first: its mistakes need no git.
     """
     request = record.request
+    policing.check_repository(ctx, request)
     extra_env = frozenset(request.extra_env_names)
     if request.preview_yaml is not None:
         spec.load(request.preview_yaml, strict=ctx.settings.strict_spec, extra_env_names=extra_env)

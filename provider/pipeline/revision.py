@@ -20,6 +20,7 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
         image=names.image_by_digest(ctx.settings.registry_pull_address, slug, digest),
         bundle=record.bundle,
         alias_hosts=request.alias_hosts,
+        egress=record.egress,
     )
     manifests = render.render(ctx.spec_of(record), release, ctx.settings)
     return Revision(

@@ -23,6 +23,7 @@ from provider.pipeline.causes import bug, overtaken
 from provider.pipeline.context import Context
 from provider.pipeline.deploy import deploy
 from provider.pipeline.ending import Ending, entered, repeat, tolerate, with_time
+from provider.pipeline.holding import Holding
 from provider.pipeline.outages import Part
 from provider.pipeline.publish import tell
 from provider.pipeline.resolve import resolve
@@ -50,6 +51,7 @@ class Runner:
         self._slugs = WeakValueDictionary[str, asyncio.Lock]()
         self._steps = Steps(ctx)
         self._ending = Ending(ctx, self.lock)
+        self._holding = Holding(ctx, self._steps, self._ending)
         self._closing = False
 
     # ------------------------------------------------------------------ from outside
@@ -103,6 +105,11 @@ class Runner:
         for deploy_id in self.on_slug(preview.slug):
             self._running[deploy_id].seen = preview
             self._overtake(self._running[deploy_id])
+
+    def on_verdict(self, deploy_id: str) -> None:
+        """Something may have been decided of a deploy that waits for its approval."""
+        if (running := self._running.get(deploy_id)) is not None:
+            running.news.set()
 
     def _overtake(self, running: Running) -> None:
         """End a deploy that its preview has no room for any more."""
@@ -201,7 +208,12 @@ class Runner:
     async def _prepare(self, running: Running) -> None:
         """The phases that change nothing. Where the line has room, the first begins before the turn is confirmed."""
         line = self._ctx.line
-        for turn, phases in ((line.may_begin, (Phase.RESOLVE,)), (line.has_turn, (Phase.ADMIT, Phase.BUILD))):
+        for turn, phases in (
+            (line.may_begin, (Phase.RESOLVE,)),
+            (line.has_turn, (Phase.ADMIT,)),
+            (line.has_turn, (Phase.ADMIT, Phase.BUILD)),  # after an approval it is admitted now
+        ):
+            await self._holding.over(running)
             await self._steps.stand_in_line(running, turn)
             await self._phases(running, {phase: PREPARE[phase] for phase in phases})
         if running.record.joins is not None:
@@ -240,7 +252,7 @@ class Runner:
         update: dict[str, object] = {}
         try:
             record = await self._steps.with_retries(running, phase, step)
-            update["phase"] = ORDER[ORDER.index(phase) + 1]
+            update["phase"] = phase if record.held else ORDER[ORDER.index(phase) + 1]
         except PreviewError as error:
             log.info("phase.failed", phase=phase, error=str(error), reason=error.reason)
             record = running.record
@@ -285,7 +297,7 @@ class Runner:
         record = running.record
 
         async def joined(ctx: Context, current: DeployRecord) -> DeployRecord:
-            return await ctx.store.wait_deploy(str(current.joins), lambda one: one.report is not None)
+            return await ctx.store.wait_deploy(str(current.joins), lambda one: one.report is not None or one.held)
 
         self._ctx.emit(record, EventType.STATE, {"joins": record.joins})
         try:
@@ -296,7 +308,10 @@ class Runner:
             running.record = record.model_copy(update={"failure": Failure.of(error, None), "phase": Phase.ADMIT})
             await self._ending.settle(running)
             return True
-        assert leader.report is not None, "the predicate asked for it"
+        if leader.report is None:  # it waits for an approval, and so does whoever asks again: that is the answer
+            assert leader.approval is not None, "the predicate asked for it"
+            await self._ending.save(running, record.model_copy(update={"report": leader.approval.answer}))
+            return True
         alone = record.answer_id == record.deploy_id
         if alone and leader.failure is not None and leader.failure.code in NOT_SHARED:
             running.record = record.model_copy(update={"joins": None, "phase": Phase.ADMIT})

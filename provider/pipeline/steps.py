@@ -38,7 +38,8 @@ class Running:
     """A deploy in this process.
 
     `stop` is why it has to end; `seen` the preview's record as the watch last showed it; `turn` the preview's lock
-    while it is held; `writing` the write of its record that is under way; `decided` set when its outcome is fixed;
+    while it is held; `writing` the write of its record that is under way; `news` set when somebody may have decided
+    on its approval; `decided` when its outcome is fixed;
     `abandoned` whether it is another process's now, so that nothing of it may be changed here.
     """
 
@@ -49,6 +50,7 @@ class Running:
     seen: PreviewRecord | None = None
     turn: asyncio.Lock | None = None
     writing: asyncio.Task[None] | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     abandoned: bool = False
 

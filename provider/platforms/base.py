@@ -44,7 +44,10 @@ CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Everything that decides what a build makes, and where its image goes."""
+    """Everything that decides what a build makes, and where its image goes.
+
+    `base_images` are the registries, or beginnings of names there, that base images may come from; None: any.
+    """
 
     deploy_id: str
     slug: str
@@ -61,6 +64,7 @@ class BuildPlan:
     timeout_seconds: float
     export: TreeExporter
     credential: CredentialSource
+    base_images: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

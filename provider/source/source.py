@@ -82,6 +82,26 @@ class Source:
         remote = Remote(self._base_url, repo, branch)
         return await self._with_credential(remote, installation_id, lambda one: self._resolve(one, sha))
 
+    async def is_on_branch(self, repo: str, branch: str, sha: str, installation_id: int | None) -> bool:
+        """Whether the branch's history has the full sha: a commit is found by its sha whatever branch is named.
+
+        Raises:
+            Permanent, Temporary: as `resolve` does.
+        """
+        _checked(repo, branch, sha)
+        history = self._cache(repo, ".history")
+
+        async def ask(remote: Remote) -> bool:
+            async with history.lock:
+                return await self._fetcher.lengthen(remote, history, sha) == sha
+
+        try:
+            return await self._with_credential(Remote(self._base_url, repo, branch), installation_id, ask)
+        except Permanent as error:
+            if error.code is Code.COMMIT_NOT_FOUND:
+                return False
+            raise
+
     async def heads(self, repo: str, installation_id: int | None) -> frozenset[str]:
         """The names of every branch of a repository, as its host says now; empty for one without commits.
 

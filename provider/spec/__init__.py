@@ -2,7 +2,7 @@
 
 yaml_text   text → plain data, safely        fields, quantities   kinds of values
 grammar     the models                       rules, unknown       what a model cannot see
-loader      all of it, in order              problems             how a mistake is told
+loader      all of it, in order              problems, mistakes   how a mistake is told
 """
 
 from provider.spec.grammar import (

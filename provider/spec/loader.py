@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from provider.errors import Code, Permanent
-from provider.spec import fields, grammar, rules, unknown, yaml_text
+from provider.spec import mistakes, rules, unknown, yaml_text
 from provider.spec.grammar import Spec
-from provider.spec.problems import Path, Problem, did_you_mean, found, nearest
-from provider.spec.yaml_text import Document, Refused
+from provider.spec.problems import Problem, found
+from provider.spec.yaml_text import Refused
 
 SPEC_PATH = ".x1agent/preview.yaml"
 SMALLEST_SPEC = """\
@@ -28,9 +22,6 @@ spec:
 """
 _LINES_KEPT = 200
 """Bounds the reply of a file that is nothing but mistakes."""
-
-_SHAPES = {"model_type": "a mapping", "model_attributes_type": "a mapping", "dict_type": "a mapping"}
-_SHAPES |= {"tuple_type": "a list", "bool_type": "true or false, without quotes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +54,17 @@ def load(text: str, *, strict: bool = False, extra_env_names: frozenset[str] = f
         )
         raise _invalid([problem], "Write a file such as this smallest one:\n" + SMALLEST_SPEC)
     unknown_fields = unknown.unknown_fields(document.data)
-    spec, mistakes = _validate(document.data, unknown_fields)
-    problems = [*document.problems, *mistakes, *rules.problems(document.data, extra_env_names)]
+    spec, found_mistakes = mistakes.validated(Spec, document.data, unknown_fields)
+    problems = [*document.problems, *found_mistakes, *rules.problems(document.data, extra_env_names)]
     if strict:
-        problems += [
-            replace(one, what=one.what.replace("is unknown and ignored", "is unknown")) for one in unknown_fields
-        ]
+        problems += mistakes.not_ignored(unknown_fields)
     if problems or spec is None:
         hint = (
             f"Correct every line of the evidence in {SPEC_PATH}; `preview validate` checks the file without a deploy."
         )
-        raise _invalid(_in_order(problems, document), hint)
+        raise _invalid(mistakes.in_order(problems, document), hint)
     remarks = [*([] if strict else unknown_fields), *rules.warnings(document.data)]
-    return Loaded(spec, tuple(str(remark) for remark in _in_order(remarks, document))[:_LINES_KEPT])
+    return Loaded(spec, tuple(str(remark) for remark in mistakes.in_order(remarks, document))[:_LINES_KEPT])
 
 
 def secret_refs(spec: Spec, extra_env_names: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -103,62 +92,6 @@ def check_supported(spec: Spec) -> None:
     code = Code.UNSUPPORTED_FEATURE if entrypoint.kind == "dockerfile" else Code.UNSUPPORTED_ENTRYPOINT
     hint = f"Change {SPEC_PATH} to what is supported."
     raise Permanent(code, f"{SPEC_PATH} is valid, but {'; '.join(lines)}.", hint=hint, evidence=tuple(lines))
-
-
-def _validate(data: dict[str, Any], unknown_fields: list[Problem]) -> tuple[Spec | None, list[Problem]]:
-    try:
-        return Spec.model_validate(data), []
-    except ValidationError as error:
-        return None, [_mistake(one, unknown_fields) for one in error.errors(include_url=False)]
-
-
-def _mistake(error: ErrorDetails, unknown_fields: list[Problem]) -> Problem:
-    path, value, allowed = error["loc"], error["input"], _allowed(error)
-    if path[-1:] == ("[key]",):
-        return Problem(path[:-1], f"found the name {found(value)}; allowed: {allowed}")
-    if error["type"] == "missing":
-        beside = [str(one.path[-1]) for one in unknown_fields if one.path[:-1] == path[:-1]]
-        info = unknown.field_at(path)
-        meant = nearest(str(path[-1]), beside)
-        mistyped = f" Is `{meant}` meant to be it?" if meant else ""
-        return Problem(path, f"is missing. {info.description if info else ''}{mistyped}")
-    return Problem(path, f"found {found(value)}; allowed: {allowed}{did_you_mean(_near(error, path))}")
-
-
-def _allowed(error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    if error["type"] == fields.NOT_ALLOWED:
-        return str(context["allowed"])
-    if error["type"] == "literal_error":
-        return str(context["expected"]).replace("'", "")
-    return _SHAPES.get(error["type"], error["msg"])
-
-
-def _near(error: ErrorDetails, path: Path) -> str | None:
-    """The known word that a mistyped enum value or source was meant to be."""
-    value = error["input"]
-    if not isinstance(value, str):
-        return None
-    if error["type"] == "literal_error":
-        return nearest(value, re.findall(r"'([^']*)'", error.get("ctx", {})["expected"]))
-    if path[-1] != "from":
-        return None
-    word, colon, name = value.partition(":")
-    if not colon:
-        return nearest(value, grammar.FROM_FORMS)
-    known = nearest(word, ("secret", "dep"))
-    return f"{known}:{name}" if known and re.fullmatch(grammar.FROM, f"{known}:{name}") else None
-
-
-def _in_order(problems: list[Problem], document: Document) -> list[Problem]:
-    """The problems with their lines, from top to bottom; a missing field stands where its mapping begins."""
-    placed = [one if one.line else replace(one, line=_line(one.path, document.lines)) for one in problems]
-    return sorted(dict.fromkeys(placed), key=lambda one: one.line or 0)
-
-
-def _line(path: Path, lines: dict[Path, int]) -> int | None:
-    ancestors: Iterator[Path] = (path[:end] for end in range(len(path), -1, -1))
-    return next((lines[one] for one in ancestors if one in lines), None)
 
 
 def _invalid(problems: list[Problem], hint: str) -> Permanent:

@@ -12,15 +12,15 @@ from provider.spec.grammar import Spec
 from provider.spec.problems import Path, Problem, dotted, nearest
 
 
-def unknown_fields(data: Any) -> list[Problem]:
+def unknown_fields(data: Any, grammar: type[BaseModel] = Spec) -> list[Problem]:
     """One problem for each field of the file that means nothing."""
-    everywhere = {str(path[-1]): dotted(path) for path in _paths(Spec, ())}
-    return [Problem(path, _what(str(path[-1]), siblings, everywhere)) for path, siblings in _walk(data, Spec, ())]
+    everywhere = {str(path[-1]): dotted(path) for path in _paths(grammar, ())}
+    return [Problem(path, _what(str(path[-1]), siblings, everywhere)) for path, siblings in _walk(data, grammar, ())]
 
 
-def field_at(path: Path) -> FieldInfo | None:
+def field_at(path: Path, grammar: type[BaseModel] = Spec) -> FieldInfo | None:
     """The grammar's field at `path`, whatever the list indexes."""
-    model: type[BaseModel] | None = Spec
+    model: type[BaseModel] | None = grammar
     info: FieldInfo | None = None
     for name in path:
         if isinstance(name, int):

@@ -38,6 +38,7 @@ class Policy:
         failed: of a preview that never was up.
         warning: how long before its end that is announced; a quarter of the time to live at most.
         busy: for how long a deploy may be under way.
+        held: for how long one may wait for an approval.
     """
 
     ttl: int
@@ -45,6 +46,7 @@ class Policy:
     failed: int
     warning: float
     busy: float
+    held: float
 
     @classmethod
     def of(cls, settings: Settings) -> Policy:
@@ -55,6 +57,7 @@ class Policy:
             failed=settings.failed_ttl_seconds,
             warning=settings.expiry_warning_seconds,
             busy=settings.budget_seconds + AFTER_BUDGET,
+            held=settings.approval_seconds + AFTER_BUDGET,
         )
 
     def allowed(self, seconds: int) -> int:
@@ -83,8 +86,8 @@ class Policy:
         if not seconds or record.state is PreviewState.REMOVING:
             return None
         end = record.last_access + timedelta(seconds=seconds)
-        if record.state is PreviewState.PROVISIONING:
-            end = max(end, record.last_access + timedelta(seconds=self.busy))
+        busy = {PreviewState.PROVISIONING: self.busy, PreviewState.AWAITING_APPROVAL: self.held}
+        end = max(end, record.last_access + timedelta(seconds=busy.get(record.state, 0.0)))
         return max(end, record.claim.expires_at) if record.claim is not None else end
 
     def warns_at(self, record: PreviewRecord) -> datetime | None:

@@ -15,6 +15,7 @@ import structlog
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, PreviewRecord, now
+from provider.store.approvals import Approvals
 from provider.store.cancels import Cancels
 from provider.store.encoding import Record, decode, encode, stamp
 from provider.store.kv import Deleted, Entry, KeyExists, KeyValue, MemoryKeyValue, WrongRevision
@@ -58,6 +59,7 @@ class Store:
         self._listed: dict[str, int] = {}
         self.line = LineRecords(deploys, platform_id)
         self.cancels = Cancels(deploys, platform_id)
+        self.approvals = Approvals(deploys, platform_id)
 
     # ------------------------------------------------------------------------- deploys
 

@@ -45,7 +45,8 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: i
 
     A preview without a record begins after generation `lost`, the newest that the platform still knows of it.
 
-    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it. Raises `slug_taken`,
+    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it. One that waited for
+    its approval (see `held`) goes on. Raises `slug_taken`,
     `claimed`, `superseded`, or `cancelled` when a later teardown was accepted.
     """
     order = order_of(deploy)
@@ -54,20 +55,48 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: i
         if record is None:
             return fresh(deploy, url, inputs, now, generation=lost + 1)
         _same_owner(record, deploy)
-        if (record.newest.order == order and record.newest.deploy_id != TORN_DOWN) or still_newest(record, deploy):
+        waited = still_newest(record, deploy) and record.state is PreviewState.AWAITING_APPROVAL
+        known = record.newest.order == order and record.newest.deploy_id != TORN_DOWN
+        if not waited and (known or still_newest(record, deploy)):
             return record
         claim = claims.passed(record, claims.Asker(deploy.request.session_id, deploy.request.force), now)
         if record.removed_at is None and _under_way(record, inputs):
             # Also one that was accepted a little earlier: the last accepted wants the same.
             latest = max(order, record.newest.order)
             return _with(record, newest=record.newest.model_copy(update={"order": latest}), claim=claim)
-        _not_older(record, order)
+        if not waited:
+            _not_older(record, order)
         if record.removed_at is not None:
             return fresh(deploy, url, inputs, now, generation=record.generation + 1)
         # A teardown that was begun takes away what ran, so there is nothing to go back to.
         nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
         wishes = wishes_of(deploy, url, inputs, now) | kept(record, deploy)
         return _with(record, **wishes, claim=claim, generation=record.generation + 1, **nothing)
+
+    return reduce
+
+
+def held(deploy: DeployRecord, url: str, now: datetime, lost: int = 0) -> Reducer:
+    """Make the deploy the preview's newest, waiting for an approval; nothing else that it wants is done yet.
+
+    Raises as `admitted` does; a claim is not taken over before the approval.
+    """
+    order = order_of(deploy)
+
+    def reduce(record: PreviewRecord | None) -> PreviewRecord:
+        waits = {"state": PreviewState.AWAITING_APPROVAL}
+        if record is None:
+            return _with(fresh(deploy, url, "", now, generation=lost + 1), **waits)
+        _same_owner(record, deploy)
+        if still_newest(record, deploy):
+            return record
+        claims.passed(record, claims.Asker(deploy.request.session_id, deploy.request.force), now)
+        _not_older(record, order)
+        if record.removed_at is not None:
+            return _with(fresh(deploy, url, "", now, generation=record.generation + 1), **waits)
+        nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
+        newest = Newest(order=order, deploy_id=deploy.deploy_id)
+        return _with(record, **waits, newest=newest, last_access=now, warned_at=None, **nothing)
 
     return reduce
 

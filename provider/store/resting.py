@@ -8,11 +8,11 @@ from provider.store.records import Reducer
 
 
 def at_rest(record: PreviewRecord | None) -> bool:
-    """Whether the preview serves its last good revision, and nothing of it is under way."""
+    """Whether the preview serves its last good revision, and nothing of it is changed; one may wait for approval."""
     return (
         record is not None
         and record.removed_at is None
-        and record.state in {PreviewState.READY, PreviewState.DEGRADED}
+        and record.state in {PreviewState.READY, PreviewState.DEGRADED, PreviewState.AWAITING_APPROVAL}
         and record.last_good is not None
     )
 
@@ -30,7 +30,7 @@ def repaired(generation: int, anchor_id: str | None) -> Reducer:
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
         present = _at(record, generation)
-        past = {"state": PreviewState.READY, "failure": None} if is_lacking(present) else {}
+        past = {"state": _state(present, PreviewState.READY), "failure": None} if is_lacking(present) else {}
         return present.model_copy(update={"anchor_id": anchor_id, **past})
 
     return reduce
@@ -48,7 +48,7 @@ def lacking(generation: int, failure: Failure) -> Reducer:
         present = _at(record, generation)
         known = present.failure
         if known is None or is_lacking(present):
-            return present.model_copy(update={"state": PreviewState.DEGRADED, "failure": cause})
+            return present.model_copy(update={"state": _state(present, PreviewState.DEGRADED), "failure": cause})
         evidence = known.evidence if line in known.evidence else (*known.evidence, line)
         return present.model_copy(update={"failure": known.model_copy(update={"evidence": evidence})})
 
@@ -58,6 +58,10 @@ def lacking(generation: int, failure: Failure) -> Reducer:
 def is_lacking(record: PreviewRecord) -> bool:
     """Whether the record says so: no deploy fails in the phase `restore`."""
     return record.failure is not None and record.failure.phase is Phase.RESTORE
+
+
+def _state(record: PreviewRecord, state: PreviewState) -> PreviewState:
+    return record.state if record.state is PreviewState.AWAITING_APPROVAL else state
 
 
 def _at(record: PreviewRecord | None, generation: int) -> PreviewRecord:

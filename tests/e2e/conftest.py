@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,15 @@ from tests.zygote import Forked
 SMALL = {"VERIFY_TIMEOUT": "5", "BUILD_LOG_BYTES": str(4 << 20)}
 """What fails, fails soon: the check of the candidate and of the URL get half of it each. Kept logs are short, too."""
 
+HELD = "held-there"
+"""What the shared world's policy holds; everything else is allowed there."""
+POLICY = {
+    "apiVersion": "x1agent.io/v1",
+    "kind": "PreviewPolicy",
+    "default": "allow",
+    "rules": [{"name": "held", "repositories": [f"acme/{HELD}"], "action": "hold"}],
+}
+
 
 @pytest.fixture(autouse=True)
 async def no_deploy_is_forgotten() -> AsyncIterator[None]:
@@ -23,9 +33,11 @@ async def no_deploy_is_forgotten() -> AsyncIterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def world(stack: Stack) -> AsyncIterator[World]:
-    """The shared world: name what you deploy uniquely, and leave its servers alone."""
-    async with local_world(stack=stack, environment=SMALL) as shared:
+async def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """The shared world: name what you deploy uniquely, and leave its servers alone. Its policy holds only `HELD`."""
+    policy = tmp_path_factory.mktemp("policy") / "policy.json"
+    policy.write_text(json.dumps(POLICY))
+    async with local_world(stack=stack, environment={**SMALL, "POLICY_FILE": str(policy)}) as shared:
         yield shared
 
 

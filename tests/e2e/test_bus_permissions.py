@@ -30,14 +30,18 @@ authorization {{
     {{ user: provider, password: secret, permissions: $PREVIEW_PROVIDER }}
     {{ user: client, password: secret, permissions: $PREVIEW_CLIENT }}
     {{ user: observer, password: secret, permissions: $PREVIEW_OBSERVER }}
+    {{ user: approver, password: secret, permissions: $PREVIEW_APPROVER }}
     {{ user: anybody, password: secret }}
   ]
 }}
 """
 PREFIX = "x1.provider.preview"
 BOTH = {"client", "observer"}
+THREE = BOTH | {"approver"}
 PUBLISHING: dict[str, set[str]] = {
-    **{f"{PREFIX}.{name}": BOTH for name in ("validate", "status", "list", "wait", "introspect")},
+    **{f"{PREFIX}.{name}": BOTH for name in ("validate", "introspect")},
+    **{f"{PREFIX}.{name}": THREE for name in ("status", "list", "wait")},
+    **{f"{PREFIX}.{name}": {"approver"} for name in ("approve", "reject")},
     **{
         f"{PREFIX}.{name}": {"client"}
         for name in ("provision", "teardown", "cancel", "touch", "claim", "release", "attach", "queue")
@@ -71,11 +75,12 @@ PUBLISHING: dict[str, set[str]] = {
     "anything.else": set(),
 }
 SUBSCRIBING: dict[str, set[str]] = {
-    f"{PREFIX}.events.>": BOTH,
+    f"{PREFIX}.events.>": THREE,
     "x1.audit.preview": {"observer"},
     "_INBOX.provider.abc.>": {"provider"},
     "_INBOX.client.abc.>": {"client"},
     "_INBOX.observer.abc.>": {"observer"},
+    "_INBOX.approver.abc.>": {"approver"},
     f"{PREFIX}.provision": set(),
     f"{PREFIX}.queue": set(),
     "_INBOX.>": set(),
@@ -186,7 +191,7 @@ async def _queued(client: PreviewClient, world: World) -> None:
     await client.teardown("guarded")
 
 
-@pytest.mark.parametrize("user", ["provider", "client", "observer"])
+@pytest.mark.parametrize("user", ["provider", "client", "observer", "approver"])
 async def test_nobody_can_do_anything_else(guarded: Guarded, user: str) -> None:
     refused: list[str] = []
 

@@ -11,6 +11,7 @@ from provider.bus.subjects import UNSUPPORTED
 from provider.client import new_deploy_id
 from provider.demo.world import World
 from tests.e2e.apps import app_files
+from tests.e2e.conftest import HELD
 from tests.e2e.helpers import containers, deploy, deployed, eventually, podman, refused, refused_deploy, send
 from tests.wire import Wire, tap
 
@@ -44,6 +45,7 @@ async def everything(world: World) -> None:
     for name in UNSUPPORTED:
         await send(world, name, {})
     await kept_by(world, session)
+    await decided(world)
     (container,) = await containers(world.stack, "wired")
     await podman(world.stack, "rm", "--force", container["Id"])  # it is put back, which a warning tells
 
@@ -55,6 +57,8 @@ async def everything(world: World) -> None:
     await client.teardown("wired", session_id=session)
     for name in ("teardown", "validate", "list", "touch", "claim", "release", "attach"):
         await send(world, name, {"slug": "My App", "limit": 0})
+    for name in ("approve", "reject"):
+        await send(world, name, {"deploy_id": "d-1", "by": 1})
     for name in ("status", "wait", "cancel", "introspect"):
         assert (await send(world, name, {"slug": "wired"}))["code"] == "not_found"
 
@@ -80,6 +84,18 @@ async def kept_by(world: World, session: str) -> None:
     await refused(client.claim("wired", session, 60))
     await client.release("wired", "s-other")
     await client.attach("wired", session)
+
+
+async def decided(world: World) -> None:
+    """One held deploy is approved, and then takes its place one that is rejected."""
+    files = app_files(HELD, world.base_image)
+    first = await refused_deploy(world, HELD, files)
+    await world.client.approve(str(first.deploy_id), "ada")
+    await world.client.wait(deploy_id=first.deploy_id, states=["ready"], timeout=60)
+    second = await refused_deploy(world, HELD, files)
+    await world.client.reject(str(second.deploy_id), "ada", note="enough")
+    await world.client.wait(deploy_id=second.deploy_id, states=["failed"], timeout=60)
+    await world.client.teardown(HELD)
 
 
 async def queued(world: World, sha: str) -> None:

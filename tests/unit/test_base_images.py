@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provider.platforms.container.base_images import Owner, check, check_names
-from provider.platforms.container.dockerfile import NotAllowed
+from provider.platforms.dockerfile import NotAllowed
 
 OWNER = Owner("preview.x1agent.io/slug", "me")
 

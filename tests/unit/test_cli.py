@@ -20,7 +20,7 @@ from provider.errors import Code, Permanent
 
 COMMANDS = [
     *("serve", "deploy", "teardown", "validate", "render", "status", "list", "cancel", "schema", "doctor", "demo"),
-    *("touch", "claim", "release", "attach", "logs"),
+    *("touch", "claim", "release", "attach", "logs", "approve", "reject", "policy"),
 ]
 SPEC = {
     "apiVersion": "x1agent.io/v1",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.platforms.container.dockerfile import NotAllowed, check_triggers, read
+from provider.platforms.dockerfile import NotAllowed, check_triggers, read
 
 
 def reason(text: str, args: dict[str, str] | None = None) -> str:

@@ -14,7 +14,7 @@ from provider.store.lifetime import Policy, StillWanted
 from tests.unit.test_claims import READY, admit, deploy
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-POLICY = Policy(ttl=86400, longest=0, failed=3600, warning=3600.0, busy=1740.0)
+POLICY = Policy(ttl=86400, longest=0, failed=3600, warning=3600.0, busy=1740.0, held=87000.0)
 
 
 def after(seconds: float) -> datetime:
@@ -34,10 +34,10 @@ FAILED = preview(state=PreviewState.FAILED, last_good=None)
         (preview(), POLICY, 86400),
         (preview(ttl_seconds=60), POLICY, 60),
         (preview(ttl_seconds=0), POLICY, None),
-        (preview(), Policy(0, 0, 3600, 60.0, 60.0), None),
-        (preview(ttl_seconds=0), Policy(60, 600, 3600, 60.0, 60.0), 600),
-        (preview(ttl_seconds=601), Policy(60, 600, 3600, 60.0, 60.0), 600),
-        (preview(ttl_seconds=599), Policy(60, 600, 3600, 60.0, 60.0), 599),
+        (preview(), Policy(0, 0, 3600, 60.0, 60.0, 60.0), None),
+        (preview(ttl_seconds=0), Policy(60, 600, 3600, 60.0, 60.0, 60.0), 600),
+        (preview(ttl_seconds=601), Policy(60, 600, 3600, 60.0, 60.0, 60.0), 600),
+        (preview(ttl_seconds=599), Policy(60, 600, 3600, 60.0, 60.0, 60.0), 599),
         (FAILED, POLICY, 3600),
         (FAILED.model_copy(update={"ttl_seconds": 0}), POLICY, 3600),
         (FAILED.model_copy(update={"ttl_seconds": 60}), POLICY, 60),
@@ -66,7 +66,7 @@ def test_the_settings_defaults() -> None:
 
 
 def test_who_asks_for_more_than_is_given_is_told() -> None:
-    bounded = Policy(60, 600, 3600, 60.0, 60.0)
+    bounded = Policy(60, 600, 3600, 60.0, 60.0, 60.0)
     assert bounded.refusal(600) == bounded.refusal(None) == POLICY.refusal(0) == ()
     assert "600 s" in bounded.refusal(0)[0]
     assert "601 s" in bounded.refusal(601)[0]

@@ -205,6 +205,15 @@ async def test_a_short_sha(host: GitServer, source: Source, filters: str) -> Non
         assert (error.code, error.reason) == (Code.COMMIT_NOT_FOUND, "Unknown")
 
 
+async def test_which_branch_a_commit_is_on(host: GitServer, source: Source) -> None:
+    old = await host.commit(REPO, "main", {"a": "1"})
+    await host.commit(REPO, "main", {"a": "2"})
+    elsewhere = await host.commit(REPO, "other", {"b": "3"})
+    assert await source.resolve(REPO, "main", elsewhere, INSTALLATION) == elsewhere, "a full sha is found anywhere"
+    found = [await source.is_on_branch(REPO, "main", sha, INSTALLATION) for sha in (old, elsewhere, "0" * 40)]
+    assert found == [True, False, False]
+
+
 async def test_an_ambiguous_short_sha(host: GitServer, source: Source) -> None:
     one, other = _two_commits_that_begin_alike()
     repository = bare(host)

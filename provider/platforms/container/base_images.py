@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from provider.platforms.container.dockerfile import NotAllowed, check_triggers
+from provider.platforms.dockerfile import NotAllowed, check_triggers
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from provider.platforms import pushes
-from provider.platforms.container import base_images, build_walls, dockerfile
+from provider.platforms import dockerfile, pushes
+from provider.platforms.container import base_images, build_walls
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.build_log import TAIL_BYTES, BoundedLog, last_line
 from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver

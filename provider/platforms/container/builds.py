@@ -23,6 +23,7 @@ import structlog
 
 from provider import names
 from provider.errors import Code, Permanent, Temporary
+from provider.platforms import dockerfile
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.container import (
     base_images,
@@ -30,13 +31,13 @@ from provider.platforms.container import (
     build_network,
     build_process,
     build_tree,
-    dockerfile,
     machine,
     workload,
 )
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.spare import Spare, launch
+from provider.policy import patterns
 from provider.settings import Settings
 
 HasImage = Callable[[str, str], Awaitable[bool]]
@@ -194,6 +195,7 @@ class Builds:
     async def _missing(self, images: tuple[str, ...], plan: BuildPlan) -> list[str]:
         """The images that the engine lacks; those that it has are checked, the others by the builder."""
         base_images.check_names(images, self._settings.registry_address, plan.slug)
+        _check_policy(images, plan)
         found = await asyncio.gather(*(self._engine.image_id(image) for image in images))
         folder, owner = await self._images(), base_images.Owner(workload.SLUG_LABEL, plan.slug)
         missing = []
@@ -260,6 +262,23 @@ def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
         workload.SLUG_LABEL: plan.slug,
         workload.PLATFORM_LABEL: settings.platform_id,
     }
+
+
+def _check_policy(images: tuple[str, ...], plan: BuildPlan) -> None:
+    """Refuse base images that the policy does not allow, in the very text that is built.
+
+    `admit` read the commit's file; here git may have written it otherwise (attributes choose its encoding).
+    """
+    allowed = plan.base_images
+    others = [one for one in images if allowed is not None and not patterns.matches_image(one, allowed)]
+    if others:
+        raise Permanent(
+            Code.POLICY_DENIED,
+            f"The policy does not allow the base images {', '.join(others)}; allowed: {', '.join(allowed or ())}.",
+            reason="BeyondLimit",
+            hint="Use base images of the registries that are allowed.",
+            evidence=tuple(others),
+        )
 
 
 @contextlib.contextmanager

@@ -5,8 +5,10 @@ away the jump to its rules, and with it the isolation of all others, until the n
 else keeps a preview or a build from what listens on all of the machine's addresses, over its gateway, or over
 IPv6, which every interface has on its own link; or from a cloud's metadata service with the machine's credentials.
 
-The bridges of previews and builds are all named x1…; the rules stay when the provider ends, since previews do.
-They are looked for and put first: netavark's own rule that accepts what comes from its networks is appended.
+The bridges of previews and builds are all named x1…; from those that are named x1c… nothing outside is reached. (An
+internal network of the engine's would not do: this machine has no address there, so neither probes nor the ingress
+reach what is in it, seen on netavark 1.4.) The rules stay when the provider ends, since previews do. They are looked
+for and put first: netavark's own rule that accepts what comes from its networks is appended.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import subprocess
 from pathlib import Path
 
 _DROP = '-m comment --comment "x1-preview: apart" -j DROP'
-_TO_HOST = f"INPUT -i x1+ -m conntrack ! --ctstate RELATED,ESTABLISHED {_DROP}"
+_NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
+_TO_HOST = f"INPUT -i x1+ {_NEW} {_DROP}"
 """Replies to the provider's probes may come in, nothing else."""
 RULES = {
     "iptables": (
         _TO_HOST,
         f"FORWARD -i x1+ -o x1+ {_DROP}",
+        f"FORWARD -i x1c+ {_NEW} {_DROP}",
         # Some clouds have their name server there, too.
         *(f"FORWARD -d 169.254.0.0/16 -i x1+ -p {kind} -m {kind} ! --dport 53 {_DROP}" for kind in ("tcp", "udp")),
     ),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from provider import names
 from provider.platforms.container import workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
@@ -74,7 +73,7 @@ class Orphans:
                 yield Orphan(f"container/{name}", str(one["Id"]), slug, partial(self._runtime.remove, name))
 
     def _network(self, name: str, slug: str) -> Orphan:
-        return Orphan(f"network/{name}", "", slug, partial(self._engine.remove_network, names.network(slug)))
+        return Orphan(f"network/{name}", "", slug, partial(self._engine.remove_network, name))
 
     def _bundles(self, found: list[tuple[str, str, int]], needed: Needed) -> Iterator[Orphan]:
         for name, slug, generation in found:

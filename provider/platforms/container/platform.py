@@ -9,7 +9,6 @@ from typing import TextIO
 import httpx
 import structlog
 
-from provider import names
 from provider.errors import PreviewError
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms.base import (
@@ -254,13 +253,13 @@ class ContainerPlatform:
         """See `Platform`."""
         route = await self._traffic.take_away(slug, up_to)
         builds = await self._builds.stop_all(slug) if up_to is None else []
-        containers, network = await self._runtime.remove_all(slug, up_to)
+        containers, networks = await self._runtime.remove_all(slug, up_to)
         bundles = self._secrets.remove_bundles(slug, up_to=up_to)
         deleted = [f"ingress/{slug}", f"service/{slug}"] if route else []
         deleted += [f"deployment/{slug}"] if containers else []
         deleted += [f"secret/{name}" for name in bundles]
         also = [f"container/{name}" for name in containers]
-        also += [f"network/{names.network(slug)}"] if network else []
+        also += [f"network/{name}" for name in networks]
         return Removed(deleted, also + [f"job/{name}" for name in builds])
 
     async def orphans(self, known: Known) -> list[Orphan]:

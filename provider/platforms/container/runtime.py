@@ -111,11 +111,11 @@ class Runtime:
     async def _ground(self, slug: str, revision: Revision) -> _Ground:
         """What a container of the revision stands on: network and image, made or pulled if need be."""
         work = self.work(revision)
-        network = names.network(slug)
+        network, closed = workload.network(slug, revision), workload.is_closed(revision)
         made, image = await asyncio.gather(
             self._engine.create_network(
                 network,
-                names.bridge(slug, str(self._settings.state_dir)),
+                names.bridge(slug, str(self._settings.state_dir), closed=closed),
                 {
                     "x1-preview": "true",
                     workload.SLUG_LABEL: slug,
@@ -172,7 +172,7 @@ class Runtime:
         if name not in self._addresses:
             container = await self._engine.container(name)
             networks: dict[str, Any] = container["NetworkSettings"]["Networks"] if container else {}
-            address = networks.get(names.network(slug), {}).get("IPAddress")
+            address = networks.get(workload.network(slug, revision), {}).get("IPAddress")
             if not address:
                 raise Temporary(
                     Code.PLATFORM_UNREACHABLE,
@@ -213,7 +213,7 @@ class Runtime:
 
     async def remove_unfit(self, slug: str, revision: Revision) -> None:
         """Remove the revision's container where it can't be started as it is: cut from its network, or paused."""
-        name, network = names.container(slug, revision.generation), names.network(slug)
+        name, network = names.container(slug, revision.generation), workload.network(slug, revision)
         container, present = await asyncio.gather(self._engine.container(name), self._engine.network(network))
         if container is None:
             self._addresses.pop(name, None)
@@ -224,18 +224,19 @@ class Runtime:
         ):
             await self._remove(name)
 
-    async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], bool]:
-        """Remove the containers of generations up to `up_to`, or all; and the network, if none is left in it.
+    async def remove_all(self, slug: str, up_to: int | None) -> tuple[list[str], list[str]]:
+        """Remove the containers of generations up to `up_to`, or all; and the networks, if none is left in them.
 
-        Returns the containers' names, and whether a network was removed.
+        Returns the names of both.
         """
         present = {_name(one): _generation(one) for one in await self._containers(slug)}
         leaving = sorted(name for name, generation in present.items() if up_to is None or generation <= up_to)
         await asyncio.gather(*(self._remove(name) for name in leaving))
         self._retiring.difference_update(leaving)
         if len(leaving) < len(present):
-            return leaving, False
-        return leaving, await self._engine.remove_network(names.network(slug))
+            return leaving, []
+        networks = [names.network(slug, closed=closed) for closed in (False, True)]
+        return leaving, [name for name in networks if await self._engine.remove_network(name)]
 
     async def _remove(self, name: str) -> None:
         self._addresses.pop(name, None)

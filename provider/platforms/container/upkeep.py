@@ -159,7 +159,7 @@ def differences(
     routed: Mapping[str, int],
 ) -> list[str]:
     """What is not as it was made, in a few words each."""
-    name, network = names.container(slug, revision.generation), names.network(slug)
+    name, network = names.container(slug, revision.generation), workload.network(slug, revision)
     what = [f"network/{network} removed"] if network not in networks else []
     container = containers.get(name)
     if container is None:

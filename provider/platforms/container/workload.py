@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from provider import render
+from provider import names, render
 from provider.models import Revision
 from provider.spec import quantities
 
@@ -64,6 +64,17 @@ def json_annotation(annotations: dict[str, str], name: str) -> dict[str, str]:
 def find(manifests: tuple[dict[str, Any], ...], kind: str) -> dict[str, Any]:
     """The manifest of that kind."""
     return next(manifest for manifest in manifests if manifest["kind"] == kind)
+
+
+def is_closed(revision: Revision) -> bool:
+    """Whether nothing outside is to be reached from the revision."""
+    deployments = [one["metadata"] for one in revision.manifests if one["kind"] == "Deployment"]
+    return any((one.get("annotations") or {}).get(render.EGRESS) == "none" for one in deployments)
+
+
+def network(slug: str, revision: Revision) -> str:
+    """The network that the revision's container is in."""
+    return names.network(slug, closed=is_closed(revision))
 
 
 def workload(revision: Revision, bundle: dict[str, str]) -> Workload:

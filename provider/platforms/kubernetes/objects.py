@@ -101,6 +101,7 @@ def _network_policy(deployment: Object, settings: Settings) -> Object:
             "annotations": metadata["annotations"],
             "ingress_namespace": settings.ingress_namespace,
             "port": container["ports"][0]["containerPort"],
+            "internet": metadata["annotations"].get(render.EGRESS) != "none",
         },
     )
 

@@ -5,13 +5,15 @@ A Dockerfile is hostile, and the engine reads some of it on the host: Podman 4.3
 engine never sees the commit's own text but the one that is written here, an instruction a line and without
 comments: whatever parser reads it, it finds the lines that were checked. What cannot be told is refused.
 
+Kaniko clones by itself and reads the commit's own text; what that says of images is told by `images_as_is`.
+
 Only the standard library: the builder reads with this, too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 MAX_INSTRUCTION = 60_000
@@ -33,6 +35,10 @@ _STAGE = re.compile(r"[a-z][a-z0-9_.-]*", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,4}")
 _RUN_FLAG = re.compile(r"--network=(none|default|host)")
 _NOT_PLAIN = re.compile(r"[\"'\\]")
+_PLATFORM_ARGS = {f"{side}{part}" for side in ("TARGET", "BUILD") for part in ("PLATFORM", "OS", "ARCH", "VARIANT")}
+"""Variables that a builder sets by itself where they are declared without a default."""
+_READ_OTHERWISE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|\\\\[ \t\r]*$", re.MULTILINE)
+"""What other parsers make other lines of: control characters, and two backslashes at a line's end."""
 
 
 class NotAllowed(Exception):
@@ -77,6 +83,26 @@ def read(text: str, args: dict[str, str]) -> Dockerfile:
     return Dockerfile("\n".join(lines) + "\n", tuple(reader.images))
 
 
+def images_as_is(text: str, args: dict[str, str]) -> tuple[str, ...]:
+    """The images that a Dockerfile needs, whichever parser reads it; arguments and errors as of `read`.
+
+    Raises:
+        NotAllowed: also where parsers may not agree on where an instruction ends.
+    """
+    if _READ_OTHERWISE.search(text) or any(_is_heredoc(line) for _, line in _instructions(text)):
+        raise NotAllowed(
+            "DockerfileInvalid",
+            "The Dockerfile has a here-document, a control character, or a line that ends in two backslashes.",
+            "Write them otherwise: which base images it needs must be plain to see.",
+        )
+    return read(text, args).images
+
+
+def _is_heredoc(line: str) -> bool:
+    word, rest = _split(line)
+    return word.upper() in {"RUN", "COPY", "ADD"} and "<<" in rest
+
+
 def check_triggers(image: str, triggers: Iterable[object]) -> None:
     """Check an image's `ONBUILD` triggers, which the engine runs as instructions after `FROM`.
 
@@ -100,6 +126,7 @@ class _Reader:
     def __init__(self, args: dict[str, str]) -> None:
         self._args = args
         self._variables: dict[str, str] = {}
+        self._unclear: set[str] = set()  # variables whose value depends on who reads them
         self._earlier: list[str] = []  # names of finished stages, "" where there is none
         self._stage: str | None = None
         self.images: dict[str, None] = {}
@@ -124,9 +151,13 @@ class _Reader:
 
     def _declare(self, rest: str) -> None:
         if self._stage is None:  # only those before the first FROM count after FROM
-            name, _, default = rest.partition("=")
-            value = default.strip().strip("\"'")
-            self._variables[name.strip()] = self._args.get(name.strip(), _expanded(value, self._variables) or "")
+            name, given, default = rest.partition("=")
+            name, value = name.strip(), default.strip().strip("\"'")
+            value = self._args.get(name, _expanded(value, self._variables) or "")
+            by_itself = name in _PLATFORM_ARGS and not given and name not in self._args
+            if by_itself or self._variables.get(name, value) != value:
+                self._unclear.add(name)
+            self._variables[name] = value
 
     def _from(self, line: str, rest: str) -> str:
         words = rest.split()
@@ -137,7 +168,7 @@ class _Reader:
             raise _unreadable(line)
         if self._stage is not None:
             self._earlier.append(self._stage)
-        image = _expanded(words[0], self._variables)
+        image = _expanded(words[0], self._variables, self._unclear)
         if image is None:
             raise _unknown(words[0])
         if image not in self._earlier and image != "scratch":
@@ -242,17 +273,16 @@ def _check_trigger(line: str) -> None:
         )
 
 
-def _expanded(word: str, variables: dict[str, str]) -> str | None:
+def _expanded(word: str, variables: dict[str, str], unclear: Collection[str] = ()) -> str | None:
     """The word with its variables' values; None when one is not known."""
     unknown = False
 
     def value(match: re.Match[str]) -> str:
         nonlocal unknown
         name = match["braced"] or match["plain"]
+        unknown = unknown or name in unclear or (match["how"] is None and name not in variables)
         if match["how"] == "+":
             return match["word"] if variables.get(name) else ""
-        if match["how"] is None and name not in variables:
-            unknown = True
         return variables.get(name) or match["word"] or ""
 
     expanded = _VARIABLE.sub(value, word)
