@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install system demo test test-cluster kind-up kind-demo test-kind kind-down \
-	crash soak audit sbom licences lint format bench lock clean
+	crash fuzz soak audit sbom licences lint format bench lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-cluster: install ## Run the cluster tests on a real cluster: see README, "O
 
 crash: install ## Kill a provider at every single point, and judge what is left
 	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
+
+fuzz: install ## Feed strangers' input to all that reads it: make fuzz ARGS="--fuzz-examples 20000"
+	$(BIN)/python -m pytest tests/fuzz -n 2 --dist load --fuzz-examples 2000 --timeout 3600 $(ARGS)
 
 soak: install ## Everything dies again and again; nothing may be lost: make soak ARGS="--seed 7"
 	@$(BIN)/python -m tests.soak $(ARGS)

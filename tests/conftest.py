@@ -57,6 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What a run may do more than it has to."""
+    parser.addoption("--fuzz-examples", help="How many examples each fuzz test gets; default: some, always the same.")
     parser.addoption("--every-crash-point", action="store_true", help="Leave out none of the crash points.")
 
 

@@ -30,10 +30,8 @@ class CredentialsUnreadable(Exception):
     """The file of credentials can't be read; the message has nothing of what stands in it."""
 
 
-class RegistryAuth(httpx.Auth):
+class RegistryAuth:
     """Answers challenges of the registry at `address` (host:port) with what `file` has for it, or anonymously."""
-
-    requires_response_body = True
 
     def __init__(self, file: Path | None, address: str) -> None:
         self._file = file
@@ -41,7 +39,7 @@ class RegistryAuth(httpx.Auth):
         self._kept: dict[str, tuple[str, float]] = {}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Ask as we know it is wanted; asked for more, give that, and remember."""
+        """Ask as we know it is wanted; asked for more, give that, and remember. Takes answers that were read."""
         place = f"{request.method} {REPOSITORY.sub('', request.url.path)}"
         header, until = self._kept.get(place, ("", 0.0))
         if header and time.monotonic() < until:
@@ -98,6 +96,6 @@ def _bearer(answer: httpx.Response) -> tuple[str, float]:
         told = answer.json() if answer.is_success else {}
         token = str(told.get("token") or told.get("access_token") or "")
         valid = float(told.get("expires_in") or VALID_SECONDS)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return "", 0.0
     return (f"Bearer {token}" if token else ""), valid

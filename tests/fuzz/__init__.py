@@ -1,0 +1,1 @@
+"""What strangers send: requests, specs, and answers of registry, git host, API and previews. Longer: `make fuzz`."""
