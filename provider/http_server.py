@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+SHUTDOWN_SECONDS = 1.0
+"""For what is being answered when it closes."""
+
 
 class HttpServer:
     """A small HTTP server on `address` (host:port; port 0: any free one), for the routes of several parts."""
@@ -14,7 +17,7 @@ class HttpServer:
         self._host, _, self._port = address.rpartition(":")
         app = web.Application()
         app.add_routes(routes)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 
     async def start(self) -> str:
         """Listen; returns host:port."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -21,7 +21,6 @@ from provider.background import ended, logged
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import IntrospectRequest
-from provider.bus.streams import InboxStream
 from provider.errors import PreviewError
 from provider.masking import MaskedStream, Masker
 from provider.models import DeployRecord, Phase, PreviewRecord
@@ -32,7 +31,6 @@ from provider.store import KeptLog
 
 log = structlog.get_logger(__name__)
 Answer = dict[str, Any]
-Streams = Callable[[str], InboxStream]
 
 MOST_BYTES = 128 << 10
 """Of each log in an answer."""
@@ -42,6 +40,19 @@ LOOK_SECONDS = 0.5
 BEFORE_BUILT = (Phase.RESOLVE, Phase.ADMIT, Phase.BUILD)
 REST = "ask with a larger `tail` (up to 5000), or with `follow`, which gives the whole log of a build"
 FOLLOWED = ("logs", "build_logs")
+
+
+class Stream(Protocol):
+    """Who follows: takes a message before the next one is sent."""
+
+    async def send(self, body: Mapping[str, Any]) -> bool:
+        """Take a message; False when nobody reads any more."""
+
+    async def send_encoded(self, body: bytes) -> bool:
+        """The same of a message that is JSON already."""
+
+
+Streams = Callable[[str], Stream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +112,28 @@ class Introspection:
         asked = requests.one_of_them(IntrospectRequest, incoming.body)
         status = await self._status(_asking(incoming, asked)) or {}
         subject = await self._subject(asked)
-        values = await self._secret_values(subject)
-        masker = self._ctx.logbook.masking(subject.deploy.deploy_id if subject.deploy is not None else "", values)
-        answer = await self._look(asked, subject, status, masker())
+        masking = await self._masking(subject)
+        answer = await self._look(asked, subject, status, masking.masker())
         answer["warnings"] = list(requests.unknown_fields(incoming.body, IntrospectRequest))
         if not asked.follow:
             return answer
         if incoming.reply:
-            following = self._follow(asked, subject, _Masking(values, masker), answer, self._streams(incoming.reply))
+            following = self._follow(asked, subject, masking, answer, self._streams(incoming.reply))
             task = asyncio.create_task(logged(following), name="follow")
             self._followed.add(task)
             task.add_done_callback(self._followed.discard)
         return None
+
+    async def look(self, asked: IntrospectRequest) -> Answer:
+        """What can be seen at once, for a reader in this process; without `status`."""
+        subject = await self._subject(asked)
+        masking = await self._masking(subject)
+        return await self._look(asked, subject, {}, masking.masker())
+
+    async def follow(self, asked: IntrospectRequest, stream: Stream) -> None:
+        """Send lines as they come to a reader in this process; returns when there are no more, or nobody reads."""
+        subject = await self._subject(asked)
+        await self._follow(asked, subject, await self._masking(subject), {"ok": True}, stream)
 
     async def _subject(self, asked: IntrospectRequest) -> _Subject:
         store = self._ctx.store
@@ -123,6 +144,11 @@ class Introspection:
         preview = await store.get_preview(str(asked.slug))
         deploy = await store.get_deploy(preview.newest.deploy_id) if preview and preview.newest.deploy_id else None
         return _Subject(asked.slug, preview, deploy)
+
+    async def _masking(self, subject: _Subject) -> _Masking:
+        values = await self._secret_values(subject)
+        deploy_id = subject.deploy.deploy_id if subject.deploy is not None else ""
+        return _Masking(values, self._ctx.logbook.masking(deploy_id, values))
 
     async def _secret_values(self, subject: _Subject) -> frozenset[str] | None:
         """The secrets of the deploy and of what runs; None where they can't be had."""
@@ -145,7 +171,7 @@ class Introspection:
         deploy = subject.deploy
         answer["deploy_id"] = deploy.deploy_id if deploy is not None else None
         if "status" in asked.include:
-            heavy = ("ok", "manifests", "images", "timings", "report")
+            heavy = ("ok", "manifests", "images", "history", "timings", "report")
             answer["status"] = {key: _slim(value) for key, value in status.items() if key not in heavy}
         if "phases" in asked.include:
             answer["phases"] = [one.model_dump(mode="json") for one in (deploy.timings if deploy is not None else ())]
@@ -175,7 +201,7 @@ class Introspection:
     # ------------------------------------------------------------ as it goes on
 
     async def _follow(
-        self, asked: IntrospectRequest, subject: _Subject, masking: _Masking, first: Answer, stream: InboxStream
+        self, asked: IntrospectRequest, subject: _Subject, masking: _Masking, first: Answer, stream: Stream
     ) -> None:
         """Send lines as they come; ends when there are no more, or nobody reads them."""
         if not await stream.send({"type": "look", **first}):
@@ -224,7 +250,7 @@ class Introspection:
             subject = _Subject(present.slug if present is not None else None, None, present)
 
 
-async def _send_all(waiting: asyncio.Queue[bytes | None], sources: int, stream: InboxStream) -> None:
+async def _send_all(waiting: asyncio.Queue[bytes | None], sources: int, stream: Stream) -> None:
     while sources:
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):

@@ -8,8 +8,10 @@ import os
 import signal
 import ssl
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import httpx
 import structlog
@@ -26,13 +28,14 @@ from provider.bus.queue import WorkQueue
 from provider.bus.reporter import Reporter
 from provider.bus.streams import InboxStream
 from provider.bus.subjects import Subjects
+from provider.dashboard import Dashboard, Holding
 from provider.health import Health
 from provider.http_server import HttpServer
 from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.metrics import Metrics, Present
-from provider.models import Phase, PreviewState, Stage
+from provider.models import DeployRecord, EventType, Phase, PreviewState, Stage
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
@@ -149,15 +152,16 @@ class Provider:
         subjects = Subjects(settings.subject_prefix)
         self._events = EventPublisher(nc, subjects, jetstream=jetstream)
         tracer = self._tracer = open_tracer(settings, membership.name)
-        telemetry = Telemetry(events=self._events, metrics=metrics, tracer=tracer, logbook=logbook)
+        self._holding = Holding(platform.hold)
+        telemetry = self._telemetry = Telemetry(events=self._events, metrics=metrics, tracer=tracer, logbook=logbook)
         ctx = self._ctx = Context(
             settings=settings,
             platform=platform,
             source=source,
             store=store,
             reporter=Reporter(nc, self._events),
-            emit=telemetry.emit,
-            line=Line(store=store, limits=limits_of(settings), emit=telemetry.emit, waited=metrics.waited),
+            emit=self._emit,
+            line=Line(store=store, limits=limits_of(settings), emit=self._emit, waited=metrics.waited),
             logbook=logbook,
             policy=policy,
         )
@@ -177,9 +181,9 @@ class Provider:
         handlers = actor.handlers() | tenure.handlers() | looks.handlers() | waiting.handlers() | approving.handlers()
         self._endpoints = Endpoints(nc, subjects, handlers, telemetry.served)
         self._queue = WorkQueue(nc, subjects, actor.queued, telemetry.refused, telemetry.served)
-        self._http = HttpServer(
-            settings.http_address, [*Health(self._own_parts, platform.parts).routes(), *metrics.routes()]
-        )
+        self._dashboard = Dashboard(settings=settings, store=store, introspection=looks)
+        health = Health(self._own_parts, platform.parts)
+        self._http = HttpServer(settings.http_address, [*health.routes(), *metrics.routes(), *self._dashboard.routes()])
         metrics.look_at(settings.platform, self._present)
         self._tasks: list[asyncio.Task[None]] = []
         self._queue_task: asyncio.Task[None] | None = None
@@ -223,6 +227,8 @@ class Provider:
         """Bring up what serves, go on with unfinished deploys, then take requests."""
         self._events.start()
         previews = await self._store.previews()
+        for preview in previews:
+            self._dashboard.on_preview(preview)  # whoever looks at a page finds it there again at once
         unfinished = await self._store.unfinished_deploys()
         going = [one.slug for one in previews if one.state is PreviewState.REMOVING]
         # What is just being verified may have its traffic already: to take it back and give it again helps nobody.
@@ -237,6 +243,7 @@ class Provider:
             asyncio.create_task(forever(self._watch_cancel_requests, 0), name="watch cancel requests"),
             asyncio.create_task(forever(self._watch_verdicts, 0), name="watch verdicts"),
             asyncio.create_task(forever(self._ctx.policy.once, LOOK_SECONDS), name="watch the policy"),
+            asyncio.create_task(forever(self._holding.run, 0), name="holding pages"),
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
@@ -264,6 +271,7 @@ class Provider:
         with contextlib.suppress(TimeoutError):  # then it lapses
             async with asyncio.timeout(LEAVE_SECONDS):
                 await logged(self._leases.close())
+        await self._dashboard.close()
         await self._http.close()
         await self._platform.close()
         await self._events.close()
@@ -283,6 +291,8 @@ class Provider:
             self._runner.on_preview(preview)
             self._keeper.on_preview(preview)
             self._waiting.on_preview(preview)
+            self._dashboard.on_preview(preview)
+            self._holding.on_preview(preview)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""
@@ -296,7 +306,17 @@ class Provider:
 
     async def _housekeeping(self) -> None:
         await self._store.purge_removed(TOMBSTONE_AGE)
+        known = self._holding.slugs
+        living = frozenset(one.slug for one in await self._store.previews())
+        self._holding.forget(known - living)
+        await self._platform.hold_only(self._holding.slugs | living)
         await self._source.tidy(GIT_IDLE_SECONDS)
+
+    def _emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
+        """Something happened to a deploy: whoever opens the preview's URL sees how far it is, too."""
+        if kind is EventType.PHASE_STARTED and record.slug:
+            self._holding.on_phase(record.slug, record.phase)
+        self._telemetry.emit(record, kind, data)
 
     def _own_parts(self) -> list[PartStatus]:
         """The provider itself and the bus, as `/readyz` shows them."""

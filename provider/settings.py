@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 """What a quantity may be here: Kubernetes's grammar without its rarer forms."""
 
+SHORTEST_TOKEN = 16
+
 
 class Settings(BaseSettings):
     """The provider's configuration; seconds and bytes unless a name says otherwise."""
@@ -198,7 +200,13 @@ class Settings(BaseSettings):
     lease_seconds: PositiveFloat = Field(
         9.0, description="How long a provider may be silent before the others take over its deploys."
     )
-    http_address: str = Field("127.0.0.1:0", description="host:port of /healthz and /readyz; port 0: any free one.")
+    http_address: str = Field(
+        "127.0.0.1:0", description="host:port of /healthz, /readyz, /metrics and the dashboard; port 0: any free one."
+    )
+    dashboard_token: SecretStr = Field(
+        SecretStr(""),
+        description="Opens the dashboard; 16 characters at least. Without it there is none but on loopback.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     otel_exporter_otlp_endpoint: str = Field(
         "", description="OpenTelemetry's own: URL of a collector for spans (OTLP over HTTP); needs the extra `otel`."
@@ -214,7 +222,8 @@ class Settings(BaseSettings):
         """What is secret of the settings themselves."""
         urls = map(urlsplit, self.nats_url.split(","))
         passwords = (url.password or url.username for url in urls)  # a name alone is a token
-        values = {self.api_internal_token.get_secret_value(), *(unquote(one) for one in passwords if one)}
+        own = (self.api_internal_token.get_secret_value(), self.dashboard_token.get_secret_value())
+        values = {*own, *(unquote(one) for one in passwords if one)}
         return frozenset(values - {""})
 
     @field_validator("git_base_url")
@@ -224,6 +233,13 @@ class Settings(BaseSettings):
             raise ValueError("must start with https://, http:// or file://")
         if "@" in value.removeprefix("https://").removeprefix("http://").partition("/")[0]:
             raise ValueError("must not hold credentials: they would show in process arguments")
+        return value
+
+    @field_validator("dashboard_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(f"must have {SHORTEST_TOKEN} characters at least")
         return value
 
     @model_validator(mode="after")

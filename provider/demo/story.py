@@ -26,7 +26,7 @@ import httpx
 
 from provider.client import ClientError
 from provider.demo.load import certificate_authority
-from provider.demo.processes import StackError
+from provider.demo.processes import StackError, free_port
 from provider.demo.sample_app import NAME
 from provider.demo.screen import Screen, seconds_text
 from provider.demo.story_steps import STEPS, TEARDOWN, Step
@@ -80,6 +80,7 @@ class Story:
         self._ready = 0.0
         self._removed = False
         self._url = ""
+        self._dashboard = ""
         self._reports: list[Report] = []
         self._teardown: Report | None = None
 
@@ -101,7 +102,11 @@ class Story:
             cleanup = contextlib.AsyncExitStack()
             try:
                 with self._screen.waiting(f"Starting {PARTS}"):
-                    world = await cleanup.enter_async_context(local_world(public_port=port))
+                    address = f"127.0.0.1:{free_port()}"
+                    self._dashboard = f"http://{address}/"
+                    world = await cleanup.enter_async_context(
+                        local_world(public_port=port, environment={"HTTP_ADDRESS": address})
+                    )
                     tale = await self._begin(world)
                 self._screen.ready(self._ready, PARTS)
                 await _while_alive(world, self._steps(tale))
@@ -142,6 +147,7 @@ class Story:
         self._screen.copyable(
             [
                 ("open", tale.url),
+                ("watch", self._dashboard),
                 ("CA", f"{ca}"),
                 ("curl", f"curl --cacert {ca} --resolve {resolve} {tale.url}"),
                 ("ask", f"export NATS_URL={tale.world.stack.nats.address}"),
@@ -176,6 +182,7 @@ class Story:
         outcome = {
             "ok": self.ok,
             "url": self._url,
+            "dashboard": self._dashboard,
             "ready_seconds": round(self._ready, 3) or None,
             "seconds": round(time.monotonic() - self._begun, 3),
             "steps": [{"step": number, **report.as_json()} for number, report in enumerate(self._reports, start=1)],

@@ -35,6 +35,7 @@ from provider.models.messages import (
     SessionText,
 )
 from provider.models.records import (
+    HISTORY_KEPT,
     IMAGES_KEPT,
     LOG_TAIL_LINES,
     MAX_EVIDENCE,
@@ -49,6 +50,7 @@ from provider.models.records import (
     Failure,
     Newest,
     Owner,
+    PastDeploy,
     Phase,
     PhaseTiming,
     PreviewFields,
@@ -112,6 +114,7 @@ from provider.models.trace import TraceContext
 
 __all__ = [
     "EVENT_DATA",
+    "HISTORY_KEPT",
     "IMAGES_KEPT",
     "LOG_TAIL_LINES",
     "MAX_ACCEPTANCE_BYTES",
@@ -159,6 +162,7 @@ __all__ = [
     "LogLines",
     "Newest",
     "Owner",
+    "PastDeploy",
     "Phase",
     "PhaseTiming",
     "PodLook",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -15,6 +16,7 @@ RECORD_VERSION = 1
 LOG_TAIL_LINES = 40
 MAX_EVIDENCE = 200
 IMAGES_KEPT = 20
+HISTORY_KEPT = 20
 
 
 class Phase(StrEnum):
@@ -127,6 +129,33 @@ class BuiltImage(Tolerant):
     built_at: datetime
 
 
+class PastDeploy(Tolerant):
+    """A deploy that has ended, as its preview remembers it: `seconds` by phase; without `code` it succeeded."""
+
+    deploy_id: str
+    commit_sha: str | None = None
+    branch: str
+    created_at: datetime
+    built: bool = False
+    seconds: Mapping[Phase, float] = {}
+    code: Code | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, record: DeployRecord, failure: Failure | None) -> PastDeploy:
+        """What is remembered of a deploy that ended so."""
+        return cls(
+            deploy_id=record.answer_id,
+            commit_sha=record.commit_sha,
+            branch=record.request.branch,
+            created_at=record.created_at,
+            built=record.built,
+            seconds={one.phase: round(one.seconds, 3) for one in record.timings if one.seconds is not None},
+            code=failure.code if failure is not None else None,
+            reason=failure.reason if failure is not None else None,
+        )
+
+
 class Claim(Tolerant):
     """The session that alone may change a preview, until `expires_at`."""
 
@@ -178,11 +207,15 @@ class PreviewFields(Tolerant):
 
 
 class PreviewRecord(PreviewFields):
-    """One preview. Changed only by `store.change_preview` with one of the reducers there."""
+    """One preview. Changed only by `store.change_preview` with one of the reducers there.
+
+    `history`: the deploys that decided its state, the last one first.
+    """
 
     current: Revision | None = None
     last_good: Revision | None = None
     images: tuple[BuiltImage, ...] = ()
+    history: tuple[PastDeploy, ...] = ()
 
 
 class Owner(Tolerant):

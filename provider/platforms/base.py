@@ -230,6 +230,16 @@ class Platform(Protocol):
         `generation` is that of whoever asks: only the newest that changed the preview may.
         """
 
+    # What a URL shows while nothing serves there.
+    async def hold(self, slug: str, page: str) -> None:
+        """Answer the preview's URL with this HTML page and 503 while it has no traffic, from now on and by itself.
+
+        Nothing happens where the ingress can't do that.
+        """
+
+    async def hold_only(self, slugs: frozenset[str]) -> None:
+        """Forget the pages of all other previews."""
+
     # At rest: nothing is under way, and somebody may change what runs.
     def on_change(self, told: Told) -> None:
         """From `start` on, tell of which previews something changed on the platform."""

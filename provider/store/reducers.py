@@ -13,11 +13,13 @@ from datetime import datetime
 
 from provider.errors import Code, Permanent
 from provider.models import (
+    HISTORY_KEPT,
     IMAGES_KEPT,
     BuiltImage,
     DeployRecord,
     Failure,
     Newest,
+    PastDeploy,
     PreviewRecord,
     PreviewState,
     Revision,
@@ -145,6 +147,7 @@ def succeeded(
             last_good=revision,
             failure=None,
             images=_remembered(present, image) if image else present.images,
+            history=_history(present, PastDeploy.of(deploy, None)),
             last_access=max(present.last_access, at or present.last_access),
         )
 
@@ -167,6 +170,7 @@ def failed(deploy: DeployRecord, failure: Failure, at: datetime | None = None) -
             state=PreviewState.DEGRADED if good else PreviewState.FAILED,
             current=good or present.current,
             failure=failure,
+            history=_history(present, PastDeploy.of(deploy, failure)),
             last_access=max(present.last_access, at or present.last_access),
         )
 
@@ -288,6 +292,13 @@ def _newest(record: PreviewRecord | None, deploy: DeployRecord) -> PreviewRecord
     if not still_newest(present, deploy):
         raise _overtaken(present)
     return present
+
+
+def _history(record: PreviewRecord, ended: PastDeploy) -> tuple[PastDeploy, ...]:
+    """With the deploy that ended in front; one that is there already stays as it was first told."""
+    if any(known.deploy_id == ended.deploy_id for known in record.history):
+        return record.history
+    return (ended, *record.history)[:HISTORY_KEPT]
 
 
 def _remembered(record: PreviewRecord, image: BuiltImage) -> tuple[BuiltImage, ...]:

@@ -67,6 +67,10 @@ events
     The own share of first deploys on Kubernetes, 1 in flight, minus that by a provider which tells no events
     (`events.py`); in turns, by medians.
 
+page
+    The dashboard's list of 1,000 previews in Chromium, over HTTP from the provider's own server (in this process, its
+    store in memory): from the navigation until all rows are painted, the filter listens and changes are followed.
+
 before
     The own share at 50 in flight, divided by that of the provider as it was before leases, the line, claims and
     reconciliation (`before.py`); needs this repository's history.
@@ -85,7 +89,7 @@ from rich.console import Console
 
 from provider.demo.processes import cancelled_by_signals
 from provider.demo.world import local_world
-from tests.bench import before, cases, cluster, events, followers, scale
+from tests.bench import before, cases, cluster, events, followers, page, scale
 from tests.bench.report import Row, as_json, print_table
 
 ON_THE_ENGINE = ("start", "push", "same", "parallel")
@@ -93,8 +97,9 @@ ON_KUBERNETES = "kubernetes"
 AT_SCALE = "scale"
 FOLLOWERS = "followers"
 EVENTS = "events"
+PAGE = "page"
 BEFORE = "before"
-NAMES = (*ON_THE_ENGINE, FOLLOWERS, ON_KUBERNETES, EVENTS, AT_SCALE, BEFORE)
+NAMES = (*ON_THE_ENGINE, FOLLOWERS, ON_KUBERNETES, EVENTS, AT_SCALE, PAGE, BEFORE)
 
 
 def main() -> int:
@@ -135,6 +140,9 @@ async def measure(chosen: Sequence[str], *, quick: bool) -> list[Row]:
         if AT_SCALE in chosen:
             sys.stderr.write(f"measuring: {AT_SCALE}\n")
             rows += await measure_scale(quick=quick)
+        if PAGE in chosen:
+            sys.stderr.write(f"measuring: {PAGE}\n")
+            rows += await page.rows(quick=quick)
         if BEFORE in chosen:
             sys.stderr.write(f"measuring: {BEFORE}\n")
             rows += await (before.rows(rounds=1, at_once=10, size=cluster.QUICK) if quick else before.rows())

@@ -63,7 +63,7 @@ async def test_failed_first_deploy_serves_nothing(world: World, guest: Visitor) 
     failed = await refused_deploy(world, "stillborn", files)
     assert (failed.code, failed.still_serving) == ("deployment_not_ready", None)
     assert (await world.client.status("stillborn")).state == "failed"
-    assert (await guest.get("https://stillborn.preview.localhost")).status_code == 404
+    assert (await guest.get("https://stillborn.preview.localhost")).headers["X-Preview-Holding"]
     good = await deployed(world, "stillborn")
     assert await guest.commit(good.url) == good.commit_sha
     assert (await world.client.status("stillborn")).state == "ready"
@@ -185,7 +185,7 @@ async def test_teardown_in_the_build_and_nothing_comes_back(world: World, guest:
     assert (failed.code, failed.reason, failed.still_serving) == ("cancelled", "TornDown", None)
     await gone(world, "vanish")
     assert await containers(world.stack, "vanish") == []
-    assert (await guest.get(good.url)).status_code == 404
+    assert (await guest.get(good.url)).headers["X-Preview-Holding"]
     assert (await refused(world.client.status("vanish"))).code == "not_found"
 
 

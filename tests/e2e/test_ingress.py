@@ -13,10 +13,16 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+from playwright.async_api import expect
 
+from provider.dashboard.holding import HoldingPages
 from provider.errors import Code, Permanent, Temporary
+from provider.models import Phase, PreviewState
 from provider.platforms.container import ingress
 from provider.platforms.container.ingress import Ingress, Route
+from provider.platforms.container.routes import RouteTable
+from tests.dashboard.browser import chromium, tab, visit
+from tests.dashboard.site import preview
 from tests.e2e.caddy_fixture import DOMAIN, App, Caddy, Visitor, free_port, running_app, running_caddy, settings_for
 from tests.e2e.helpers import eventually
 
@@ -67,6 +73,54 @@ async def test_a_preview_is_served_with_the_commit_and_its_own_host(world: World
     answer = await (await world.visitor()).ask(HOST, "/some/path?q=1", "POST", "hello")
     assert answer.json() == {"app": "one", "path": "/some/path", "host": HOST, "body": "hello", "proto": "https"}
     assert answer.headers.get_list("X-Preview-Commit") == ["c0ffeeone"]
+
+
+async def test_a_host_without_a_route_answers_with_the_page_that_is_held_for_it(world: World) -> None:
+    await world.ingress.hold("a", "<p>not yet {env.HOME}</p>")
+    await world.ingress.hold("b", "<p>another</p>")
+    visitor = await world.visitor()
+    asked = (("GET", "/"), ("GET", "/deep/er?q=/../b.html"), ("POST", "/api"), ("DELETE", "/x"), ("HEAD", "/"))
+    for method, path in asked:
+        answer = await visitor.ask(HOST, path, method, "body" if method == "POST" else None)
+        assert answer.status_code == 503, (method, path)
+        assert answer.text == ("" if method == "HEAD" else "<p>not yet {env.HOME}</p>"), (method, path)
+        assert {"X-Preview-Commit", "ETag", "Last-Modified"}.isdisjoint(answer.headers)
+        assert (answer.headers["Retry-After"], answer.headers["X-Preview-Holding"]) == ("2", "1")
+        assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    for host in ("*.preview.localhost", "?.preview.localhost", "../a.preview.localhost", f"0.{DOMAIN}"):
+        answer = await visitor.client.get(visitor.base, headers={"Host": host}, extensions={"sni_hostname": HOST})
+        assert answer.status_code in (400, 404), host
+
+    assert RouteTable(world.settings.state_dir / "routes").owner(HOST) is None, "so a look at it counts as no visit"
+
+    await world.ingress.switch(route(world.one))
+    served = await visitor.ask(HOST)
+    assert (served.json()["app"], "X-Preview-Holding" in served.headers) == ("one", False)
+    await world.ingress.hold("a", "<p>gone</p>")
+    assert (await visitor.ask(HOST)).json()["app"] == "one", "a page is no route"
+    await world.ingress.remove("a")
+    assert (await visitor.ask(HOST)).text == "<p>gone</p>"
+    await world.ingress.hold_only(frozenset("b"))
+    assert (await visitor.ask(HOST)).text == "<p>gone</p>", "a page that was just written may be a new preview's"
+    RouteTable(world.settings.state_dir / "routes").hold_only(frozenset({f"b.{DOMAIN}"}), older_than=0)
+    assert (await visitor.ask(HOST)).status_code == 404
+    assert (await world.ingress.part()).ok
+
+
+async def test_the_held_page_follows_and_turns_into_the_app_by_itself(world: World) -> None:
+    pages, fresh = HoldingPages(), preview("a", 0, PreviewState.PROVISIONING)
+    await world.ingress.hold("a", pages.page(fresh, Phase.BUILD))
+    url = f"https://{HOST}:{world.caddy.public.rpartition(':')[2]}/deep"
+    async with chromium() as browser, tab(browser, ignore_https_errors=True) as page:
+        await visit(page, url)
+        await expect(page.get_by_role("heading", name="Being deployed")).to_be_visible()
+        await expect(page.locator("li.now")).to_contain_text("build")
+        await world.ingress.hold("a", pages.page(fresh, Phase.VERIFY))
+        await expect(page.locator("li.now")).to_contain_text("verify")
+        await world.ingress.switch(route(world.one))
+        await expect(page.get_by_text('"app": "one"')).to_be_visible()
+        assert page.url == url
 
 
 async def test_an_unknown_host_gets_404_without_a_commit(world: World) -> None:

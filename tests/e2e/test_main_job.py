@@ -123,7 +123,7 @@ async def test_status_list_and_teardown(world: World, guest: Visitor) -> None:
     assert torn["deleted"] == ["ingress/shown", "service/shown", "deployment/shown"]
     assert (torn["ok"], torn["slug"]) == (True, "shown")
     assert await containers(world.stack, "shown") == []
-    assert (await guest.get(done.url)).status_code == 404
+    assert (await guest.get(done.url)).headers["X-Preview-Holding"]
     again = await send(world, "teardown", {"slug": "shown"})
     assert (again["ok"], again["deleted"], again["also_deleted"]) == (True, [], [])
     assert (await send(world, "status", {"slug": "shown"}))["code"] == "not_found"

@@ -24,7 +24,8 @@ async def test_a_visited_preview_lives_on_and_another_does_not(own_world: World,
         return False
 
     await eventually(gone, timeout=60, what="nobody visits it")
-    assert (await own_guest.get(unused.url)).status_code == 404
+    gone_page = await own_guest.get(unused.url)
+    assert (gone_page.status_code, "X-Preview-Holding" in gone_page.headers) == (503, True)
     before = (await own_world.client.status("visited")).reply["last_access"]
     await own_world.stack.caddy.kill()
     await own_world.stack.caddy.start()

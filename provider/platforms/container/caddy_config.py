@@ -22,7 +22,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from provider.platforms.container.routes import ENTRY_PATTERN, Shape
+from provider.platforms.container.routes import ENTRY_PATTERN, HOLDING, Shape
 
 Json = dict[str, Any]
 
@@ -31,6 +31,8 @@ ACCESS_LOG = "x1_previews_access"
 TLS_POLICY_ID = "x1-previews-tls"
 SHAPE_ID = "x1-previews-shape-"
 COMMIT_HEADER = "X-Preview-Commit"
+HOLDING_HEADER = "X-Preview-Holding"
+"""Says that an answer is the page that a host shows while nothing serves there, and not its app's."""
 NO_SUCH_PREVIEW = "no such preview\n"
 UNREADABLE = "the ingress cannot read its routes folder\n"
 
@@ -118,9 +120,49 @@ def server(root: Path, listen: str, shape_routes: list[Json]) -> Json:
             },
             {"match": [{"not": [{"file": {"root": _glob_literal(root), "try_files": ["/.ready"]}}]}]}
             | _answer(503, UNREADABLE),
+            holding_route(root),
             _answer(404, NO_SUCH_PREVIEW),
         ],
         "errors": {"routes": [_answer("{http.error.status_code}", "the preview does not answer\n")]},
+    }
+
+
+def holding_route(root: Path) -> Json:
+    """What hosts without a route answer that have a page: 503 and that page, whatever was asked for.
+
+    It carries no commit, so that nothing takes it for an app's answer.
+    """
+    folder = _glob_literal(root)
+    return {
+        "match": [
+            {
+                # Without what a glob would take for a pattern.
+                "vars_regexp": {"{http.request.host}": {"pattern": "^[a-z0-9.-]+$"}},
+                "file": {"root": folder, "try_files": [f"/{HOLDING}/{{http.request.host}}.html"]},
+            }
+        ],
+        "terminal": True,
+        "handle": [
+            {
+                "handler": "headers",
+                "request": {"delete": ["If-Modified-Since", "If-None-Match", "If-Range", "Range"]},
+                "response": {
+                    "deferred": True,
+                    "set": {
+                        HOLDING_HEADER: ["1"],
+                        "Retry-After": ["2"],
+                        "Cache-Control": ["no-store"],
+                        "Content-Type": ["text/html; charset=utf-8"],
+                        "Referrer-Policy": ["no-referrer"],
+                        "X-Content-Type-Options": ["nosniff"],
+                        "X-Frame-Options": ["DENY"],
+                    },
+                    "delete": ["Etag", "Last-Modified"],
+                },
+            },
+            {"handler": "rewrite", "method": "GET", "uri": "{http.matchers.file.relative}"},
+            {"handler": "file_server", "root": folder, "status_code": "503"},
+        ],
     }
 
 

@@ -118,8 +118,17 @@ class Ingress:
         await asyncio.to_thread(self._table.put, route, expected_generation)
 
     async def remove(self, slug: str) -> bool:
-        """Take the preview out of traffic; whether it was there. Its hosts answer 404 from now on."""
+        """Take the preview out of traffic; whether it was there. Its host answers with what is held for it."""
         return await asyncio.to_thread(self._table.remove, slug)
+
+    async def hold(self, slug: str, page: str) -> None:
+        """What the preview's own host answers while no route leads there; see `Platform.hold`."""
+        await asyncio.to_thread(self._table.hold, names.host(slug, self._settings.preview_domain), page)
+
+    async def hold_only(self, slugs: frozenset[str]) -> None:
+        """Forget the pages of all other previews."""
+        hosts = frozenset(names.host(slug, self._settings.preview_domain) for slug in slugs)
+        await asyncio.to_thread(self._table.hold_only, hosts)
 
     async def root_ca(self) -> str:
         """PEM of the authority that signs the previews' certificates."""

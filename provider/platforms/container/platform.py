@@ -225,6 +225,14 @@ class ContainerPlatform:
         if failed is not None and failed.generation != last_good.generation:
             await self._runtime.remove_generation(slug, failed.generation)
 
+    async def hold(self, slug: str, page: str) -> None:
+        """See `Platform`."""
+        await self._ingress.hold(slug, page)
+
+    async def hold_only(self, slugs: frozenset[str]) -> None:
+        """See `Platform`."""
+        await self._ingress.hold_only(slugs)
+
     def on_change(self, told: Told) -> None:
         """By the engine's events, and looks at the routes."""
         self._told = told

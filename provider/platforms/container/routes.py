@@ -9,6 +9,7 @@ no reload whatever the number of previews, and nothing is lost when Caddy is kil
     <state_dir>/routes/.ready                    Caddy can read this folder (else it answers 503, not 404)
                        hosts/<host>              → ../slugs/<slug>, one link a host
                        slugs/<slug>/<entry>      the newest sorts first; its content is the whole route as JSON
+                       holding/<host>.html       what a host answers while no route leads there
                        .lock, .new               writers' lock, and the file that is being written
 
 An entry's name carries what Caddy needs: `<rank>~<shape>~<generation>~<commit>~<upstream>`; upstream and commit
@@ -21,6 +22,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -30,6 +32,8 @@ from provider import names
 from provider.errors import Code, Permanent
 from provider.models import digest_of
 
+HOLDING = "holding"
+HELD_SECONDS = 60.0
 _LAST_RANK = 10**12 - 1
 _RANK_DIGITS = 12
 _KEPT_ENTRIES = 4
@@ -116,10 +120,11 @@ class RouteTable:
         self.root = root
         self.hosts = root / "hosts"
         self._slugs = root / "slugs"
+        self._holding = root / HOLDING
 
     def prepare(self) -> None:
         """Make the folders; readable for everybody, since Caddy usually runs as a user of its own."""
-        for folder in (self.root, self.hosts, self._slugs):
+        for folder in (self.root, self.hosts, self._slugs, self._holding):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
         (self.root / ".ready").touch(mode=0o644)
@@ -167,6 +172,24 @@ class RouteTable:
             with suppress(FileNotFoundError):
                 (self._slugs / slug).rmdir()
             return bool(entries)
+
+    def hold(self, host: str, page: str) -> None:
+        """Have the host answer with this page while no route leads there."""
+        if not is_host(host):
+            raise ValueError(f"not a lower-case host name: {host!r}")
+        self.prepare()
+        new = self._holding / f".{host}.new"
+        new.write_text(page)
+        new.chmod(0o644)
+        new.rename(self._holding / f"{host}.html")
+
+    def hold_only(self, hosts: frozenset[str], older_than: float = HELD_SECONDS) -> None:
+        """Forget the pages of all other hosts, but for those of the last seconds: they may be of new ones."""
+        self.prepare()
+        for page in self._holding.glob("*.html"):
+            with suppress(FileNotFoundError):
+                if page.stem not in hosts and time.time() - page.stat().st_mtime >= older_than:
+                    page.unlink()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -225,6 +225,12 @@ class KubernetesPlatform:
         await self._applier.apply(fence, last_good)
         await self._rollouts.wait(slug, last_good, fence.generation)
 
+    async def hold(self, slug: str, page: str) -> None:
+        """Nothing: what a host without pods answers is the ingress controller's."""
+
+    async def hold_only(self, slugs: frozenset[str]) -> None:
+        """See `hold`."""
+
     def on_change(self, told: Told) -> None:
         """By the watches of what is applied, and of the secrets."""
         for resource in (*FENCED, SECRETS):

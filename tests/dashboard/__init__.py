@@ -1,0 +1,1 @@
+"""The dashboard, asked by a program and by a browser."""
