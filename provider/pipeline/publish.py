@@ -21,10 +21,10 @@ async def settle(ctx: Context, record: DeployRecord) -> DeployRecord:
 
     A deploy that succeeded, but is not the newest any more by now, has failed after all.
     """
-    preview = await ctx.preview_of(record)
-    if preview is not None:
+    preview = await ctx.preview_of(record) if record.failure is not None else None
+    if record.failure is None or preview is not None:
         try:
-            preview = await ctx.store.change_preview(preview.slug, _reducer(record))
+            preview = await ctx.store.change_preview(str(record.slug), _reducer(record))
         except Permanent as late:
             if record.failure is not None:
                 raise

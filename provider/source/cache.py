@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from provider.source.tree import Entry
@@ -17,6 +18,27 @@ from provider.source.tree import Entry
 _MAX_PACKS = 64
 _COMMITS = "refs/heads/commits"
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The tree of a commit in a folder; `written` tells whether all of it is there."""
+
+    sha: str
+    folder: Path
+    written: asyncio.Task[bool]
+
+    async def moved(self, into: Path) -> bool:
+        """Whether the tree stands in the empty folder `into` now."""
+        with contextlib.suppress(OSError):
+            return await self.written and bool(self.folder.rename(into))
+        return False
+
+    async def drop(self) -> None:
+        """Nobody has asked for it."""
+        self.written.cancel()
+        await asyncio.gather(self.written, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
 
 class Cache:
@@ -28,6 +50,7 @@ class Cache:
 
     Attributes:
         listing: a commit that was just fetched, and all that is in it, while that may be asked for.
+        ahead: its tree, as it is being written out for whoever asks for that next.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -35,6 +58,7 @@ class Cache:
         self._max_bytes = max_bytes
         self.lock = asyncio.Lock()
         self.listing: tuple[str, dict[str, Entry]] | None = None
+        self.ahead: Ahead | None = None
 
     @staticmethod
     def commit_ref(sha: str) -> str:

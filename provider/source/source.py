@@ -15,6 +15,7 @@ import hashlib
 import re
 import tempfile
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,9 @@ from typing import TypeVar
 
 import httpx
 
-from provider.errors import Code, InvalidRequest, Permanent
+from provider.errors import Code, InvalidRequest, Permanent, PreviewError
 from provider.settings import Settings
-from provider.source.cache import Cache
+from provider.source.cache import Ahead, Cache
 from provider.source.credentials import Credential, Credentials
 from provider.source.failures import lost, machine, unusable
 from provider.source.fetch import Fetcher
@@ -46,6 +47,7 @@ class Source:
     """
 
     def __init__(self, *, settings: Settings, credentials: Credentials, http: httpx.AsyncClient) -> None:
+        self._builds_here = settings.platform == "container"
         self._base_url = settings.git_base_url
         self._folder = settings.state_dir.absolute() / "git"
         self._max_bytes = settings.git_max_bytes
@@ -58,7 +60,8 @@ class Source:
         self._caches: dict[str, Cache] = {}
 
     async def close(self) -> None:
-        """Nothing is held between calls: every process ends with the call that started it."""
+        """Remove the trees that nobody has asked for."""
+        await asyncio.gather(*(cache.ahead.drop() for cache in self._caches.values() if cache.ahead is not None))
 
     async def resolve(self, repo: str, branch: str, commit_sha: str | None, installation_id: int | None) -> str:
         """The full sha of what is asked for; afterwards its whole tree is in the cache.
@@ -161,12 +164,20 @@ class Source:
 
         Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
         """
-        tree = await asyncio.to_thread(_made_empty, into)
+        tree, cache = await asyncio.to_thread(_made_empty, into), self._cache(repo)
+        ahead, cache.listing = cache.ahead, None
+        if ahead is not None and ahead.sha == sha:
+            cache.ahead = None
+            if await ahead.moved(tree):
+                return
+            await ahead.drop()
+        await self._write_tree(repo, sha, tree)
+
+    async def _write_tree(self, repo: str, sha: str, tree: Path) -> None:
         # An index of its own lets several exports run at once; the cache itself has none.
         with tempfile.TemporaryDirectory(prefix="index-", dir=self._folder) as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             await self._local(repo, sha, f"--work-tree={tree}", "read-tree", "--reset", "-u", sha, env=index)
-        self._cache(repo).listing = None
 
     async def tidy(self, idle_seconds: float) -> None:
         """Delete the caches into which nothing was fetched for that long; to be called now and then."""
@@ -206,7 +217,25 @@ class Source:
         async with cache.lock:
             if sha is not None and cache.has(sha):
                 return sha
-            return await self._fetcher.commit(remote, cache, sha)
+            sha = await self._fetcher.commit(remote, cache, sha)
+            if self._builds_here:
+                await self._begin_ahead(remote.repo, sha, cache)
+            return sha
+
+    async def _begin_ahead(self, repo: str, sha: str, cache: Cache) -> None:
+        """Begin to write a commit's tree out before that is asked for; of each repository there is one at most."""
+        if cache.ahead is not None:
+            await cache.ahead.drop()
+        folder = self._folder / f"tree-{uuid.uuid4().hex}"
+        cache.ahead = Ahead(sha, folder, asyncio.create_task(self._write_ahead(repo, sha, folder)))
+
+    async def _write_ahead(self, repo: str, sha: str, folder: Path) -> bool:
+        """Whether the tree is there; if not, whoever asks for it is told why."""
+        try:
+            await self._write_tree(repo, sha, await asyncio.to_thread(_made_empty, folder))
+        except (PreviewError, OSError):
+            return False
+        return True
 
     async def _local(
         self, repo: str, sha: str, *arguments: str, env: Mapping[str, str] | None = None, max_out: int = 1 << 20

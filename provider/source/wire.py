@@ -62,23 +62,19 @@ class Wire:
         """
         if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
             return None
-        if sha is None:
-            head = await self._in_time(self._head(remote))
-            return head if head is not None and await self._bring(remote, cache, head) else None
-        # A commit that was named can come while the branch is looked up; each ends in time by itself.
-        asked, brought = await asyncio.gather(
-            self._in_time(self._head(remote)), self._bring(remote, cache, sha), return_exceptions=True
-        )
+        # What takes the commit is there before it comes, and one that was named comes while the branch is looked up.
+        head = asyncio.create_task(self._in_time(self._head(remote)))
+        asked, brought = await asyncio.gather(head, self._bring(remote, cache, sha, head), return_exceptions=True)
         for failed in (asked, brought):
             if isinstance(failed, BaseException):
                 raise failed
         return asked if brought and isinstance(asked, str) else None
 
-    async def _bring(self, remote: Remote, cache: Cache, commit: str) -> bool:
-        """Have one commit in the cache; False: ask git."""
+    async def _bring(self, remote: Remote, cache: Cache, sha: str | None, head: asyncio.Task[str | None]) -> bool:
+        """Have one commit (None: the branch's head) in the cache; False: ask git."""
         await cache.prepare()
         boundary = _Boundary()
-        pack = self._pack(remote, _wanted(cache, remote, commit), boundary)
+        pack = self._pack(remote, cache, sha, head, boundary)
         # Git is started first and reads what comes as it comes; a pack that ends early is an error to it.
         indexed = await self._git.run(f"--git-dir={cache.path}", "index-pack", "--stdin", "--fix-thin", stdin=pack)
         if indexed.code:
@@ -133,8 +129,14 @@ class Wire:
             raise ValueError("the listing has no end")
         return frozenset(found)
 
-    async def _pack(self, remote: Remote, wanted: list[str], boundary: _Boundary) -> AsyncGenerator[bytes, None]:
-        """The pack with what is wanted, as it comes; it ends early when anything is odd."""
+    async def _pack(
+        self, remote: Remote, cache: Cache, sha: str | None, head: asyncio.Task[str | None], boundary: _Boundary
+    ) -> AsyncGenerator[bytes, None]:
+        """The pack with the commit, as it comes; it ends early when anything is odd."""
+        commit = sha or await head
+        if commit is None:
+            return
+        wanted = _wanted(cache, remote, commit)
         body = _command("fetch", "thin-pack", "ofs-delta", "no-progress", "deepen 1", *wanted, "done")
         with suppress(*_ODD):
             async with self._answer(remote, body) as packets:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 DEPLOY_TTL = timedelta(hours=48)
 _ATTEMPTS = 30
 _LONGEST_PAUSE = 0.25
+_MOST_WROTE = 64
 
 Reducer = Callable[[PreviewRecord | None], PreviewRecord]
 
@@ -57,6 +59,7 @@ class Store:
         self._platform_id = platform_id
         self._owned: dict[str, int] = {}
         self._listed: dict[str, int] = {}
+        self._wrote: dict[str, tuple[PreviewRecord, int]] = {}
         self.line = LineRecords(deploys, platform_id)
         self.cancels = Cancels(deploys, platform_id)
         self.approvals = Approvals(deploys, platform_id)
@@ -212,23 +215,32 @@ class Store:
         returns an equal record. `updated_at` is set here.
         """
         key = f"preview.{slug}"
+        wrote = self._wrote.pop(slug, None)
+        with suppress(Exception):  # mostly it still stands; what is wrong with it shows again when it is read
+            if wrote is not None and (after := await self._changed(key, *wrote, reducer)) != wrote[0]:
+                return after
         for attempt in range(_ATTEMPTS):
             entry = await self._previews.get(key)
             before = self._own(entry, PreviewRecord) if entry else None
-            after = reducer(before)
-            if after == before:
-                return after
-            after = after.model_copy(update={"updated_at": now()})
             try:
-                if entry is None:
-                    await self._previews.create(key, encode(after))
-                else:
-                    await self._previews.update(key, encode(after), entry.revision)
+                return await self._changed(key, before, entry.revision if entry else 0, reducer)
             except (KeyExists, WrongRevision):
                 await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.005 * 2**attempt)))  # noqa: S311
-            else:
-                return after
         raise _contended(key)
+
+    async def _changed(self, key: str, before: PreviewRecord | None, revision: int, reducer: Reducer) -> PreviewRecord:
+        after = reducer(before)
+        if after == before:
+            return after
+        after = after.model_copy(update={"updated_at": now()})
+        if before is None:
+            revision = await self._previews.create(key, encode(after))
+        else:
+            revision = await self._previews.update(key, encode(after), revision)
+        self._wrote[after.slug] = after, revision
+        while len(self._wrote) > _MOST_WROTE:
+            del self._wrote[next(iter(self._wrote))]
+        return after
 
     async def watch_previews(self) -> AsyncIterator[PreviewRecord]:
         """Every preview as it is and as it changes, tombstones included."""

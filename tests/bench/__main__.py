@@ -20,7 +20,8 @@ the provider's own share
     host and git's processes, the builder's own start, walls and clean-up, the build's network and control group, the
     registry's and Caddy's answers, all calls of the engine's API beside creating and starting (and of creating what
     comes before the engine says `Created`, some 8 ms), the probes' and checks' requests with the app's time to answer
-    them, and every pause.
+    them, and every pause. What of it the git host works, by its own clock, and what the app takes to answer the three
+    checks, as the bare app answers, is shown beside; neither is taken off.
 
 the same commit again
     `deploy` of the sha that serves already: nothing is built and nothing restarted, but it is checked again.

@@ -9,8 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from provider import names
 from provider.client import Deployed
+from provider.demo.git_server import GitServer
 from provider.demo.sample_app import sample_files
 from provider.demo.world import World
 from tests.bench.bare import Bare, BareRun
@@ -22,6 +25,8 @@ SLUG = "app"
 IDLE_SECONDS = 3.0
 SETTLE_SECONDS = 0.3
 STARTS = 7
+CHECKS = 3
+"""Requests by which a deploy is verified: one to the candidate, two in a row to the public URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Run:
     total: float
     phases: dict[str, float]
     engine: dict[str, float]
+    git: float
 
     def own(self, app: float) -> float:
         """What is left when the engine's time and that of the app are taken off."""
@@ -61,6 +67,22 @@ class Run:
         return {**own, "rest": rest}
 
 
+class GitClock:
+    """How long a git host works: from each request's arrival to the end of its answer."""
+
+    def __init__(self, git: GitServer) -> None:
+        self.seconds = 0.0
+        self._respond = git.respond
+        git.respond = self._timed  # type: ignore[method-assign]
+
+    async def _timed(self, request: web.Request) -> web.StreamResponse:
+        began = time.perf_counter()
+        try:
+            return await self._respond(request)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
 class Bench:
     """The measurements of one world."""
 
@@ -68,6 +90,7 @@ class Bench:
         self._world = world
         self._size = size
         self._bare = Bare(world.stack, world.base_image)
+        self._git = GitClock(world.git)
         self._texts = (f"Change {number}" for number in itertools.count())
 
     def cases(self) -> dict[str, Callable[[], Awaitable[list[Row]]]]:
@@ -96,9 +119,11 @@ class Bench:
     async def _deploy_new(self, slug: str) -> Run:
         """Commit a change, then measure its deploy."""
         sha = await self._world.commit(REPO, self._files(slug))
+        git = self._git.seconds
         deployed, seconds = await self._deploy(REPO)
         assert (deployed.commit_sha, deployed.built) == (sha, True)
-        return Run(seconds, deployed.timings, await self._engine_seconds(deployed))
+        engine = await self._engine_seconds(deployed)
+        return Run(seconds, deployed.timings, engine, self._git.seconds - git)
 
     async def _engine_seconds(self, deployed: Deployed) -> dict[str, float]:
         status = await self._world.client.status(deployed.slug)
@@ -207,7 +232,11 @@ def _own_row(pairs: list[tuple[Run, BareRun]]) -> Row:
     app = median([bare.app for _, bare in pairs])
     own = tuple(1000 * run.own(app) for run, _ in pairs)
     parts = _phases([run.own_phases(app) for run, _ in pairs])
-    return Row("the provider's own share", median(own), 80, "ms", f"p50; p99 {p99(own):.0f} ms", own, parts)
+    git = 1000 * median([run.git for run, _ in pairs])
+    answers = 1000 * CHECKS * median([bare.answer for _, bare in pairs])
+    detail = f"p50; p99 {p99(own):.0f} ms; of it the git host {git:.0f}, the app's answers to checks {answers:.0f}"
+    of_it = {"of it the git host": git, "of it the app": answers}
+    return Row("the provider's own share", median(own), 80, "ms", detail, own, parts | of_it)
 
 
 def _phases(runs: list[dict[str, float]]) -> dict[str, float]:

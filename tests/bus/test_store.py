@@ -302,6 +302,18 @@ class TestPreviews:
         await store.change_preview("my-app", lambda record: record or preview())
         assert await buckets[0].get("preview.my-app") == before
 
+    async def test_what_another_wrote_since_counts(self, store: Store, buckets: tuple[KeyValue, KeyValue]) -> None:
+        def second_only(record: PreviewRecord | None) -> PreviewRecord:
+            if record is None or record.generation != 2:
+                raise Permanent(Code.SUPERSEDED, "not the second")
+            return grown(record)
+
+        await store.change_preview("my-app", grown)
+        await another(buckets).change_preview("my-app", grown)
+        assert (await store.change_preview("my-app", second_only)).generation == 3
+        await another(buckets).change_preview("my-app", grown)
+        assert (await store.change_preview("my-app", grown)).generation == 5
+
     async def test_a_reducer_s_error_passes_through(self, store: Store) -> None:
         def refuse(_: PreviewRecord | None) -> PreviewRecord:
             raise Permanent(Code.SLUG_TAKEN, "taken")

@@ -217,7 +217,7 @@ def _make_mortal(provider: Provider, death: Death) -> None:
 async def _serve() -> None:
     settings, death = Settings(), Death(Path(os.environ[FOLDER]))
     logs.configure(settings)
-    engine_platform.DRAIN_SECONDS = 0.2
+    engine_platform.DRAIN_SECONDS, engine_platform.FORGET_SECONDS = 0.2, 0.0
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     nc = MortalClient(death)

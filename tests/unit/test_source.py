@@ -51,7 +51,7 @@ async def api() -> AsyncIterator[PlatformApi]:
 
 @pytest.fixture
 async def make(host: GitServer, api: PlatformApi, tmp_path: Path) -> AsyncIterator[MakeSource]:
-    async with httpx.AsyncClient(verify=False) as http:
+    async with httpx.AsyncClient(verify=False) as http, contextlib.AsyncExitStack() as made:
 
         def source(**changed: object) -> Source:
             values = {
@@ -62,16 +62,16 @@ async def make(host: GitServer, api: PlatformApi, tmp_path: Path) -> AsyncIterat
                 "git_timeout": 20,
             }
             chosen = Settings.model_validate(values | changed)
-            return Source(settings=chosen, credentials=Credentials(settings=chosen, http=http), http=http)
+            one = Source(settings=chosen, credentials=Credentials(settings=chosen, http=http), http=http)
+            made.push_async_callback(one.close)
+            return one
 
         yield source
 
 
 @pytest.fixture
-async def source(make: MakeSource) -> AsyncIterator[Source]:
-    made = make()
-    yield made
-    await made.close()
+def source(make: MakeSource) -> Source:
+    return make()
 
 
 def git(repository: Path, *arguments: str, stdin: bytes = b"") -> str:
@@ -685,8 +685,9 @@ async def test_an_exported_tree_is_what_a_clone_would_be(host: GitServer, source
     sha = await host.commit(REPO, "main", files)
     await source.resolve(REPO, "main", sha, INSTALLATION)
     await asyncio.gather(*(source.export(REPO, sha, tmp_path / "out" / str(n)) for n in range(4)))
+    for tree in (tmp_path / "out").iterdir():  # one of them had been written ahead
+        assert sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if not path.is_dir()) == sorted(files)
     tree = tmp_path / "out" / "0"
-    assert sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if not path.is_dir()) == sorted(files)
     assert (tree / "run.sh").stat().st_mode & 0o777 == 0o755
     assert (tree / "a b/ü").stat().st_mode & 0o777 == 0o644
     assert (tree / "link").readlink() == Path("target")
@@ -696,6 +697,29 @@ async def test_an_exported_tree_is_what_a_clone_would_be(host: GitServer, source
     with pytest.raises(ValueError, match="not empty"):
         await source.export(REPO, sha, tree)
     assert not list((tmp_path / "state" / "git").glob("index-*"))
+
+
+async def test_of_a_repository_the_tree_fetched_last_is_written_ahead(
+    host: GitServer, source: Source, tmp_path: Path
+) -> None:
+    def ahead() -> list[Path]:
+        return list((tmp_path / "state" / "git").glob("tree-*"))
+
+    shas = []
+    for content in "ab":
+        shas.append(await host.commit(REPO, "main", {"file": content}))
+        await source.resolve(REPO, "main", shas[-1], INSTALLATION)
+    for sha, content in zip(shas, "ab", strict=True):
+        await source.export(REPO, sha, tmp_path / content)
+        assert (tmp_path / content / "file").read_text() == content
+    assert ahead() == []
+    sha = await host.commit(REPO, "main", {"file": "c"})
+    await source.resolve(REPO, "main", sha, INSTALLATION)
+    async with asyncio.timeout(10):
+        while not any((tree / "file").exists() for tree in ahead()):  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
+    await source.close()
+    assert ahead() == []
 
 
 async def test_a_tree_that_would_write_into_dot_git(host: GitServer, source: Source, tmp_path: Path) -> None:

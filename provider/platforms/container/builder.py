@@ -31,12 +31,15 @@ from types import FrameType
 from typing import Any, TextIO
 
 from provider.platforms import dockerfile, pushes
-from provider.platforms.container import base_images, build_walls
+from provider.platforms.container import base_images
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.build_log import TAIL_BYTES, BoundedLog, last_line
 from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
+from provider.platforms.container.build_step import Step
 
 SPARE_SECONDS = 600.0
+REST_SECONDS = 0.2
+"""Between the result and what nobody waits for: the deploy goes on meanwhile."""
 PUSH_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 15)
 INSPECT_SECONDS = 30.0
 LOCAL_ONLY = {
@@ -62,11 +65,12 @@ class StepFailed(Exception):
 class Builder:
     """Runs the steps of one build: pull missing bases, build, push."""
 
-    def __init__(self, folder: Path, log: BoundedLog, network: Network | None) -> None:
+    def __init__(self, folder: Path, log: BoundedLog, network: Network | None, waiting: Step | None) -> None:
         self._folder = folder
         self._log = log
         self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
-        self._child: subprocess.Popen[bytes] | None = None
+        self._waiting = waiting or Step()
+        self._child: Step | None = None
         self._stopping: str | None = None
         self._failure = ""
         self._cgroup = Cgroup(folder.name)
@@ -129,11 +133,6 @@ class Builder:
         owner = base_images.Owner(self._plan["slug_label"], self._plan["slug"])
         base_images.check(image, found.stdout.strip(), Path(self._plan["image_folder"]), owner)
 
-    def _apart(self) -> None:
-        """Go into the build's own network, and where it must not see is nothing to be seen."""
-        build_walls.die_with_parent()
-        build_walls.enter(self.network.namespace, self._folder, resolver())
-
     def _podman(self) -> list[str]:
         runtime: str = self._plan["runtime"]
         return ["podman", "--cgroup-manager=cgroupfs", *(["--runtime", runtime] if runtime else [])]
@@ -168,18 +167,12 @@ class Builder:
     def _step(self, name: str, command: list[str], failure: str, *, apart: bool = False) -> None:
         """Run one command, `apart` behind the build's walls; a stop that was asked for while it ran ends the build."""
         self._failure = failure
-        self._child = child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # There are no threads here, with which this would not be safe.
-            preexec_fn=self._apart if apart else build_walls.die_with_parent,
-        )
+        self._child = child = self._waiting
+        child.become(command, (str(self.network.namespace), str(self._folder), resolver()) if apart else ())
         began = time.time()
-        assert child.stdout is not None, "it was asked for"
-        with child.stdout as output:
-            self._log.copy(output.fileno(), lambda: child.poll() is not None)
+        self._waiting = Step()
+        self._log.copy(child.output, child.ended)
+        os.close(child.output)
         code = child.wait()
         self._child = None
         self.timings[name] = self.timings.get(name, 0.0) + time.time() - began
@@ -194,11 +187,11 @@ class Builder:
             raise BuildStopped
         # A killed RUN step makes Podman end by itself and clean up; in between steps it has to be told.
         self._cgroup.kill()
-        self._child.terminate()
+        self._child.signal(signal.SIGTERM)
 
     def _clean_up(self) -> None:
         if self._child is not None:
-            self._child.kill()
+            self._child.signal(signal.SIGKILL)
             self._child.wait()
         self._cgroup.kill()
         self._cgroup.remove()
@@ -248,7 +241,7 @@ def start(folder: Path) -> None:
         _named(alive, child)
         os._exit(0)
     os.setsid()
-    build(folder, alive, None)
+    build(folder, alive)
 
 
 def spare(netavark: str) -> None:
@@ -260,6 +253,7 @@ def spare(netavark: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     network = Network(POOL_FOLDER, netavark)
     network.create()
+    waiting = Step()
     told = os.read(0, 4096) if select.select([0], [], [], SPARE_SECONDS)[0] else b""
     folder = Path(os.fsdecode(told))
     if not folder.is_absolute() or not folder.is_dir():  # told nothing, or of a build that was given up meanwhile
@@ -269,24 +263,25 @@ def spare(netavark: str) -> None:
     _named(alive, os.getpid())
     os.write(0, b"started")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    build(folder, alive, network)
+    build(folder, alive, network, waiting)
 
 
-def build(folder: Path, alive: TextIO, network: Network | None) -> None:
+def build(folder: Path, alive: TextIO, network: Network | None = None, waiting: Step | None = None) -> None:
     """Build, and leave the result where the provider (this one or the next) finds it."""
     most = int(json.loads((folder / "plan.json").read_text())["log_bytes"])
     with contextlib.closing(BoundedLog(folder / "log", head=max(0, most - TAIL_BYTES))) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        builder = Builder(folder, log, network)
+        builder = Builder(folder, log, network, waiting)
         result = builder.run()
     draft = folder / "result.json.new"
     draft.write_text(json.dumps(result))
     draft.rename(folder / "result.json")
-    # Nobody has to wait for the rest: our own end tells that there is a result. A provider that hears it removes all.
+    # Our own end tells that there is a result. A provider that hears it removes all.
     if os.fork():
         os._exit(0)
     alive.close()
+    time.sleep(REST_SECONDS)
     if (folder / "result.json").exists():
         builder.remove_files()
     builder.network.remove()

@@ -58,11 +58,16 @@ class Builds:
         self._has_image = has_image
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
+        self._naming: dict[str, tuple[str, asyncio.Task[bool]]] = {}
         self._image_folder: Path | None = None
         self._spare = Spare(self._environment())
 
     async def close(self) -> None:
         """Keep nothing ready any more; builds that run go on."""
+        naming = [task for _, task in self._naming.values()]
+        for task in naming:
+            task.cancel()
+        await asyncio.gather(*naming, return_exceptions=True)
         await self._spare.close()
 
     def make_ready(self) -> None:
@@ -73,15 +78,19 @@ class Builds:
         """Where the build of these inputs is, or would be."""
         return self._folder / hashlib.sha256(f"{slug}\n{build_inputs}".encode()).hexdigest()[:20]
 
-    async def run(self, plan: BuildPlan, sink: LogSink) -> str:
-        """Join the running build of these inputs or start one; returns the digest that it pushed.
-
-        What it came to stays until `forget`: a provider that is killed before the digest stands in a record finds it.
-        """
+    async def begin(self, plan: BuildPlan) -> None:
+        """Have a build of these inputs: one that runs or has ended already, or a new one."""
         folder = self.folder_of(plan.slug, plan.build_inputs)
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             if not build_process.is_alive(folder) and not await self._has_ended(folder, plan.slug):
                 await self._start(folder, plan)
+
+    async def finish(self, plan: BuildPlan, sink: LogSink) -> str:
+        """Follow the build that was begun; returns the digest that it pushed.
+
+        What it came to stays until `forget`: a provider that is killed before the digest stands in a record finds it.
+        """
+        folder = self.folder_of(plan.slug, plan.build_inputs)
         await build_process.follow(folder, sink)
         result = build_process.result(folder) or {"state": "died"}
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
@@ -91,8 +100,14 @@ class Builds:
             await self._remove(folder)
             raise build_causes.failure(result, tail, plan)
         log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
-        await self._keep(plan, result)
-        return str(result["digest"])
+        slug, digest = plan.slug, str(result["digest"])
+        self._naming[slug] = digest, asyncio.create_task(self._named(slug, digest, str(result["image_id"])))
+        return digest
+
+    async def is_new(self, slug: str, digest: str) -> bool:
+        """Whether this process built that image last, and is asked for the first time: then nothing runs it yet."""
+        built, naming = self._naming.pop(slug, ("", None))
+        return naming is not None and built == digest and await naming
 
     async def _has_ended(self, folder: Path, slug: str) -> bool:
         """Whether a build of these inputs came to something that still holds: a failure, or an image that is there."""
@@ -110,11 +125,14 @@ class Builds:
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             await asyncio.to_thread(_clean_up_after, folder)
 
-    async def _keep(self, plan: BuildPlan, result: dict[str, Any]) -> None:
-        """Name the engine's own image after the digest that was pushed, so that nobody has to pull it."""
-        reference = names.image_by_digest(self._settings.registry_address, plan.slug, str(result["digest"]))
-        with contextlib.suppress(Temporary):  # then it is pulled after all
-            await self._engine.tag(str(result["image_id"]), names.pushed_image(reference))
+    async def _named(self, slug: str, digest: str, image_id: str) -> bool:
+        """Name the engine's own image after the digest that was pushed; where that fails, it has to be pulled."""
+        reference = names.image_by_digest(self._settings.registry_address, slug, digest)
+        try:
+            await self._engine.tag(image_id, names.pushed_image(reference))
+        except Temporary:
+            return False
+        return True
 
     async def stop(self, slug: str, build_inputs: str) -> None:
         """Stop the build of these inputs and wait until nothing of it runs; repeatable.

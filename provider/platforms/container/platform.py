@@ -40,6 +40,7 @@ from provider.settings import Settings
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 5.0
+FORGET_SECONDS = 1.0
 
 
 class ContainerPlatform:
@@ -75,6 +76,7 @@ class ContainerPlatform:
             builds=self._builds,
             platform_id=settings.platform_id,
         )
+        self._closed: dict[str, bool] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._locks: list[TextIO] = []
 
@@ -108,6 +110,7 @@ class ContainerPlatform:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._ingress.close()
         await self._builds.close()
+        await self._runtime.close()
         await self._engine.close()
         for lock in self._locks:
             lock.close()
@@ -148,16 +151,19 @@ class ContainerPlatform:
     # -------------------------------------------------------------------- build
 
     async def build(self, plan: BuildPlan, log: LogSink) -> str:
-        """See `Platform`."""
-        return await self._builds.run(plan, log)
+        """See `Platform`. Where the image will run is made meanwhile."""
+        await self._builds.begin(plan)
+        if (closed := self._closed.pop(plan.slug, None)) is not None:
+            self._runtime.prepare(plan.slug, closed=closed)
+        return await self._builds.finish(plan, log)
 
     async def stop_build(self, slug: str, build_inputs: str) -> None:
         """See `Platform`."""
         await self._builds.stop(slug, build_inputs)
 
     def forget_build(self, slug: str, build_inputs: str) -> None:
-        """Removed beside the deploy."""
-        self._spawn(self._builds.forget(slug, build_inputs))
+        """Removed beside the deploy, after a moment: it has other things to do now."""
+        self._spawn(self._forget(slug, build_inputs))
 
     async def has_image(self, slug: str, digest: str) -> bool:
         """See `Platform`."""
@@ -170,6 +176,7 @@ class ContainerPlatform:
         work = workload.workload(revision, {})
         slug = workload.find(revision.manifests, "Deployment")["metadata"]["name"]
         self._traffic.check_hosts(slug, revision)
+        self._closed[slug] = workload.is_closed(revision)
         limited = [
             volume["name"]
             for volume in work.pod.get("volumes", [])
@@ -190,6 +197,8 @@ class ContainerPlatform:
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """See `Platform`."""
+        if await self._builds.is_new(slug, revision.digest) and await self._runtime.run_new(slug, revision):
+            return revision
         return await self._runtime.run(slug, revision)
 
     async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
@@ -294,6 +303,10 @@ class ContainerPlatform:
             log.error("bring_up.failed", slug=slug, error=str(error), evidence=error.evidence)
         except Exception:
             log.exception("bring_up.failed", slug=slug)
+
+    async def _forget(self, slug: str, build_inputs: str) -> None:
+        await asyncio.sleep(FORGET_SECONDS)
+        await self._builds.forget(slug, build_inputs)
 
     async def _drain(self, containers: list[str]) -> None:
         await asyncio.sleep(DRAIN_SECONDS)

@@ -13,6 +13,8 @@ from provider.platforms.container.engine import Engine
 from provider.platforms.container.workload import Workload
 
 CRASHES = 3
+FIRST_LOOK = 0.02
+"""Seconds until the container is looked at: most apps are ready by then, and to look takes the engine as long."""
 LOOK_SECONDS = 0.1
 MEMORY_LOOKS = 5
 """How often the kernel's counter is looked at between two looks at the container."""
@@ -69,6 +71,7 @@ class Readiness:
         The engine starts it again within milliseconds, so its `wait` never sees it stopped: the number of restarts
         is looked at instead.
         """
+        await asyncio.sleep(FIRST_LOOK)
         while self._exits.count < CRASHES:
             container = await self._engine.container(self._name)
             if container is not None:

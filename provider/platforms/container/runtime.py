@@ -38,6 +38,14 @@ class Runtime:
         self._secrets = secrets
         self._retiring: set[str] = set()
         self._addresses: dict[str, str] = {}
+        self._prepared: dict[str, tuple[bool, asyncio.Task[str | None]]] = {}
+
+    async def close(self) -> None:
+        """Prepare nothing any more; what runs, runs on."""
+        tasks = [task for _, task in self._prepared.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def work(self, revision: Revision) -> Workload:
         """What the revision runs, with its bundle's values.
@@ -55,6 +63,25 @@ class Runtime:
                 hint="Deploy again with the secrets.",
             )
         return found
+
+    def prepare(self, slug: str, *, closed: bool) -> None:
+        """Begin to make what a container of the preview will stand on, in this one of its networks."""
+        self._prepared[slug] = closed, asyncio.create_task(self._subnet_apart(slug, closed))
+
+    async def run_new(self, slug: str, revision: Revision) -> bool:
+        """Run a revision that nothing can be running yet on what was prepared; False: it takes `run` after all."""
+        closed, prepared = self._prepared.pop(slug, (False, None))
+        if prepared is None or closed != workload.is_closed(revision) or (subnet := await prepared) is None:
+            return False
+        name, work = names.container(slug, revision.generation), self.work(revision)
+        built = replace(work, image=names.pushed_image(work.image))
+        ground = _Ground(built, workload.network(slug, revision), _address(subnet, revision.generation))
+        try:
+            await self._create(slug, name, revision, ground, render.checksum(revision.manifests))
+        except Temporary:
+            return False
+        await self._engine.start(name)
+        return True
 
     async def run(self, slug: str, revision: Revision) -> Revision:
         """A container for the revision runs; an unchanged one that runs already stands for it."""
@@ -111,20 +138,28 @@ class Runtime:
     async def _ground(self, slug: str, revision: Revision) -> _Ground:
         """What a container of the revision stands on: network and image, made or pulled if need be."""
         work = self.work(revision)
-        network, closed = workload.network(slug, revision), workload.is_closed(revision)
-        made, image = await asyncio.gather(
-            self._engine.create_network(
-                network,
-                names.bridge(slug, str(self._settings.state_dir), closed=closed),
-                {
-                    "x1-preview": "true",
-                    workload.SLUG_LABEL: slug,
-                    workload.PLATFORM_LABEL: self._settings.platform_id,
-                },
-            ),
-            self._local_image(work.image),
-        )
-        return _Ground(replace(work, image=image), network, _address(made["subnets"][0]["subnet"], revision.generation))
+        closed, network = workload.is_closed(revision), workload.network(slug, revision)
+        subnet, image = await asyncio.gather(self._subnet(slug, closed), self._local_image(work.image))
+        return _Ground(replace(work, image=image), network, _address(subnet, revision.generation))
+
+    async def _subnet(self, slug: str, closed: bool) -> str:
+        """The subnet of the preview's network, which is made if need be."""
+        labels = {
+            "x1-preview": "true",
+            workload.SLUG_LABEL: slug,
+            workload.PLATFORM_LABEL: self._settings.platform_id,
+        }
+        bridge = names.bridge(slug, str(self._settings.state_dir), closed=closed)
+        made = await self._engine.create_network(names.network(slug, closed=closed), bridge, labels)
+        return str(made["subnets"][0]["subnet"])
+
+    async def _subnet_apart(self, slug: str, closed: bool) -> str | None:
+        """The subnet, with the rules set that keep it apart; None: whoever tries it again is told why."""
+        try:
+            subnet, _ = await asyncio.gather(self._subnet(slug, closed), _keep_apart())
+        except Temporary:
+            return None
+        return subnet
 
     async def _create(self, slug: str, name: str, revision: Revision, ground: _Ground, checksum: str) -> None:
         labels = {
