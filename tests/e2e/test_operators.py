@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+import pytest
 from aiohttp import web
 from nats.aio.msg import Msg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from provider.demo.loopback import LoopbackServer
 from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
-from tests.e2e.helpers import eventually, log_lines, send, with_settings
+from tests.e2e.helpers import eventually, log_lines, send
 from tests.promql import expressions, lacking
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -160,59 +162,68 @@ def no_names(samples: Samples, names: Iterable[str]) -> list[str]:
     return [value for _, labels in samples for _, value in labels if any(name in value for name in names)]
 
 
-async def test_a_callers_trace_goes_along_and_each_line_and_entry_names_the_deploy() -> None:
-    async with Collector() as collector, local_world(environment=collector.settings) as world:
-        nats, heard = world.client.nats, list[Msg]()
-
-        async def hear(message: Msg) -> None:
-            heard.append(message)
-
-        for subject in (world.client.subjects.all_events, "x1.audit.preview", "x1.session.s-1.input"):
-            await nats.subscribe(subject, cb=hear)
-        sha = await world.commit("acme/traced", app_files("traced", world.base_image))
-        asked: dict[str, Any] = {
-            "repo_full_name": "acme/traced",
-            "branch": "main",
-            "commit_sha": sha,
-            "deploy_id": "d-1",
-        }
-        asked |= {"installation_id": world.installation_id, "session_id": "s-1", "notify": True}
-        subject = world.client.subjects.request("provision")
-        headers = {"Traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "rojo=1"}
-        reply = await nats.request(subject, json.dumps(asked).encode(), timeout=60, headers=headers)
-        assert json.loads(reply.data)["ok"]
-        await nats.request(world.client.subjects.request("teardown"), b'{"slug": "traced"}', timeout=30)
-        await collector.until("deploy")
-
-        own = reply.headers or {}
-        assert own["tracestate"] == "rojo=1"
-        about = [one for one in heard if b"d-1" in one.data or one.subject.startswith("x1.session")]
-        asked_by = [one for one in about if b'"action":"provision"' in one.data]  # what the caller did, rather than we
-        sent = {(one.headers or {}).get("traceparent") for one in about if one not in asked_by}
-        assert sent == {own["traceparent"]}
-        assert [(one.headers or {})["traceparent"] for one in asked_by] == [headers["Traceparent"]]
-        assert collector.spans["deploy"] == (TRACE, own["traceparent"].split("-")[2], "00f067aa0ba902b7")
-        phases = {
-            f"deploy.{phase}" for phase in ("resolve", "admit", "build", "deploy", "rollout", "verify", "publish")
-        }
-        assert collector.spans.keys() == {"deploy", *phases}
-        assert {collector.spans[phase][::2] for phase in phases} == {(TRACE, own["traceparent"].split("-")[2])}
-
-        entries = [json.loads(one.data) for one in heard if one.subject == "x1.audit.preview"]
-        decided = [(one["action"], one["decided"], one.get("deploy_id"), one.get("session_id")) for one in entries]
-        assert decided == [
-            ("provision", "accepted", "d-1", "s-1"),
-            ("deploy", "done", "d-1", "s-1"),
-            ("teardown", "done", None, None),
-        ]
-        lines = [line for line in all_lines(world) if line.get("deploy_id") == "d-1"]
-        assert {"deploy.accepted", "build.finished", "deploy.ended"} <= {line["event"] for line in lines}
-        assert {(line.get("session"), line.get("trace_id")) for line in lines} == {("s-1", TRACE)}
-        assert {line.get("slug") for line in lines if line["event"] != "deploy.accepted"} == {"traced"}
+@pytest.fixture(scope="module")
+async def observed() -> AsyncIterator[tuple[World, Collector]]:
+    """A world whose provider sends spans, and notices soon what lacks."""
+    async with AsyncExitStack() as both:
+        collector = await both.enter_async_context(Collector())
+        settings = {**collector.settings, "LEASE_SECONDS": "2"}
+        yield await both.enter_async_context(local_world(environment=settings)), collector
 
 
-@with_settings(LEASE_SECONDS="2")
-async def test_readiness_says_what_lacks(own_world: World) -> None:
+async def test_a_callers_trace_goes_along_and_each_line_and_entry_names_the_deploy(
+    observed: tuple[World, Collector],
+) -> None:
+    world, collector = observed
+    nats, heard = world.client.nats, list[Msg]()
+
+    async def hear(message: Msg) -> None:
+        heard.append(message)
+
+    for subject in (world.client.subjects.all_events, "x1.audit.preview", "x1.session.s-1.input"):
+        await nats.subscribe(subject, cb=hear)
+    sha = await world.commit("acme/traced", app_files("traced", world.base_image))
+    asked: dict[str, Any] = {
+        "repo_full_name": "acme/traced",
+        "branch": "main",
+        "commit_sha": sha,
+        "deploy_id": "d-1",
+    }
+    asked |= {"installation_id": world.installation_id, "session_id": "s-1", "notify": True}
+    subject = world.client.subjects.request("provision")
+    headers = {"Traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "rojo=1"}
+    reply = await nats.request(subject, json.dumps(asked).encode(), timeout=60, headers=headers)
+    assert json.loads(reply.data)["ok"]
+    await nats.request(world.client.subjects.request("teardown"), b'{"slug": "traced"}', timeout=30)
+    await collector.until("deploy")
+
+    own = reply.headers or {}
+    assert own["tracestate"] == "rojo=1"
+    about = [one for one in heard if b"d-1" in one.data or one.subject.startswith("x1.session")]
+    asked_by = [one for one in about if b'"action":"provision"' in one.data]  # what the caller did, rather than we
+    sent = {(one.headers or {}).get("traceparent") for one in about if one not in asked_by}
+    assert sent == {own["traceparent"]}
+    assert [(one.headers or {})["traceparent"] for one in asked_by] == [headers["Traceparent"]]
+    assert collector.spans["deploy"] == (TRACE, own["traceparent"].split("-")[2], "00f067aa0ba902b7")
+    phases = {f"deploy.{phase}" for phase in ("resolve", "admit", "build", "deploy", "rollout", "verify", "publish")}
+    assert collector.spans.keys() == {"deploy", *phases}
+    assert {collector.spans[phase][::2] for phase in phases} == {(TRACE, own["traceparent"].split("-")[2])}
+
+    entries = [json.loads(one.data) for one in heard if one.subject == "x1.audit.preview"]
+    decided = [(one["action"], one["decided"], one.get("deploy_id"), one.get("session_id")) for one in entries]
+    assert decided == [
+        ("provision", "accepted", "d-1", "s-1"),
+        ("deploy", "done", "d-1", "s-1"),
+        ("teardown", "done", None, None),
+    ]
+    lines = [line for line in all_lines(world) if line.get("deploy_id") == "d-1"]
+    assert {"deploy.accepted", "build.finished", "deploy.ended"} <= {line["event"] for line in lines}
+    assert {(line.get("session"), line.get("trace_id")) for line in lines} == {("s-1", TRACE)}
+    assert {line.get("slug") for line in lines if line["event"] != "deploy.accepted"} == {"traced"}
+
+
+async def test_readiness_says_what_lacks(observed: tuple[World, Collector]) -> None:
+    own_world, _ = observed
     ready = (await ask(own_world, "/readyz")).json()
     parts = {part["name"]: part["ok"] for part in ready["parts"]}
     assert ready["ready"]
