@@ -25,8 +25,12 @@ def ask(
     nats_url: str | None,
     prefix: str | None,
     as_json: bool,
+    judge: Callable[[AnswerT], None] | None = None,
 ) -> None:
-    """Print what `call` answers: with `show`, or as the reply's JSON, which a failure's reply is then too."""
+    """Print what `call` answers: with `show`, or as the reply's JSON, which a failure's reply is then too.
+
+    `judge` may raise typer.Exit for an answer that is none of those hoped for.
+    """
     from provider.client import PreviewFailed
 
     async def talk() -> AnswerT:
@@ -44,3 +48,5 @@ def ask(
         say_json(answer.reply)
     else:
         show(answer)
+    if judge is not None:
+        judge(answer)

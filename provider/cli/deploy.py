@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ EXAMPLES = examples(
     "preview deploy acme/shop --branch main",
     "preview deploy acme/shop -b main --commit 1a2b3c4 --secret STRIPE_KEY --env DEBUG=1",
     "preview deploy acme/shop -b main --check /healthz=200 --check /login --json",
+    "preview deploy acme/shop -b main --logs --junit preview.xml",
     "preview deploy acme/shop -b try-it --spec .x1agent/preview.yaml --dry-run",
 )
 
@@ -98,7 +99,13 @@ def deploy(
         str | None,
         typer.Option("--deploy-id", metavar="ID", help="Idempotency key: a repeated one never deploys twice."),
     ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return as soon as it is accepted.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for the outcome, or return as soon as it is accepted.")
+    ] = True,
+    logs: Annotated[bool, typer.Option("--logs", "-l", help="Show the build's log as it comes.")] = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML, for CI.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
     as_json: AsJson = False,
     timeout: Timeout = 1200.0,
@@ -111,6 +118,8 @@ def deploy(
     """
     environ = cast(Mapping[str, str], ctx.obj)
     _check(deploy_id, alias or [], session, notify)
+    if junit and (not wait or dry_run):
+        raise typer.BadParameter("needs the outcome: not with --no-wait or --dry-run", param_hint="'--junit'")
     fields = {
         "branch": check_names(repo, branch, commit),
         "commit_sha": commit,
@@ -122,14 +131,14 @@ def deploy(
         "acceptance": parse_checks(check or [], acceptance),
         "session_id": session,
         "notify": notify,
-        "wait": "accepted" if no_wait else "ready",
+        "wait": "ready" if wait else "accepted",
         "ttl_seconds": ttl,
         "budget_seconds": budget,
         "force": force,
         "dry_run": dry_run,
         "timeout": timeout,
     }
-    _deploy(_Job(repo, deploy_id or _new_id(), fields, environ), nats_url, prefix, as_json)
+    _deploy(_Job(repo, deploy_id or _new_id(), fields, environ, logs, junit), nats_url, prefix, as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,8 @@ class _Job:
     deploy_id: str
     fields: dict[str, Any]
     environ: Mapping[str, str]
+    logs: bool
+    junit: Path | None
 
     @property
     def waits(self) -> bool:
@@ -152,8 +163,10 @@ def _deploy(job: _Job, nats_url: str | None, prefix: str | None, as_json: bool) 
     from provider.cli.progress import progress
 
     async def call(client: PreviewClient) -> Deployed:
-        with progress(job.environ) if job.waits and not as_json else nullcontext() as on_event:
-            return await client.deploy(job.repo, deploy_id=job.deploy_id, on_event=on_event, **job.fields)
+        with progress(job.environ, logs=job.logs) if job.waits and not as_json else nullcontext() as on_event:
+            return await _reported(
+                job, client.deploy(job.repo, deploy_id=job.deploy_id, on_event=on_event, **job.fields)
+            )
 
     try:
         ask(call, _show, nats_url=nats_url, prefix=prefix, as_json=as_json)
@@ -161,6 +174,26 @@ def _deploy(job: _Job, nats_url: str | None, prefix: str | None, as_json: bool) 
         tell("Interrupted.")
         tell_deploy_goes_on(job.deploy_id)
         raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+async def _reported(job: _Job, call: Awaitable[Deployed]) -> Deployed:
+    """What the call comes to, which also goes into the JUnit file, whatever it is."""
+    if job.junit is None:
+        return await call
+    from provider.cli import junit
+    from provider.client import ClientError, PreviewFailed
+
+    name = f"{job.repo}@{job.fields['branch']}"
+    try:
+        deployed = await call
+    except PreviewFailed as failure:
+        junit.write(job.junit, junit.failed(name, failure))
+        raise
+    except ClientError as error:
+        junit.write(job.junit, junit.unanswered(name, error))
+        raise
+    junit.write(job.junit, junit.succeeded(name, deployed))
+    return deployed
 
 
 def _check(deploy_id: str | None, aliases: list[str], session: str | None, notify: bool) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from provider.cli.ask import ask
-from provider.cli.options import AsJson, DeployIdOption, NatsUrl, Prefix, Timeout, client_for, one_of
+from provider.cli.options import AsJson, DeployIdOption, MaybeSlug, NatsUrl, Prefix, Timeout, client_for, one_of
 from provider.cli.output import clean, say, tell
-from provider.cli.previews import MaybeSlug
 
 if TYPE_CHECKING:
     from provider.client import Look
@@ -78,3 +78,4 @@ async def _follow(
                 say(json.dumps(look.reply))
             for line in look.lines if not as_json else ():
                 say(clean(line))
+            sys.stdout.flush()

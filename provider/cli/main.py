@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from provider.cli import deploy, files, looking, operate, policy, previews, tenure
+from provider.cli import deploy, files, looking, operate, policy, previews, tenure, waiting
 from provider.cli.exits import EXIT_CODES_HELP, Exit
 from provider.cli.options import examples
 
@@ -30,7 +30,6 @@ def build() -> typer.Typer:
         help="Preview environments: (repository, commit) in, verified HTTPS URL out.",
         epilog=EXIT_CODES_HELP,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,7 +45,16 @@ def build() -> typer.Typer:
         previews.status
     )
     app.command("logs", epilog=examples("preview logs my-app -f", "preview logs --deploy-id d-1 --build"))(looking.logs)
-    app.command("list", epilog=examples("preview list", "preview list --repo acme/shop --state failed"))(previews.list_)
+    app.command("wait", epilog=examples("preview wait my-app", "preview wait --deploy-id d-1 --timeout 600"))(
+        waiting.wait
+    )
+    app.command("events", epilog=examples("preview events my-app --since 1h", "preview events -f --json"))(
+        waiting.events
+    )
+    app.command("open", epilog=examples("preview open my-app", "preview open my-app --print"))(waiting.open_)
+    app.command(
+        "list", epilog=examples("preview list", "preview list --repo acme/shop --state failed", "preview list -w")
+    )(previews.list_)
     app.command("cancel", epilog=examples("preview cancel my-app", "preview cancel --deploy-id d-1"))(previews.cancel)
     app.command("touch", epilog=examples("preview touch my-app", "preview touch my-app --ttl 604800"))(tenure.touch)
     app.command("claim", epilog=examples("preview claim my-app --session s-1 --ttl 1800"))(tenure.claim)

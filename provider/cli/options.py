@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from provider.settings import Settings
 
 Number = TypeVar("Number", int, float)
+COMPLETION_SECONDS = 1.0
 
 
 def number(kind: type[Number], least: Number) -> Callable[[str], Number]:
@@ -65,7 +67,31 @@ Installation = Annotated[
         show_default=False,
     ),
 ]
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The preview's name.", show_default=False)]
+
+
+def slugs(incomplete: str) -> list[str]:
+    """The previews whose names begin so, for the shell's completion; none where the bus does not answer at once."""
+    from provider.client import ClientError, PreviewClient
+
+    async def ask() -> list[str]:
+        async with PreviewClient.connect(
+            settings_for(None, None), connect_seconds=COMPLETION_SECONDS, provider_patience=0.0
+        ) as client:
+            listing = await client.list(limit=500, timeout=COMPLETION_SECONDS)
+            return [one.slug for one in listing.previews if one.slug and one.slug.startswith(incomplete)]
+
+    try:
+        return asyncio.run(ask())
+    except (ClientError, ValueError):  # a wrong setting is a ValueError
+        return []
+
+
+Slug = Annotated[
+    str, typer.Argument(metavar="SLUG", help="The preview's name.", show_default=False, autocompletion=slugs)
+]
+MaybeSlug = Annotated[
+    str | None, typer.Argument(metavar="[SLUG]", help="The preview's name.", show_default=False, autocompletion=slugs)
+]
 MaybeSession = Annotated[
     str | None, typer.Option("--session", metavar="ID", help="The session that asks.", show_default=False)
 ]
@@ -78,6 +104,11 @@ DeployIdOption = Annotated[
 def examples(*lines: str) -> str:
     """Examples as an epilog that keeps its lines."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def environ_of(ctx: typer.Context) -> Mapping[str, str]:
+    """The environment that `main` was given."""
+    return cast(Mapping[str, str], ctx.obj)
 
 
 def wrong(option: str, value: object, allowed: str) -> typer.BadParameter:

@@ -1,6 +1,7 @@
 """What a person or a script reads. Replies hold text that strangers wrote, so nothing of it is interpreted.
 
-Results go to stdout, all else to stderr. Plain text on purpose: no markup, no box drawing, no colours.
+Results go to stdout, all else to stderr. Plain text on purpose: no markup, no box drawing; what changes on a terminal
+is in `screen`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from provider.client import PreviewFailed
+    from provider.client import Event, PreviewFailed
     from provider.errors import PreviewError
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
@@ -76,21 +77,62 @@ def short(commit_sha: str | None) -> str:
     return (commit_sha or "")[:12]
 
 
+def fields_of_event(event: Event) -> list[str]:
+    """An event as people read it: when, which preview, phase, what; a log's lines each by itself."""
+    at = event.at.astimezone().strftime("%H:%M:%S")
+    head = f"{at}  {clean(event.slug or event.deploy_id[:14]):<20}  {clean(event.phase or ''):<8}"
+    if event.type == "log":
+        return [f"{head}  | {clean(line)}" for line in event.data.get("lines", ())]
+    return [f"{head}  {_happened(event)}".rstrip()]
+
+
+def _happened(event: Event) -> str:
+    data = event.data
+    said = clean(data.get("message") or data.get("retrying") or "")
+    failed = f"failed: {clean(data.get('code'))}" + (f" ({clean(data['reason'])})" if data.get("reason") else "")
+    match event.type:
+        case "phase.started":
+            return "began"
+        case "phase.finished":
+            took = f" after {data['seconds']:.1f} s" if isinstance(data.get("seconds"), int | float) else ""
+            return f"{'done' if data.get('ok') else failed}{took}{f'  {said}' if said else ''}"
+        case "warning":
+            return f"warning: {said or json.dumps(data)}"
+        case "state" if "ok" in data:
+            return f"ready: {clean(data.get('url'))}" if data["ok"] else failed
+        case "state" if "position" in data:
+            return f"waits for its turn to {clean(data.get('waits_for'))}: {data['position']} of {data.get('of')}"
+        case "state" if "joins" in data:
+            return f"joins deploy {clean(data['joins'])}"
+    return f"{clean(event.type)}: {said or clean(json.dumps(data))}"
+
+
 def print_failure(failed: PreviewFailed | PreviewError) -> None:
-    """What failed, where, why, what was seen, what to do, and what still runs; on stderr."""
+    """The diagnosis, on stderr: what happened, whose turn it is, what was seen, what to do, and what still runs."""
     phase = _of(failed, "phase")
-    tell(f"Failed{f' in phase {clean(phase)}' if phase else ''}: {clean(failed.message)}")
+    _tell_boldly(f"Failed{f' in phase {clean(phase)}' if phase else ''}: {clean(failed.message)}")
     reason = f" ({clean(failed.reason)})" if failed.reason else ""
     _field("code", f"{clean(failed.code)}{reason}")
+    act = "yours" if failed.whose == "user" else "whoever runs the platform"
+    _field("whose turn", f"{act}{'; trying again may help' if failed.retryable else ''}")
     _field("preview", _of(failed, "slug"))
     _field("deploy", _of(failed, "deploy_id"))
+    _field("still serving", short(_of(failed, "still_serving")))
     _block("evidence", failed.evidence, "- ")
     _block("log", failed.log_tail, "| ")
     _hint(failed.hint)
-    _field("still serving", short(_of(failed, "still_serving")))
-    act = "you" if failed.whose == "user" else "whoever runs the platform"
-    _field("who can fix it", f"{act}{'; trying again may help' if failed.retryable else ''}")
     tell_warnings(_of(failed, "warnings") or ())
+
+
+def _tell_boldly(line: str) -> None:
+    """A line that a person must not miss; in colour where that can be shown and NO_COLOR does not forbid it."""
+    if not sys.stderr.isatty():
+        tell(line)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, highlight=False).print(Text(line, style="bold red"), soft_wrap=True)
 
 
 def _of(failed: object, name: str) -> Any:
@@ -114,6 +156,6 @@ def _hint(hint: str | None) -> None:
     """A hint of one line like a field; a longer one (the smallest valid spec) as it stands."""
     lines = lines_of([hint]) if hint else []
     if len(lines) > 1:
-        _block("hint", [hint or ""], "")
+        _block("next step", [hint or ""], "")
     elif lines:
-        _field("hint", lines[0])
+        _field("next step", lines[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +15,14 @@ from provider.cli.options import (
     DeployIdOption,
     Force,
     MaybeSession,
+    MaybeSlug,
     NatsUrl,
     Prefix,
     Slug,
     Timeout,
     check_session,
     check_slug,
+    environ_of,
     number,
     one_of,
     wrong,
@@ -28,7 +32,7 @@ from provider.cli.output import clean, say, say_fields, say_table, short, tell
 if TYPE_CHECKING:
     from provider.client import Cancelled, Listing, Record, TornDown
 
-MaybeSlug = Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The preview's name.", show_default=False)]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Go on showing what changes, until Ctrl-C.")]
 
 
 def teardown(
@@ -63,8 +67,10 @@ def _show_torn_down(done: TornDown) -> None:
 
 
 def status(
+    ctx: typer.Context,
     slug: MaybeSlug = None,
     deploy_id: DeployIdOption = None,
+    watch: Watch = False,
     as_json: AsJson = False,
     timeout: Timeout = 30.0,
     nats_url: NatsUrl = None,
@@ -72,35 +78,44 @@ def status(
 ) -> None:
     """Show a preview, or a deploy."""
     one_of(slug, deploy_id)
+    if watch:
+        from provider.cli.watching import watch_record
+
+        watch_record(slug, deploy_id, environ_of(ctx), as_json=as_json, nats_url=nats_url, prefix=prefix)
+        return
     ask(
         lambda client: client.status(slug, deploy_id=deploy_id, timeout=timeout),
-        _show_record,
+        show_record,
         nats_url=nats_url,
         prefix=prefix,
         as_json=as_json,
     )
 
 
-def _show_record(record: Record) -> None:
+def show_record(record: Record) -> None:
     """The fields that people ask for; `--json` has all."""
     say(clean(record.slug or record.deploy_id or "?"))
+    say_fields(record_fields(record))
+
+
+def record_fields(record: Record) -> list[tuple[str, object]]:
+    """What people ask for, with its labels; absent values are empty."""
     failure, claim = record.reply.get("failure"), record.reply.get("claim")
-    say_fields(
-        [
-            ("state", record.state),
-            ("phase", record.phase),
-            ("url", record.url),
-            ("repository", record.repo_full_name),
-            ("branch", record.branch),
-            ("commit", short(_commit(record))),
-            ("deploy", record.deploy_id),
-            ("updated", record.updated_at),
-            ("lives until", record.reply.get("expires_at")),
-            ("claimed by", f"{claim.get('session_id')} until {claim.get('expires_at')}" if claim else None),
-        ]
-    )
-    if isinstance(failure, dict):
-        say_fields([("failure", f"{failure.get('code')}: {failure.get('message')}"), ("hint", failure.get("hint"))])
+    why = failure if isinstance(failure, dict) else {}
+    return [
+        ("state", record.state),
+        ("phase", record.phase),
+        ("url", record.url),
+        ("repository", record.repo_full_name),
+        ("branch", record.branch),
+        ("commit", short(_commit(record))),
+        ("deploy", record.deploy_id),
+        ("updated", record.updated_at),
+        ("lives until", record.reply.get("expires_at")),
+        ("claimed by", f"{claim.get('session_id')} until {claim.get('expires_at')}" if claim else None),
+        ("failure", f"{why.get('code')}: {why.get('message')}" if why else None),
+        ("next step", why.get("hint")),
+    ]
 
 
 def _commit(record: Record) -> str | None:
@@ -110,6 +125,7 @@ def _commit(record: Record) -> str | None:
 
 
 def list_(
+    ctx: typer.Context,
     repo: Annotated[str | None, typer.Option("--repo", metavar="OWNER/REPO", help="Only of this repository.")] = None,
     branch: Branch = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="Only of this session.")] = None,
@@ -118,6 +134,7 @@ def list_(
         int | None, typer.Option("--limit", metavar="N", parser=number(int, 1), help="At most that many.")
     ] = None,
     after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue a page.")] = None,
+    watch: Watch = False,
     as_json: AsJson = False,
     timeout: Timeout = 30.0,
     nats_url: NatsUrl = None,
@@ -129,23 +146,47 @@ def list_(
     states = [known.value for known in PreviewState]
     if state is not None and state not in states:
         raise wrong("--state", state, ", ".join(states))
+    asked: dict[str, Any] = {
+        "repo": repo,
+        "branch": branch,
+        "session_id": session,
+        "state": state,
+        "limit": limit,
+        "after": after,
+    }
+    if watch:
+        from provider.cli.watching import watch_listing
+
+        watch_listing(asked, environ_of(ctx), as_json=as_json, nats_url=nats_url, prefix=prefix)
+        return
     ask(
-        lambda client: client.list(
-            repo=repo, branch=branch, session_id=session, state=state, limit=limit, after=after, timeout=timeout
-        ),
-        _show_listing,
+        lambda client: client.list(**asked, timeout=timeout),
+        lambda listing: _show_listing(listing, environ_of(ctx)),
         nats_url=nats_url,
         prefix=prefix,
         as_json=as_json,
     )
 
 
-def _show_listing(listing: Listing) -> None:
+HEADER = ("SLUG", "STATE", "REPOSITORY", "BRANCH", "COMMIT", "URL")
+
+
+def row_of(record: Record) -> tuple[object, ...]:
+    """A preview's cells below `HEADER`."""
+    commit = short(_commit(record)) or None
+    return (record.slug, record.state, record.repo_full_name, record.branch, commit, record.url)
+
+
+def _show_listing(listing: Listing, environ: Mapping[str, str]) -> None:
     if not listing.previews:
         tell("No previews.")
         return
-    rows = [(p.slug, p.state, p.repo_full_name, p.branch, short(_commit(p)) or None, p.url) for p in listing.previews]
-    say_table(("SLUG", "STATE", "REPOSITORY", "BRANCH", "COMMIT", "URL"), rows)
+    if sys.stdout.isatty():
+        from provider.cli.screen import console, listing_table
+
+        console(environ).print(listing_table(listing.previews))
+    else:
+        say_table(HEADER, [row_of(one) for one in listing.previews])
     if listing.next:
         tell(f"There are more: --after {clean(listing.next)}")
 

@@ -22,23 +22,26 @@ _TEXT_KEYS = ("message", "text", "line", "lines")
 
 
 @contextmanager
-def progress(environ: Mapping[str, str]) -> Iterator[OnEvent]:
-    """What takes the events, for the terminal or the pipe that stderr is."""
+def progress(environ: Mapping[str, str], *, logs: bool = False) -> Iterator[OnEvent]:
+    """What takes the events, for the terminal or the pipe that stderr is; with `logs` also the build's lines."""
     if not sys.stderr.isatty() or environ.get("TERM") == "dumb":
-        yield Plain()
+        yield Plain(logs=logs)
         return
-    with _live() as live:
+    with _live(environ, logs=logs) as live:
         yield live
 
 
 class Plain:
-    """A line as a phase starts and ends, and while the deploy waits in the line."""
+    """A line as a phase starts and ends, and while the deploy waits in the line; perhaps those of its build's log."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, logs: bool = False) -> None:
         self._times = _Times()
+        self._logs = logs
 
     def __call__(self, event: Event) -> None:
         """Print `event`, if it is one to be printed."""
+        for said in log_lines(event) if self._logs else ():
+            tell(f"  | {said}")
         line = self._line(event)
         if line:
             tell(line)
@@ -49,18 +52,19 @@ class Plain:
             self._times.started(event)
             return f"{phase}: started"
         if event.type == "phase.finished":
-            return f"{phase}: finished{self._times.taken(event, ' in ')}"
+            return f"{phase}: {how_it_ended(event)}{self._times.taken(event, ' in ')}"
         return waiting_of(event)
 
 
 @contextmanager
-def _live() -> Iterator[OnEvent]:
+def _live(environ: Mapping[str, str], *, logs: bool) -> Iterator[OnEvent]:
     """A spinner with the phase and the newest log line; finished phases stay above it."""
-    from rich.console import Console
     from rich.text import Text
 
+    from provider.cli.screen import console as console_for
+
     # `Text` throughout: rich would read markup in a plain string, and strangers write log lines.
-    console, times = Console(stderr=True, highlight=False), _Times()
+    console, times = console_for(environ, stderr=True), _Times()
     with console.status(Text("asking")) as status:
 
         def show(event: Event) -> None:
@@ -69,7 +73,12 @@ def _live() -> Iterator[OnEvent]:
                 times.started(event)
                 status.update(Text(phase))
             elif event.type == "phase.finished":
-                console.print(Text(f"{phase:<9}{times.taken(event, '')}"))
+                good = event.data.get("ok") is not False
+                mark = Text("✓ " if good else "✗ ", style="green" if good else "bold red")
+                console.print(mark + Text(f"{phase:<9}{times.taken(event, '')}"))
+            elif event.type == "log" and logs:
+                for said in log_lines(event):
+                    console.print(Text(f"  │ {said}", style="dim"), soft_wrap=True)
             elif event.type == "log":
                 room = max(console.width - len(phase) - 6, 10)
                 status.update(Text(f"{phase}  {text_of(event)[:room]}", no_wrap=True))
@@ -95,6 +104,17 @@ class _Times:
         if not isinstance(seconds, int | float) and since:
             seconds = (event.at - since).total_seconds()
         return f"{before}{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+
+
+def how_it_ended(event: Event) -> str:
+    """Whether a phase went well; a provider of the future may not say."""
+    return "failed" if event.data.get("ok") is False else "finished"
+
+
+def log_lines(event: Event) -> list[str]:
+    """The lines of a log event; none of any other."""
+    lines = event.data.get("lines") if event.type == "log" else None
+    return [clean(line) for line in lines] if isinstance(lines, list) else []
 
 
 def waiting_of(event: Event) -> str:

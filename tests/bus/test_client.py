@@ -426,16 +426,16 @@ async def test_a_failure_is_printed_for_people_and_nothing_of_it_is_interpreted(
     assert err.splitlines() == [
         "Failed in phase build: The build failed at step 3.",
         "  code            kaniko_build_failed (RunFailed)",
+        "  whose turn      yours",
         "  preview         shop",
         "  deploy          d-1",
+        "  still serving   0123456789ab",
         "  evidence:",
         "    - exit status 1",
         "  log:",
         "    | npm ERR! red",
         "    | [bold]markup[/bold]",
-        "  hint            Fix the RUN step.",
-        "  still serving   0123456789ab",
-        "  who can fix it  you",
+        "  next step       Fix the RUN step.",
         "warning: careful",
     ]
 

@@ -20,7 +20,7 @@ from provider.errors import Code, Permanent
 
 COMMANDS = [
     *("serve", "deploy", "teardown", "validate", "render", "status", "list", "cancel", "schema", "doctor", "demo"),
-    *("touch", "claim", "release", "attach", "logs", "approve", "reject", "policy"),
+    *("touch", "claim", "release", "attach", "logs", "approve", "reject", "policy", "wait", "events", "open"),
 ]
 SPEC = {
     "apiVersion": "x1agent.io/v1",
@@ -260,7 +260,7 @@ def test_a_block_keeps_its_lines() -> None:
 
 def test_a_hint_of_several_lines_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
     print_failure(Permanent(Code.SPEC_NOT_FOUND, "No file.", hint="kind: PreviewSpec\nspec:\n  runtime: x"))
-    assert "  hint:\n    kind: PreviewSpec\n    spec:\n      runtime: x\n" in capsys.readouterr().err
+    assert "  next step:\n    kind: PreviewSpec\n    spec:\n      runtime: x\n" in capsys.readouterr().err
 
 
 def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
