@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,12 +111,22 @@ def record_fields(record: Record) -> list[tuple[str, object]]:
         ("branch", record.branch),
         ("commit", short(_commit(record))),
         ("deploy", record.deploy_id),
-        ("updated", record.updated_at),
-        ("lives until", record.reply.get("expires_at")),
-        ("claimed by", f"{claim.get('session_id')} until {claim.get('expires_at')}" if claim else None),
+        ("updated", _time(record.updated_at)),
+        ("lives until", _time(record.reply.get("expires_at"))),
+        ("claimed by", f"{claim.get('session_id')} until {_time(claim.get('expires_at'))}" if claim else None),
         ("failure", f"{why.get('code')}: {why.get('message')}" if why else None),
         ("next step", why.get("hint")),
     ]
+
+
+def _time(value: object) -> str | None:
+    """A time as people read it: to the second, in UTC."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return str(value)
 
 
 def _commit(record: Record) -> str | None:
@@ -184,7 +195,8 @@ def _show_listing(listing: Listing, environ: Mapping[str, str]) -> None:
     if sys.stdout.isatty():
         from provider.cli.screen import console, listing_table
 
-        console(environ).print(listing_table(listing.previews))
+        screen = console(environ)
+        screen.print(listing_table(listing.previews, screen.width))
     else:
         say_table(HEADER, [row_of(one) for one in listing.previews])
     if listing.next:

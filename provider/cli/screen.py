@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
@@ -32,6 +32,10 @@ STYLES = {
 LOOK_SECONDS = 5.0
 """How often it is looked again though nothing was heard: events may get lost."""
 CALM_SECONDS = 0.2
+SPARE = ("REPOSITORY", "COMMIT", "BRANCH")
+"""What a narrow table does without, in this order."""
+LONGEST_BRANCH = 28
+GAP = 2
 
 
 def is_terminal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -51,26 +55,30 @@ def state(text: object) -> Text:
     return Text(clean(text), style=STYLES.get(str(text), ""))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table without lines; cells are texts or `Text`."""
+def listing_table(records: Iterable[Record], width: int) -> Table:
+    """Previews below each other; ages instead of times. Where there is no room for all, some columns are left out."""
+    from provider.cli.previews import HEADER, row_of
+
+    now, columns = datetime.now(UTC), dict[str, list[str]]()
+    for record in records:
+        cells = {**dict(zip(HEADER, row_of(record), strict=True)), "AGE": age(record.updated_at, now)}
+        for name in (*HEADER[:-1], "AGE", HEADER[-1]):
+            columns.setdefault(name, []).append(_short(clean("-" if cells[name] is None else cells[name]), name))
+    for spare in SPARE:
+        if sum(max(map(len, (name, *cells))) + GAP for name, cells in columns.items()) > width:
+            columns.pop(spare, None)
     shown = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for number, name in enumerate(header):
-        shown.add_column(name, no_wrap=not number, overflow="fold")
-    for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(clean("-" if cell is None else cell)) for cell in row))
+    for name in columns:
+        shown.add_column(name, no_wrap=name != "URL", overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        named = zip(columns, row, strict=True)
+        shown.add_row(*(state(cell) if name == "STATE" else Text(cell) for name, cell in named))
     return shown
 
 
-def listing_table(records: Iterable[Record]) -> Table:
-    """Previews below each other; ages instead of times."""
-    from provider.cli.previews import HEADER, row_of
-
-    now, header = datetime.now(UTC), (*HEADER[:-1], "AGE", HEADER[-1])
-    rows = []
-    for record in records:
-        slug, status, *rest, url = row_of(record)
-        rows.append((slug, state(status), *rest, age(record.updated_at, now), url))
-    return table(header, rows)
+def _short(text: str, column: str) -> str:
+    """A branch may have any length."""
+    return text if column != "BRANCH" or len(text) <= LONGEST_BRANCH else f"{text[: LONGEST_BRANCH - 1]}…"
 
 
 def record_view(record: Record) -> Table:

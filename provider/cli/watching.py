@@ -25,12 +25,15 @@ def watch_listing(
     asked: dict[str, Any], environ: Mapping[str, str], *, as_json: bool, nats_url: str | None, prefix: str | None
 ) -> None:
     """Show the previews that match, again and again."""
-    from provider.cli.screen import listing_table
+    from provider.cli.screen import console, listing_table
 
     async def look(client: PreviewClient) -> list[Record]:
-        return list((await client.list(**asked)).previews)
+        from provider.client import Record
 
-    with _shown(environ, as_json, listing_table) as show:
+        return [Record.read(one) for one in (await client.list(**asked)).reply["previews"]]
+
+    width = console(environ).width
+    with _shown(environ, as_json, lambda records: listing_table(records, width)) as show:
         asyncio.run(_watch(look, show, None, nats_url, prefix))
 
 

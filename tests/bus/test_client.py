@@ -159,6 +159,7 @@ async def provider(server: Server, *answers: dict[str, Any] | bytes | None) -> A
         "claim",
         "release",
         "attach",
+        "wait",
     ):
         await connection.subscribe(f"{PREFIX}.{name}", cb=scripted.handle)
     await connection.flush()
