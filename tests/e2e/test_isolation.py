@@ -11,11 +11,14 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from provider.client import Deployed
 from provider.demo.git_server import File
+from provider.demo.processes import clean_environment, run
+from provider.demo.stack import Stack
 from provider.demo.world import World
 from tests.e2e.apps import app_files, cgi
 from tests.e2e.helpers import (
@@ -27,6 +30,10 @@ from tests.e2e.helpers import (
 )
 
 CONTROL = "127.0.0.1:8081"
+AT_ONCE = 40
+ELSEWHERE = {"engine-socket", "engine", "bundles", "processes", "nats@own-gateway"}
+SECRETS = r"x-access-token|NATS_URL|API_INTERNAL_TOKEN|nats-server|provider serve"
+"""What processes of others say, in their environment or command line."""
 
 
 @dataclass
@@ -80,8 +87,43 @@ async def targets(world: World, victim: Deployed, extra: Listener) -> dict[str, 
     return found | {"another-preview": f"{address}:8080"}
 
 
-def tries(wanted: dict[str, str], socket: str, gateway: str = "$gw") -> str:
+@pytest.fixture
+async def metadata() -> AsyncIterator[Listener]:
+    """A service at a link-local address of the machine, as a cloud's metadata service is one."""
+    link, address = "x1meta", "169.254.77.77"
+    env = clean_environment(Path("/"))
+    for command in (("link", "add", link, "type", "bridge"), ("address", "add", f"{address}/32", "dev", link)):
+        assert (await run("ip", *command, env=env, timeout=5))[0] == 0
+    try:
+        assert (await run("ip", "link", "set", link, "up", env=env, timeout=5))[0] == 0
+        async with listener(address) as one:
+            yield one
+    finally:
+        await run("ip", "link", "delete", link, env=env, timeout=5)
+
+
+def listening_ports() -> set[int]:
+    """Every TCP port that something on this machine listens on, whatever it is; name servers are for previews, too."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A"} - {53}
+
+
+def sweep() -> list[str]:
+    """Lines that try every port of the machine over the gateway, some at a time; only those reached are named."""
+    ports = sorted(listening_ports())
+    lines = []
+    for start in range(0, len(ports), AT_ONCE):
+        some = ports[start : start + AT_ONCE]
+        lines += [
+            *(f"echo | nc -w 1 $gw {port} >/dev/null 2>&1 && echo REACHED port-{port} &" for port in some),
+            "wait",
+        ]
+    return [*lines, f"echo WALL {len(ports)}-ports"]
+
+
+def tries(wanted: dict[str, str], stack: Stack, gateway: str = "$gw") -> str:
     """A shell script that tries each target, at once, and says REACHED or WALL for each."""
+    socket, bundles = stack.engine.address.removeprefix("unix://"), stack.folder / "state" / "secrets"
     lines = [
         'probe() { if echo | nc -w 2 "$2" "$3" >/dev/null 2>&1; then echo "REACHED $1"; else echo "WALL $1"; fi; }',
         "gw=$(ip route 2>/dev/null | awk '/default/ {print $3}')",
@@ -95,9 +137,14 @@ def tries(wanted: dict[str, str], socket: str, gateway: str = "$gw") -> str:
             lines.append(f'[ -n "{gateway}" ] && probe "{name.split("@")[0]}@own-gateway" "{gateway}" {port} &')
     lines += [
         "wait",
+        *sweep(),
         f'if [ -e "{socket}" ]; then echo "REACHED engine-socket"; else echo "WALL engine-socket"; fi',
         'if [ -e /run/podman/podman.sock ]; then echo "REACHED engine"; else echo "WALL engine"; fi',
-        'for f in /proc/1/environ; do tr "\\0" "\\n" < $f 2>/dev/null | grep -E "TOKEN|NATS_URL" && echo "REACHED environ"; done',  # noqa: E501
+        f'if [ -e "{bundles}" ]; then echo "REACHED bundles"; else echo "WALL bundles"; fi',
+        "others=0",
+        "for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do tr '\\0' '\\n' < $f 2>/dev/null |",
+        f"grep -qE '{SECRETS}' && others=1; done",
+        'if [ $others = 1 ]; then echo "REACHED processes"; else echo "WALL processes"; fi',
         'mount -t proc none /mnt 2>/dev/null && echo "REACHED mount"',
         "true",
     ]
@@ -109,12 +156,12 @@ def outcome(text: str) -> tuple[set[str], set[str]]:
     return set(re.findall(r"^REACHED (\S+)", text, re.M)), set(re.findall(r"^WALL (\S+)", text, re.M))
 
 
-async def test_hostile_preview_reaches_nothing(world: World, guest: Visitor) -> None:
+async def test_hostile_preview_reaches_nothing(world: World, guest: Visitor, metadata: Listener) -> None:
     victim = await deployed(world, "victim-a")
     async with listener() as extra:
         wanted = await targets(world, victim, extra)
-        socket = world.stack.engine.address.removeprefix("unix://")
-        script = tries(wanted, socket)
+        wanted["metadata"] = metadata.address
+        script = tries(wanted, world.stack)
         files = app_files("hostile", world.base_image) | {"www/cgi-bin/try": cgi(script)}
         done = await deployed(world, "hostile", files=files)
         # A network that goes must not take the walls of others with it, as netavark's own do.
@@ -122,8 +169,9 @@ async def test_hostile_preview_reaches_nothing(world: World, guest: Visitor) -> 
         await world.client.teardown("passing")
         reached, walled = outcome(await guest.text(done.url, "/cgi-bin/try"))
     assert reached == {"control"}
-    assert {*wanted, "engine-socket", "nats@own-gateway"} <= walled
-    assert extra.heard == []
+    assert {*wanted, *ELSEWHERE} <= walled
+    assert any(name.endswith("-ports") for name in walled)
+    assert extra.heard == metadata.heard == []
 
 
 async def test_preview_has_no_way_to_a_sibling_by_any_address(world: World, guest: Visitor) -> None:
@@ -144,20 +192,21 @@ async def test_preview_has_no_way_to_a_sibling_by_any_address(world: World, gues
     assert await guest.text(first.url) == "hello\n"
 
 
-async def test_hostile_build_reaches_nothing(world: World) -> None:
+async def test_hostile_build_reaches_nothing(world: World, metadata: Listener) -> None:
     victim = await deployed(world, "victim-b")
     async with listener() as extra:
         wanted = await targets(world, victim, extra)
-        socket = world.stack.engine.address.removeprefix("unix://")
+        wanted["metadata"] = metadata.address
         files = app_files("hostile-build", world.base_image, dockerfile_extra="COPY try /try\nRUN sh /try")
         failed = await refused_deploy(
-            world, "hostile-build", files | {"try": tries(wanted, socket) + "\nexit 9\n"}, budget_seconds=60
+            world, "hostile-build", files | {"try": tries(wanted, world.stack) + "\nexit 9\n"}, budget_seconds=180
         )
     assert (failed.code, failed.reason) == ("kaniko_build_failed", "RunFailed")
     reached, walled = outcome("\n".join(failed.log_tail))
     assert reached == {"control"}
-    assert {*wanted, "engine-socket", "nats@own-gateway"} <= walled
-    assert extra.heard == []
+    assert {*wanted, *ELSEWHERE} <= walled
+    assert any(name.endswith("-ports") for name in walled)
+    assert extra.heard == metadata.heard == []
 
 
 async def test_build_that_asks_for_the_hosts_network_does_not_get_it(world: World) -> None:
