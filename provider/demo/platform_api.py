@@ -33,14 +33,14 @@ class PlatformApi(LoopbackServer):
         self.token = token
         self.garbage: bytes | None = None
         self.asked_for: list[str] = []
-        self._internal_token = internal_token
+        self.internal_token = internal_token
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Answer one request for credentials."""
         if request.method != "GET" or request.path != CREDENTIALS_PATH:
             return web.json_response({"error": "not found"}, status=404)
         sent = request.headers.get("X-Internal-Token", "").encode()
-        if not hmac.compare_digest(sent, self._internal_token.get_secret_value().encode()):
+        if not hmac.compare_digest(sent, self.internal_token.get_secret_value().encode()):
             return web.json_response({"error": "unauthorized"}, status=401)
         installation = request.query.get("installation_id", "")
         if not installation.isdecimal():

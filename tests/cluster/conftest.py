@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.canary import CANARY, Arguments, in_bytes, in_files
 from tests.cluster.places import Place, place
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld, as_installed, cluster_world
@@ -17,6 +19,14 @@ async def cluster_place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     """The stand-in or the real cluster: one for the session."""
     async with place(tmp_path_factory.mktemp("place")) as found:
         yield found
+
+
+async def objects_with(place: Place, secrets: list[str]) -> list[str]:
+    """The objects of both namespaces that hold one of the secrets, but for Secrets."""
+    kinds = ("ConfigMap", "Deployment", "Event", "Ingress", "Job", "NetworkPolicy", "Pod", "ReplicaSet", "Service")
+    places = [(kind, namespace) for kind in kinds for namespace in (place.previews, place.builds)]
+    objects = [one for kind, namespace in places for one in await place.api.list(kind, namespace)]
+    return [one["metadata"]["name"] for one in objects if in_bytes(json.dumps(one).encode(), secrets)]
 
 
 @pytest.fixture
@@ -32,7 +42,12 @@ async def standin(cluster_place: Place) -> AsyncIterator[World]:
 async def cluster(cluster_place: Place, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterWorld]:
     """The shared provider, started as it is in real life: name what you deploy uniquely, and leave it running."""
     async with cluster_world(cluster_place, tmp_path_factory.mktemp("world"), process=as_installed) as world:
-        yield world
+        assert world.git.token is not None, "the git host wants it"
+        secrets = [CANARY, world.settings["API_INTERNAL_TOKEN"], world.git.token.get_secret_value()]
+        with Arguments(secrets) as arguments:
+            yield world
+        assert (in_files(world.folder, secrets, ("git",)), arguments.found) == ([], set())
+        assert await objects_with(cluster_place, secrets) == []
 
 
 @pytest.fixture(scope="session")

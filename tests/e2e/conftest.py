@@ -9,12 +9,15 @@ import pytest
 
 from provider.demo.stack import Stack
 from provider.demo.world import World, local_world
+from tests.canary import CANARY, Arguments, in_files
 from tests.e2e.helpers import Visitor, end_watched, visitor
 from tests.zygote import Forked
 
 SMALL = {"VERIFY_TIMEOUT": "5", "BUILD_LOG_BYTES": str(4 << 20)}
 """What fails, fails soon: the check of the candidate and of the URL get half of it each. Kept logs are short, too."""
 
+THEIR_PLACES = ("engine", "state/secrets", "git-*")
+"""Where secrets have to be below a stack's folder: in containers, in files that only root reads, in a host's own."""
 HELD = "held-there"
 """What the shared world's policy holds; everything else is allowed there."""
 POLICY = {
@@ -38,7 +41,10 @@ async def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
     policy = tmp_path_factory.mktemp("policy") / "policy.json"
     policy.write_text(json.dumps(POLICY))
     async with local_world(stack=stack, environment={**SMALL, "POLICY_FILE": str(policy)}) as shared:
-        yield shared
+        secrets = [CANARY, shared.token.get_secret_value(), shared.api.internal_token.get_secret_value()]
+        with Arguments(secrets) as arguments:
+            yield shared
+        assert (in_files(stack.folder, secrets, THEIR_PLACES), arguments.found) == ([], set())
 
 
 @pytest.fixture(scope="session")
