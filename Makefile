@@ -49,19 +49,19 @@ endif
 CLUSTER := KUBECONFIG CLUSTER_REGISTRY CLUSTER_KANIKO_IMAGE CLUSTER_GIT_HOST
 CLUSTER_OPTIONAL := CLUSTER_PULL_REGISTRY CLUSTER_INGRESS_ADDRESS CLUSTER_INGRESS_CA
 
-test-cluster: install ## Run the cluster tests on a real cluster: see README, "On a cluster"
+test-cluster: install $(BIN)/kubectl ## Run the cluster tests on a real cluster: see README, "On a cluster"
 	@$(foreach name,$(CLUSTER),$(if $($(name)),,$(error $(name) is not set; README says what it is)))
 	$(foreach name,$(CLUSTER) $(CLUSTER_OPTIONAL),$(if $($(name)),$(name)='$($(name))')) \
 		$(BIN)/python -m pytest tests/cluster --ignore-glob='tests/cluster/test_standin_*' --ignore-glob='tests/cluster/test_world_*' $(ARGS)
 	KUBECONFIG='$(KUBECONFIG)' $(BIN)/python -m tests.cluster.differential
 
-crash: install ## Kill a provider at every single point, and judge what is left
+crash: install $(BIN)/kubectl ## Kill a provider at every single point, and judge what is left
 	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
 
 fuzz: install ## Feed strangers' input to all that reads it: make fuzz ARGS="--fuzz-examples 20000"
 	$(BIN)/python -m pytest tests/fuzz -n 2 --dist load --fuzz-examples 2000 --timeout 3600 $(ARGS)
 
-soak: install ## Everything dies again and again; nothing may be lost: make soak ARGS="--seed 7"
+soak: install $(BIN)/kubectl ## Everything dies again and again; nothing may be lost: make soak ARGS="--seed 7"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 kind-up: install $(BIN)/kubectl ## All of it on a kind cluster of this machine: Docker and kind have to be there
@@ -103,7 +103,7 @@ format: install ## Put the code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Measure against the bare engine: make bench ARGS="--json"
+bench: install $(BIN)/kubectl ## Measure against the bare engine: make bench ARGS="--json"
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 COMPILE := $(BIN)/pip-compile --quiet --all-build-deps --strip-extras --generate-hashes --allow-unsafe \

@@ -136,7 +136,7 @@ class DeploymentController(Controller):
         sets = self._sets(deployment)
         status = rollout.status(deployment, sets, current, self.tools.clock.now(), made=made)
         if status != deployment.get("status"):
-            changed = {**clone(deployment), "status": status}
+            changed = {**deployment, "status": status}
             deployment = self.tools.store.update(changed, manager=MANAGER, subresource="status")
         if (waits := self._waits(deployment, sets)) is not None:
             self.revisit(key, waits)

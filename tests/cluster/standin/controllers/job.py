@@ -130,7 +130,7 @@ class JobController(Controller):
             self._judge(told, verdict, now)
         told = {name: value for name, value in told.items() if value != []}
         if told != before:
-            self.tools.store.update({**clone(job), "status": told}, manager=MANAGER, subresource="status")
+            self.tools.store.update({**job, "status": told}, manager=MANAGER, subresource="status")
 
     def _judge(self, told: Object, verdict: Verdict, now: str) -> None:
         """The conditions that end a Job; the first of each pair says that it will end so."""

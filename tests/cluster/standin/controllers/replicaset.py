@@ -77,7 +77,7 @@ class ReplicaSetController(Controller):
         }
         told = {name: value for name, value in status.items() if value or name == "replicas"}
         if told != replica_set.get("status"):
-            changed = {**clone(replica_set), "status": told}
+            changed = {**replica_set, "status": told}
             self.tools.store.update(changed, manager=MANAGER, subresource="status")
 
     def _conditions(self, replica_set: Object, refusal: ApiError | None) -> list[Object]:

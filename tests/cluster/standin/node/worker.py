@@ -14,7 +14,6 @@ from tests.cluster.standin.node.container import COMPONENT, Container
 from tests.cluster.standin.node.images import Images
 from tests.cluster.standin.node.program import Exit, Program
 from tests.cluster.standin.store import ApiError
-from tests.cluster.standin.values import clone
 
 Object = dict[str, Any]
 PHASE_LAG = 1.1
@@ -172,4 +171,4 @@ class PodWorker:
                 put(told["conditions"], "DisruptionTarget", True, now, **why)
             self.events.warning(pod, "Evicted", evicted, by=COMPONENT)
         if told != pod["status"]:
-            self._tools.store.update({**clone(pod), "status": told}, manager="kubelet", subresource="status")
+            self._tools.store.update({**pod, "status": told}, manager="kubelet", subresource="status")
