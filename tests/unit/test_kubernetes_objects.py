@@ -111,7 +111,7 @@ def test_they_would_refuse_a_mistake(spoil: Any) -> None:
 def test_walls_come_before_the_app_and_the_app_before_its_traffic() -> None:
     parts = {"ingress": {"additionalHeaders": {"X-One": "1"}}}
     kinds = [body["kind"] for body in applied(options(), parts)]
-    assert kinds == ["ConfigMap", "NetworkPolicy", "Service", "Deployment", "Ingress"]
+    assert kinds == ["ConfigMap", "NetworkPolicy", "Deployment", "Service", "Ingress"]
 
 
 def test_each_is_the_anchors_and_says_what_it_was_made_from() -> None:

@@ -21,11 +21,11 @@ CHECKSUM = render.PREFIX + "checksum"
 ORDER = (
     resources.CONFIG_MAPS,
     resources.NETWORK_POLICIES,
-    resources.SERVICES,
     resources.DEPLOYMENTS,
+    resources.SERVICES,
     resources.INGRESSES,
 )
-"""Walls before the app, the app before its traffic."""
+"""Walls before the app, the app before its traffic: that is made while the app starts."""
 
 
 def objects(revision: Revision, settings: Settings) -> list[tuple[Resource, Object]]:
