@@ -85,8 +85,8 @@ def _figures(cluster: World) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # What a cluster holds is data without cycles: to look through all of it for some would stop every answer for a tenth
-    # of a second now and then, which no API server does.
+    # What a cluster holds is data without cycles: to look through all of it for some would stop every answer for a
+    # tenth of a second now and then, which no API server does.
     gc.disable()
     try:
         asyncio.run(serve(Path(sys.argv[1])))
