@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,7 +55,7 @@ async def earlier_source() -> AsyncIterator[str]:
 
 async def _archived() -> bytes:
     git = await asyncio.create_subprocess_exec(
-        "git", "-C", SOURCE, "archive", EARLIER, "provider", "templates",
+        "git", "-C", SOURCE, "archive", "--format=zip", EARLIER, "provider", "templates",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     archive, said = await git.communicate()
@@ -65,5 +65,5 @@ async def _archived() -> bytes:
 
 
 def _unpack(archive: bytes, folder: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
-        packed.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        packed.extractall(folder)
