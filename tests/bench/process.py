@@ -26,6 +26,8 @@ async def start_to_ready(provider: Server, client: PreviewClient) -> float:
             break
         except NoRespondersError:
             await asyncio.sleep(0.002)
+        except TimeoutError:
+            continue  # it has much to look at first
     seconds = time.perf_counter() - began
     await starting
     return seconds
