@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install system demo test test-cluster kind-up kind-demo test-kind kind-down \
-	crash fuzz soak audit sbom licences lint format bench lock clean
+	faults crash fuzz soak audit sbom licences lint format bench lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ test-cluster: install $(BIN)/kubectl ## Run the cluster tests on a real cluster:
 	KUBECONFIG='$(KUBECONFIG)' $(BIN)/python -m tests.cluster.differential
 
 crash: install $(BIN)/kubectl ## Kill a provider at every single point, and judge what is left
+faults: install $(BIN)/kubectl ## Cause every fault of the catalogue, compare what is told, and print the score: make faults ARGS="--only npm"
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+crash: install ## Kill a provider at every single point, and judge what is left
 	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
 
 fuzz: install ## Feed strangers' input to all that reads it: make fuzz ARGS="--fuzz-examples 20000"

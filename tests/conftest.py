@@ -17,6 +17,7 @@ from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
 LONGEST = (
+    "faults/test_faults.py",
     "e2e/test_failures_of_deploys.py",
     "e2e/test_restarts.py",
     "cluster/test_restarts.py",

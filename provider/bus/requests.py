@@ -77,7 +77,9 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def _undecodable(message: str) -> InvalidRequest:
-    return InvalidRequest(Code.BAD_REQUEST_DECODE, message, hint="Send one JSON object, UTF-8, as contract.md says.")
+    return InvalidRequest(
+        Code.BAD_REQUEST_DECODE, message, hint="Send one JSON object, UTF-8, as contract.md says.", reason="NotReadable"
+    )
 
 
 def _too_deep() -> InvalidRequest:
@@ -158,7 +160,12 @@ def one_of_them(model: type[D], body: Mapping[str, Any]) -> D:
     """A request that names a preview or a deploy; raises as `provision_request` does."""
     present = _without_nulls(body)
     if not present.get("slug") and not present.get("deploy_id"):
-        raise InvalidRequest(Code.MISSING_FIELDS, "Required field is absent: slug or deploy_id.")
+        raise InvalidRequest(
+            Code.MISSING_FIELDS,
+            "Required field is absent: slug or deploy_id.",
+            reason="MissingFields",
+            hint="Send slug or deploy_id.",
+        )
     return _parse(model, present)
 
 
@@ -205,12 +212,22 @@ def _refusal(error: Exception, missing: list[str]) -> InvalidRequest:
     if missing:
         fields = "field is" if len(missing) == 1 else "fields are"
         message = f"Required {fields} absent: {', '.join(missing)}."
-        return InvalidRequest(Code.MISSING_FIELDS, message, evidence=problems)
+        return InvalidRequest(
+            Code.MISSING_FIELDS,
+            message,
+            evidence=problems,
+            reason="MissingFields",
+            hint=f"Send {', '.join(missing)}, too.",
+        )
     if not problems:
         return _undecodable("The message's JSON cannot be read.")
     plural = "a value" if len(problems) == 1 else f"{len(problems)} values"
     return InvalidRequest(
-        Code.INVALID_REQUEST, f"The request has {plural} not allowed; {problems[0]}", evidence=problems
+        Code.INVALID_REQUEST,
+        f"The request has {plural} not allowed; {problems[0]}",
+        evidence=problems,
+        reason="InvalidField",
+        hint=f"Correct {', '.join(one.partition(':')[0] for one in problems)}; the evidence says what is allowed.",
     )
 
 

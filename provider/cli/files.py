@@ -147,16 +147,30 @@ def load_folder(folder: Path, strict: bool) -> Loaded:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         raise Permanent(
-            Code.SPEC_NOT_FOUND, f"there is no {spec.SPEC_PATH} in {folder}", hint="preview schema says what it holds"
+            Code.SPEC_NOT_FOUND,
+            f"there is no {spec.SPEC_PATH} in {folder}",
+            hint="preview schema says what it holds",
+            reason="FileNotFound",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Permanent(Code.INVALID_PREVIEW_SPEC, f"cannot read {path}: {error}") from error
+        raise Permanent(
+            Code.INVALID_PREVIEW_SPEC,
+            f"cannot read {path}: {error}",
+            reason="NotReadable",
+            hint="Name a file that can be read, or its folder.",
+        ) from error
     loaded = spec.load(text, strict=strict)
     spec.check_supported(loaded.spec)
     entrypoint = loaded.spec.body.entrypoint.path
     if not (folder / entrypoint).exists():
         problem = f"spec.entrypoint.path: {entrypoint} does not exist in {folder}"
-        raise Permanent(Code.INVALID_PREVIEW_SPEC, problem, evidence=(problem,))
+        raise Permanent(
+            Code.INVALID_PREVIEW_SPEC,
+            problem,
+            evidence=(problem,),
+            reason="PathNotFound",
+            hint=f"Correct the path in {spec.SPEC_PATH}, or make what it names.",
+        )
     return loaded
 
 

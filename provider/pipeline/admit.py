@@ -64,7 +64,7 @@ def check_request(ctx: Context, record: DeployRecord, parsed: spec.Spec) -> tupl
             Code.SECRET_MISSING,
             f"Nobody sent the secrets {', '.join(missing)}.",
             reason="SecretNotSent",
-            hint="Send them in secret_values, or set the env names in extra_env.",
+            hint=f"Send {', '.join(missing)} in secret_values, or set the env names in extra_env.",
             evidence=tuple(f"secret:{name}" for name in missing),
         )
     return tuple(map(_missing_warning, missing))

@@ -10,8 +10,12 @@ from provider.errors import Code, PreviewError
 from provider.models import BuiltImage, DeployRecord, now
 from provider.pipeline import policing
 from provider.pipeline.context import Context
-from provider.platforms.base import BuildPlan, CloneCredential
+from provider.platforms.base import BuildPlan, CloneCredential, Written
+from provider.source import GITMODULES, submodules
 from provider.store import reducers
+
+MOST_TEXT = 1 << 20
+"""Bytes of a Dockerfile that is read to name its lines."""
 
 
 async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -76,6 +80,18 @@ async def _export(ctx: Context, record: DeployRecord, folder: Path) -> None:
     await ctx.source.export(request.repo_full_name, sha, folder)
 
 
+async def _written(ctx: Context, record: DeployRecord, dockerfile: str) -> Written:
+    """What the commit says of its build, to name the user's own lines; nothing of it where git is away."""
+    request, sha = record.request, str(record.commit_sha)
+    repo = request.repo_full_name
+    try:
+        await ctx.source.resolve(repo, request.branch, sha, request.installation_id)
+        text, modules = [await ctx.source.read(repo, sha, path, MOST_TEXT) for path in (dockerfile, GITMODULES)]
+    except PreviewError:
+        return Written()
+    return Written((text or b"").decode(errors="replace"), submodules((modules or b"").decode(errors="replace")))
+
+
 def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
     entrypoint = ctx.spec_of(record).body.entrypoint
     request, sha = record.request, str(record.commit_sha)
@@ -96,4 +112,5 @@ def _plan(ctx: Context, record: DeployRecord, slug: str) -> BuildPlan:
         timeout_seconds=ctx.settings.build_timeout,
         export=partial(_export, ctx, record),
         credential=partial(_credential, ctx, record),
+        written=partial(_written, ctx, record, entrypoint.path),
     )

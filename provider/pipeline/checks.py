@@ -11,7 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -96,21 +96,29 @@ async def ask(http: httpx.AsyncClient, target: Target, check: AcceptanceCheck) -
         return _check(check, url, got=f"no answer within {ATTEMPT_SECONDS:g} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _check(check, url, got=_describe(error))
-    expected, got = judge(check, answer, target.commit)
+    expected, got = _redirected(answer) or judge(check, answer, target.commit)
     return _check(check, url, ok=not got, status=answer.status, expected=expected, got=got)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, headers, and the beginning of the body."""
+    """What came back: status, headers, and the beginning of the body; `circle` where redirects led to nothing else."""
 
     status: int
     headers: httpx.Headers
     body: str
+    circle: tuple[str, ...] = ()
+
+
+def _redirected(answer: Answer) -> tuple[str, str] | None:
+    """(expected, got) of redirects that do not end."""
+    if not answer.circle:
+        return None
+    return "an answer", f"status {answer.status}: redirects for ever: {' → '.join(answer.circle)}"
 
 
 async def _answer(http: httpx.AsyncClient, target: Target, check: AcceptanceCheck) -> Answer:
-    path = check.path
+    path, seen = check.path, [check.path]
     follow = check.status is None or not 300 <= check.status < 400
     for _ in range(MAX_REDIRECTS + 1):
         answer = await _once(http, target, check.method, path)
@@ -125,7 +133,8 @@ async def _answer(http: httpx.AsyncClient, target: Target, check: AcceptanceChec
         if elsewhere:
             return answer
         path = (goal.path or "/") + (f"?{goal.query}" if goal.query else "")
-    return answer
+        seen.append(path)
+    return replace(answer, circle=tuple(seen))
 
 
 async def _once(http: httpx.AsyncClient, target: Target, method: str, path: str) -> Answer:
@@ -162,7 +171,12 @@ def stripped(path: str, prefix: str) -> str:
 def judge(check: AcceptanceCheck, answer: Answer, commit: str | None) -> tuple[str, str]:
     """(expected, got) of the first thing that is wrong; ("", "") when nothing is."""
     if commit is not None and answer.headers.get(COMMIT_HEADER) != commit:
-        return f"{COMMIT_HEADER}: {commit}", f"{COMMIT_HEADER}: {answer.headers.get(COMMIT_HEADER, 'absent')}"
+        if (named := answer.headers.get(COMMIT_HEADER)) is None:
+            return (
+                f"{COMMIT_HEADER}: {commit}",
+                f"status {answer.status} without {COMMIT_HEADER}: {_excerpt(answer.body)}",
+            )
+        return f"{COMMIT_HEADER}: {commit}", f"{COMMIT_HEADER}: {named}"
     if check.status is None and answer.status >= 400:
         return "status below 400", f"status {answer.status}: {_excerpt(answer.body)}"
     if check.status is not None and answer.status != check.status:

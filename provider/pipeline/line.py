@@ -144,7 +144,10 @@ class Line:
         except TimeoutError:
             self.give_back(deploy_id)
             raise Temporary(
-                Code.PLATFORM_UNREACHABLE, "The line of deploys could not be written.", reason="StoreUnreachable"
+                Code.PLATFORM_UNREACHABLE,
+                "The line of deploys could not be written.",
+                reason="StoreUnreachable",
+                hint="Check the bus at NATS_URL, and that its JetStream has room.",
             ) from None
         return fresh
 

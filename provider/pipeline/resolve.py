@@ -7,7 +7,9 @@ from provider.errors import Code, Permanent
 from provider.models import DeployRecord, digest_of
 from provider.pipeline import policing
 from provider.pipeline.context import Context
+from provider.source import GITMODULES, submodules
 
+MOST_NAMED = 5
 BUILDER_VERSION = 1
 """Raised whenever the same inputs would be built differently by a newer provider."""
 
@@ -25,14 +27,14 @@ async def resolve(ctx: Context, record: DeployRecord) -> DeployRecord:
     sha = await ctx.source.resolve(request.repo_full_name, request.branch, request.commit_sha, request.installation_id)
     text = request.preview_yaml if request.preview_yaml is not None else await _spec_at(ctx, record, sha)
     loaded = spec.load(text, strict=ctx.settings.strict_spec, extra_env_names=extra_env)
-    await _check_paths(ctx, record, sha, loaded.spec)
+    noted = await _check_paths(ctx, record, sha, loaded.spec)
     return record.model_copy(
         update={
             "slug": loaded.spec.slug,
             "commit_sha": sha,
             "spec_text": text,
             "build_inputs": _build_inputs(ctx, record, sha, loaded.spec),
-            "warnings": (*record.warnings, *loaded.warnings),
+            "warnings": (*record.warnings, *loaded.warnings, *noted),
         }
     )
 
@@ -51,20 +53,27 @@ async def _spec_at(ctx: Context, record: DeployRecord, sha: str) -> str:
     return content.decode(errors="replace")
 
 
-async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> None:
-    """The entrypoint, and the build context, exist at the commit."""
+async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> tuple[str, ...]:
+    """The entrypoint, and the build context, exist at the commit; a warning where parts of it are in submodules."""
     entrypoint = parsed.body.entrypoint
     wanted = {"spec.entrypoint.path": entrypoint.path, "spec.entrypoint.buildContext": entrypoint.build_context}
-    found = await ctx.source.look(record.request.repo_full_name, sha, list(wanted.values()))
-    problems = [f"{field}: {path!r} does not exist at {sha}" for field, path in wanted.items() if path not in found]
+    repo = record.request.repo_full_name
+    found = await ctx.source.look(repo, sha, [*wanted.values(), GITMODULES])
+    wrong = [field for field, path in wanted.items() if path not in found]
+    problems = [f"{field}: {wanted[field]!r} does not exist at {sha}" for field in wrong]
     if problems:
         raise Permanent(
             Code.INVALID_PREVIEW_SPEC,
             "; ".join(problems),
             reason="PathNotFound",
-            hint="Correct the path in .x1agent/preview.yaml, or commit what it names.",
+            hint=f"Correct {' and '.join(wrong)} in {spec.SPEC_PATH}, or commit what is named there.",
             evidence=tuple(problems),
         )
+    if GITMODULES not in found:
+        return ()
+    text = await ctx.source.read(repo, sha, GITMODULES, spec.MAX_SPEC_BYTES) or b""
+    paths = ", ".join(submodules(text.decode(errors="replace"))[:MOST_NAMED])
+    return (f"{GITMODULES}: builds do not have the files of submodules ({paths})",) if paths else ()
 
 
 def _build_inputs(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> str:

@@ -9,11 +9,14 @@ from collections import Counter, defaultdict, deque
 import httpx
 
 from provider import render
-from provider.errors import Code, Permanent, Whose
+from provider.diagnose import checks as diagnosed
+from provider.diagnose.table import Finding
+from provider.errors import Permanent
 from provider.models import LOG_TAIL_LINES, AcceptanceCheck, Check, DeployRecord, Revision
 from provider.pipeline import checks
 from provider.pipeline.checks import Target
 from provider.pipeline.context import Context
+from provider.spec import Runtime
 
 ANSWERS_KEPT = 20
 FIRST_PAUSE, LONGER = 0.01, 1.4
@@ -42,22 +45,23 @@ async def _verified(
     url = ctx.url(slug)
     candidate = await ctx.platform.candidate(slug, revision)
     if candidate is not None:
-        await _until_passed(ctx, checks.candidate_target(url, candidate), wanted, "candidate", successes=1)
+        await _until_passed(ctx, record, checks.candidate_target(url, candidate), wanted, public=False)
     await ctx.platform.expose(slug, revision)
     address = await ctx.platform.public_address()
     target = checks.public_target(url, address, revision.commit_sha)
-    return await _until_passed(ctx, target, wanted, "public URL", successes=ctx.settings.verify_successes)
+    return await _until_passed(ctx, record, target, wanted, public=True)
 
 
 async def _until_passed(
-    ctx: Context, target: Target, wanted: tuple[AcceptanceCheck, ...], where: str, *, successes: int
+    ctx: Context, record: DeployRecord, target: Target, wanted: tuple[AcceptanceCheck, ...], *, public: bool
 ) -> tuple[Check, ...]:
-    """All checks succeed `successes` times in a row, or the error that says which did not.
+    """All checks succeed often enough in a row (of the candidate once), or the error that says which did not.
 
     A round ends at its first failed check. After a failed round there is a pause, a good one is followed by the
     next at once.
     """
     settings = ctx.settings
+    successes = settings.verify_successes if public else 1
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.verify_timeout / 2
     in_a_row, pause, log = 0, min(FIRST_PAUSE, settings.verify_interval), Attempts()
@@ -71,7 +75,7 @@ async def _until_passed(
             if failed is None:
                 continue
             if loop.time() + pause > deadline:
-                raise _failure(failed, where, log)
+                raise _cause(ctx, record, target, failed, len(results) - 1, log, public=public).error()
             await asyncio.sleep(pause)
             pause = min(LONGER * pause, settings.verify_interval)
 
@@ -118,15 +122,37 @@ def _with_history(ctx: Context, result: Check, log: Attempts) -> Check:
     )
 
 
-def _failure(failed: Check, where: str, log: Attempts) -> Permanent:
-    no_answer = failed.status is None
-    gateway = failed.status in {502, 503, 504} and where != "candidate"
-    reason = "NoAnswer" if no_answer else "GatewayError" if gateway else "CheckFailed"
-    return Permanent(
-        Code.VERIFY_FAILED,
-        f"{failed.name} at the {where} expected {failed.expected}, but got {failed.got}.",
-        reason=reason,
-        hint=f"Make {failed.name} answer as expected, or change the check.",
-        whose=Whose.PLATFORM if no_answer and where != "candidate" else Whose.USER,
-        evidence=(failed.url, f"{log.count[failed.name]} attempts", *log.answers(failed.name)),
+def _cause(
+    ctx: Context,
+    record: DeployRecord,
+    target: Target,
+    failed: Check,
+    position: int,
+    log: Attempts,
+    *,
+    public: bool,
+) -> Finding:
+    runtime = ctx.spec_of(record).body.runtime
+    return diagnosed.cause(
+        diagnosed.Check(
+            name=failed.name,
+            url=failed.url,
+            expected=failed.expected,
+            got=failed.got,
+            answered=failed.status is not None,
+            public=public,
+            field=_field(runtime, position),
+            connect=target.connect or "",
+            protocol=runtime.protocol,
+            answers=log.answers(failed.name),
+            attempts=log.count[failed.name],
+        )
     )
+
+
+def _field(runtime: Runtime, position: int) -> str:
+    """The field that asked for the check at that position: the spec's path, or one of the request's."""
+    if position:
+        return f"acceptance[{position - 1}] of the request"
+    explicit = "path" in runtime.healthcheck.model_fields_set and "path" not in runtime.model_fields_set
+    return f"{'spec.runtime.healthcheck.path' if explicit else 'spec.runtime.path'} in .x1agent/preview.yaml"

@@ -43,10 +43,24 @@ CredentialSource = Callable[[], Awaitable[CloneCredential | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What a repository says of a build: its Dockerfile as the user wrote it, and the paths of its submodules."""
+
+    dockerfile: str = ""
+    submodules: tuple[str, ...] = ()
+
+
+async def nothing_written() -> Written:
+    """Nobody can tell."""
+    return Written()
+
+
+@dataclass(frozen=True, slots=True)
 class BuildPlan:
     """Everything that decides what a build makes, and where its image goes.
 
     `base_images` are the registries, or beginnings of names there, that base images may come from; None: any.
+    `written` is asked only to say why a build failed; it never raises.
     """
 
     deploy_id: str
@@ -65,6 +79,7 @@ class BuildPlan:
     export: TreeExporter
     credential: CredentialSource
     base_images: tuple[str, ...] | None = None
+    written: Callable[[], Awaitable[Written]] = nothing_written
 
 
 @dataclass(frozen=True, slots=True)

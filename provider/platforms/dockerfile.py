@@ -7,7 +7,7 @@ comments: whatever parser reads it, it finds the lines that were checked. What c
 
 Kaniko clones by itself and reads the commit's own text; what that says of images is told by `images_as_is`.
 
-Only the standard library: the builder reads with this, too.
+Only the standard library, and what needs no more: the builder reads with this, too.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from provider.diagnose.steps import instructions
+
 MAX_INSTRUCTION = 60_000
-_CONTINUED = re.compile(r"\\[ \t]*$")
 _END = re.compile(r"[\\\s]+\Z")
 _ESCAPE = re.compile(r"#\s*escape\s*=", re.IGNORECASE)
 _VARIABLE = re.compile(
@@ -75,7 +76,9 @@ def read(text: str, args: dict[str, str]) -> Dockerfile:
     """
     reader = _Reader(args)
     lines: list[str] = []
-    for number, line in _instructions(text):
+    _check_escape(text)
+    for number, instruction in instructions(text):
+        line = _whole(instruction)
         if not line:
             continue
         lines += [""] * (number - len(lines))
@@ -89,7 +92,7 @@ def images_as_is(text: str, args: dict[str, str]) -> tuple[str, ...]:
     Raises:
         NotAllowed: also where parsers may not agree on where an instruction ends.
     """
-    if _READ_OTHERWISE.search(text) or any(_is_heredoc(line) for _, line in _instructions(text)):
+    if _READ_OTHERWISE.search(text) or any(_is_heredoc(_whole(line)) for _, line in instructions(text)):
         raise NotAllowed(
             "DockerfileInvalid",
             "The Dockerfile has a here-document, a control character, or a line that ends in two backslashes.",
@@ -197,26 +200,13 @@ class _Reader:
         self.images[image] = None
 
 
-def _instructions(text: str) -> Iterable[tuple[int, str]]:
-    """(index of its first line, instruction) with continued lines joined, comments and blank lines left out."""
-    joined, began = "", -1
-    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n")):
-        line = raw.rstrip("\r")
-        if _ESCAPE.match(line.lstrip()):
-            raise NotAllowed(
-                "DockerfileInvalid",
-                "The Dockerfile sets its escape character.",
-                "Remove the line `# escape=…` and end continued lines with a backslash.",
-            )
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        began = number if began < 0 else began
-        joined += _CONTINUED.sub("", line)
-        if not _CONTINUED.search(line):
-            yield began, _whole(joined)
-            joined, began = "", -1
-    if began >= 0:
-        yield began, _whole(joined)
+def _check_escape(text: str) -> None:
+    if any(_ESCAPE.match(line.lstrip()) for line in text.removeprefix("\ufeff").split("\n")):
+        raise NotAllowed(
+            "DockerfileInvalid",
+            "The Dockerfile sets its escape character.",
+            "Remove the line `# escape=…` and end continued lines with a backslash.",
+        )
 
 
 def _whole(joined: str) -> str:

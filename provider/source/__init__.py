@@ -17,6 +17,16 @@ from provider.source.credentials import Credential, Credentials
 from provider.source.git import valid_branch
 from provider.source.remote import valid_repo
 from provider.source.source import Source
-from provider.source.tree import Entry, Kind
+from provider.source.tree import GITMODULES, Entry, Kind, submodules
 
-__all__ = ["Credential", "Credentials", "Entry", "Kind", "Source", "valid_branch", "valid_repo"]
+__all__ = [
+    "GITMODULES",
+    "Credential",
+    "Credentials",
+    "Entry",
+    "Kind",
+    "Source",
+    "submodules",
+    "valid_branch",
+    "valid_repo",
+]

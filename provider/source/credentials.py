@@ -85,7 +85,11 @@ class Credentials:
             raise _unreachable(f"did not answer within {self._settings.api_timeout:g} s") from None
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise Permanent(
-                Code.TOKEN_MINT_FAILED, f"API_URL is not a usable URL: {error}", reason="NotConfigured", retryable=False
+                Code.TOKEN_MINT_FAILED,
+                f"API_URL is not a usable URL: {error}",
+                reason="NotConfigured",
+                retryable=False,
+                hint="set API_URL to the http or https address of the platform's API server",
             ) from None
         except httpx.HTTPError as error:
             raise _unreachable(f"did not answer: {error or type(error).__name__}") from None

@@ -124,13 +124,20 @@ def failure(remote: Remote, cause: Cause | None, result: Result, sha: str | None
                 f"{remote.repo} has no branch {remote.branch!r}",
                 hint="push the branch, or check its name; a repository without commits has no branch",
                 evidence=evidence,
+                reason="BranchNotFound",
             )
         case Cause.NO_COMMIT | Cause.UNADVERTISED | Cause.NOT_A_COMMIT:
             return commit_not_found(remote, sha or "", evidence)
         case Cause.NO_REPOSITORY | Cause.REFUSED | Cause.MOVED | Cause.TOO_LARGE:
             return _for_the_user(remote, cause, evidence)
         case Cause.DISK_FULL:
-            return Temporary(Code.REPO_UNREACHABLE, "the provider's disk is full", reason="DiskFull", evidence=evidence)
+            return Temporary(
+                Code.REPO_UNREACHABLE,
+                "the provider's disk is full",
+                reason="DiskFull",
+                evidence=evidence,
+                hint="free space in STATE_DIR on the provider's machine",
+            )
         case _:
             return unreachable(remote, "could not be fetched", evidence)
 

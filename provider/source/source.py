@@ -154,9 +154,11 @@ class Source:
         if entry is None or entry.kind == "dir":
             return None
         if entry.kind == "symlink":
-            raise _unreadable("Symlink", f"{path} is a symlink at {sha[:12]}; symlinks are not followed")
+            raise _unreadable("Symlink", path, f"{path} is a symlink at {sha[:12]}; symlinks are not followed")
         if entry.size > max_bytes:
-            raise _unreadable("TooLarge", f"{path} has {entry.size} bytes at {sha[:12]}; at most {max_bytes} are read")
+            raise _unreadable(
+                "TooLarge", path, f"{path} has {entry.size} bytes at {sha[:12]}; at most {max_bytes} are read"
+            )
         return (await self._local(repo, sha, "cat-file", "blob", entry.oid, max_out=max_bytes)).out
 
     async def export(self, repo: str, sha: str, into: Path) -> None:
@@ -291,8 +293,15 @@ def _made_empty(folder: Path) -> Path:
 
 
 def _invalid(field: str, value: str, allowed: str) -> InvalidRequest:
-    return InvalidRequest(Code.INVALID_REQUEST, f"{field}: {value[:200]!r} is not {allowed}")
+    return InvalidRequest(
+        Code.INVALID_REQUEST,
+        f"{field}: {value[:200]!r} is not {allowed}",
+        reason="InvalidField",
+        hint=f"correct {field} in the request",
+    )
 
 
-def _unreadable(reason: str, message: str) -> Permanent:
-    return Permanent(Code.INVALID_PREVIEW_SPEC, message, reason=reason)
+def _unreadable(reason: str, path: str, message: str) -> Permanent:
+    return Permanent(
+        Code.INVALID_PREVIEW_SPEC, message, reason=reason, hint=f"commit {path} as a plain file, no larger than that"
+    )

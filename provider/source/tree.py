@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["file", "dir", "symlink"]
+GITMODULES = ".gitmodules"
+_MODULE_PATH = re.compile(r"^\s*path\s*=\s*(\S.*?)\s*$", re.MULTILINE)
 
 # By the first two digits of git's mode. A submodule (16) is nothing: its files are not in the repository.
 _KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
@@ -26,6 +29,11 @@ def relative(path: str) -> str | None:
     if path.startswith("/") or "\0" in path or ".." in path.split("/"):
         return None
     return posixpath.normpath(path)
+
+
+def submodules(text: str) -> tuple[str, ...]:
+    """The paths that a `.gitmodules` names."""
+    return tuple(_MODULE_PATH.findall(text))
 
 
 def entries(listed: str) -> dict[str, Entry]:

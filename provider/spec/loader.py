@@ -20,6 +20,7 @@ spec:
   entrypoint: {kind: dockerfile, path: ./Dockerfile}
   runtime: {port: 3000}
 """
+_PLACES_NAMED = 8
 _LINES_KEPT = 200
 """Bounds the reply of a file that is nothing but mistakes."""
 
@@ -47,7 +48,10 @@ def load(text: str, *, strict: bool = False, extra_env_names: frozenset[str] = f
     try:
         document = yaml_text.read(text)
     except Refused as refused:
-        raise _invalid([refused.problem], "Write a file such as this smallest one:\n" + SMALLEST_SPEC) from None
+        problem = refused.problem
+        raise _invalid(
+            [problem], f"Correct {SPEC_PATH}, {problem.where}, or begin with this:\n{SMALLEST_SPEC}"
+        ) from None
     if not isinstance(document.data, dict):
         problem = Problem(
             (), f"holds {found(document.data)}; allowed: a mapping with apiVersion, kind, metadata and spec"
@@ -59,10 +63,11 @@ def load(text: str, *, strict: bool = False, extra_env_names: frozenset[str] = f
     if strict:
         problems += mistakes.not_ignored(unknown_fields)
     if problems or spec is None:
-        hint = (
-            f"Correct every line of the evidence in {SPEC_PATH}; `preview validate` checks the file without a deploy."
-        )
-        raise _invalid(mistakes.in_order(problems, document), hint)
+        problems = mistakes.in_order(problems, document)
+        wrong = ", ".join(dict.fromkeys(one.where for one in problems[:_PLACES_NAMED]))
+        more = f" and {len(problems) - _PLACES_NAMED} more" if len(problems) > _PLACES_NAMED else ""
+        hint = f"Correct {wrong}{more} in {SPEC_PATH}: the evidence says what is allowed."
+        raise _invalid(problems, f"{hint} `preview validate` checks the file without a deploy.")
     remarks = [*([] if strict else unknown_fields), *rules.warnings(document.data)]
     return Loaded(spec, tuple(str(remark) for remark in mistakes.in_order(remarks, document))[:_LINES_KEPT])
 
@@ -90,8 +95,11 @@ def check_supported(spec: Spec) -> None:
     if not lines:
         return
     code = Code.UNSUPPORTED_FEATURE if entrypoint.kind == "dockerfile" else Code.UNSUPPORTED_ENTRYPOINT
-    hint = f"Change {SPEC_PATH} to what is supported."
-    raise Permanent(code, f"{SPEC_PATH} is valid, but {'; '.join(lines)}.", hint=hint, evidence=tuple(lines))
+    wrong = ", ".join(line.partition(":")[0] for line in lines)
+    hint = f"Change {wrong} in {SPEC_PATH}: the evidence says what is supported."
+    raise Permanent(
+        code, f"{SPEC_PATH} is valid, but {'; '.join(lines)}.", hint=hint, evidence=tuple(lines), reason="NotSupported"
+    )
 
 
 def _invalid(problems: list[Problem], hint: str) -> Permanent:
@@ -102,4 +110,4 @@ def _invalid(problems: list[Problem], hint: str) -> Permanent:
     if count > _LINES_KEPT:
         evidence.append(f"… and {count - _LINES_KEPT} more")
     message = f"{SPEC_PATH} has {count} mistake{'s' if count != 1 else ''}: {first}{rest}"
-    return Permanent(Code.INVALID_PREVIEW_SPEC, message, hint=hint, evidence=tuple(evidence))
+    return Permanent(Code.INVALID_PREVIEW_SPEC, message, hint=hint, evidence=tuple(evidence), reason="InvalidSpec")

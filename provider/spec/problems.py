@@ -26,7 +26,12 @@ class Problem:
     column: int | None = None
 
     def __str__(self) -> str:
-        return f"{dotted(self.path) or 'the file'}{self._position()}: {self.what}"
+        return f"{self.where}: {self.what}"
+
+    @property
+    def where(self) -> str:
+        """The field and its line."""
+        return f"{dotted(self.path) or 'the file'}{self._position()}"
 
     def _position(self) -> str:
         if self.line is None:

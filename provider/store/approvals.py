@@ -55,5 +55,10 @@ class Approvals:
         except ValidationError:
             stored = None
         if stored is None or stored.platform_id != self._platform_id:
-            raise Permanent(Code.INTERNAL_ERROR, f"{entry.key} is no verdict of ours.", reason="UnreadableRecord")
+            raise Permanent(
+                Code.INTERNAL_ERROR,
+                f"{entry.key} is no verdict of ours.",
+                reason="UnreadableRecord",
+                hint="Another installation or version may have written it: remove that key, and decide again.",
+            )
         return Verdict.model_validate(stored.model_dump(exclude={"platform_id"}))

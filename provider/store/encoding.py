@@ -45,5 +45,8 @@ def decode(entry: Entry, model: type[Record]) -> Record:
         fields = [detail["loc"] for detail in error.errors()] if isinstance(error, ValidationError) else []
         log.error("store.unreadable_record", key=entry.key, error=type(error).__name__, fields=fields)
         raise Permanent(
-            Code.INTERNAL_ERROR, f"{entry.key} is not a readable record.", reason="UnreadableRecord"
+            Code.INTERNAL_ERROR,
+            f"{entry.key} is not a readable record.",
+            reason="UnreadableRecord",
+            hint="A provider of another version may have written it: run one version on a bus, or remove that key.",
         ) from None

@@ -80,7 +80,10 @@ def translated() -> Iterator[None]:
         yield
     except nats.errors.MaxPayloadError:
         raise Permanent(
-            Code.INTERNAL_ERROR, "A record is larger than the bus carries.", reason="RecordTooLarge"
+            Code.INTERNAL_ERROR,
+            "A record is larger than the bus carries.",
+            reason="RecordTooLarge",
+            hint="Make the spec and the request smaller, or raise max_payload of the bus.",
         ) from None
     except (nats.errors.Error, TimeoutError, OSError) as error:
         detail = f"{type(error).__name__} {getattr(error, 'description', None) or ''}".strip()

@@ -84,6 +84,7 @@ def check_size(key: str, value: bytes, limit: int) -> None:
             Code.INTERNAL_ERROR,
             f"The record {key} has {len(value)} bytes; at most {limit} can be stored.",
             reason="RecordTooLarge",
+            hint="Make the spec and the request smaller, or raise max_payload of the bus.",
         )
 
 

@@ -166,6 +166,9 @@ def _read(entry: Entry) -> dict[str, object]:
         found = json.loads(entry.value)
     except ValueError:
         raise Permanent(
-            Code.INTERNAL_ERROR, f"{entry.key} is not a readable heartbeat.", reason="UnreadableRecord"
+            Code.INTERNAL_ERROR,
+            f"{entry.key} is not a readable heartbeat.",
+            reason="UnreadableRecord",
+            hint="A provider of another version may have written it: run one version on a bus, or remove that key.",
         ) from None
     return found if isinstance(found, dict) else {}

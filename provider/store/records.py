@@ -77,7 +77,12 @@ class Store:
         except KeyExists:
             entry = await self._deploys.get(key)
             if entry is None:
-                raise Temporary(Code.PLATFORM_UNREACHABLE, f"{key} vanished.", reason="StoreContended") from None
+                raise Temporary(
+                    Code.PLATFORM_UNREACHABLE,
+                    f"{key} vanished.",
+                    reason="StoreContended",
+                    hint="Ask again; if it happens again, the provider's log says more.",
+                ) from None
             if entry.value != value:
                 raise DeployExists(self._deploy(self._own(entry, DeployRecord), entry)) from None
             revision = entry.revision
@@ -170,7 +175,12 @@ class Store:
                     break
                 if predicate(changed):
                     return changed
-        raise Permanent(Code.NOT_FOUND, f"There is no deploy {deploy_id}.", reason="DeployNotFound")
+        raise Permanent(
+            Code.NOT_FOUND,
+            f"There is no deploy {deploy_id}.",
+            reason="DeployNotFound",
+            hint="Deploys are kept for two days after their end; `list` names the previews that there are.",
+        )
 
     async def _patiently(self, deploy_id: str) -> DeployRecord | None:
         # Whoever waits for a deploy outlasts a restart of the bus.
@@ -315,5 +325,9 @@ def _unfinished(record: DeployRecord) -> bool:
 
 def _contended(key: str) -> Temporary:
     return Temporary(
-        Code.PLATFORM_UNREACHABLE, f"{key} is changed by others all the time.", reason="StoreContended", delay=1.0
+        Code.PLATFORM_UNREACHABLE,
+        f"{key} is changed by others all the time.",
+        reason="StoreContended",
+        delay=1.0,
+        hint="Ask again; if it happens again, the provider's log says more.",
     )

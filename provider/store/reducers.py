@@ -272,18 +272,29 @@ def _not_older(record: PreviewRecord, order: int) -> None:
 
 def _overtaken(record: PreviewRecord) -> Permanent:
     if record.newest.deploy_id == TORN_DOWN:
-        return Permanent(Code.CANCELLED, f"The preview {record.slug!r} was torn down.", reason="TornDown")
+        return Permanent(
+            Code.CANCELLED,
+            f"The preview {record.slug!r} was torn down.",
+            reason="TornDown",
+            hint="Ask for a new deploy if the preview is still wanted.",
+        )
     return Permanent(
         Code.SUPERSEDED,
         f"The deploy {record.newest.deploy_id} of {record.slug!r} was accepted later.",
         reason="NewerDeploy",
+        hint=f"Follow deploy {record.newest.deploy_id} instead.",
     )
 
 
 def _existing(record: PreviewRecord | None, slug: str | None = None) -> PreviewRecord:
     if record is None:
         name = f" {slug!r}" if slug else ""
-        raise Permanent(Code.NOT_FOUND, f"There is no preview{name}.", reason="PreviewNotFound")
+        raise Permanent(
+            Code.NOT_FOUND,
+            f"There is no preview{name}.",
+            reason="PreviewNotFound",
+            hint="`list` names the previews that there are.",
+        )
     return record
 
 

@@ -66,5 +66,10 @@ def _state(record: PreviewRecord, state: PreviewState) -> PreviewState:
 
 def _at(record: PreviewRecord | None, generation: int) -> PreviewRecord:
     if record is None or not at_rest(record) or record.generation != generation:
-        raise Permanent(Code.SUPERSEDED, "The preview is not at rest any more.", reason="NotAtRest")
+        raise Permanent(
+            Code.SUPERSEDED,
+            "The preview is not at rest any more.",
+            reason="NotAtRest",
+            hint="Follow the deploy or teardown that is under way.",
+        )
     return record

@@ -102,6 +102,24 @@ def test_what_security_md_says_shows_it_is_there() -> None:
     assert sorted(name for name in named if f"def {name}(" not in text) == []
 
 
+def raised(path: Path) -> list[tuple[int, set[str | None]]]:
+    """Line and keywords of each error that a file makes; one that takes them from elsewhere has None among them."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    errors = {"Permanent", "Temporary", "InvalidRequest"}
+    named = (call for call in calls if isinstance(call.func, ast.Name) and call.func.id in errors)
+    return [(call.lineno, {word.arg for word in call.keywords}) for call in named]
+
+
+def test_every_error_has_a_reason_and_a_next_step() -> None:
+    lacking = [
+        f"{path.relative_to(PACKAGE)}:{line}"
+        for path in PACKAGE.rglob("*.py")
+        for line, words in raised(path)
+        if None not in words and not {"reason", "hint"} <= words
+    ]
+    assert lacking == []
+
+
 def test_nobody_but_settings_reads_the_environment() -> None:
     allowed = {"settings.py", "source/git.py", "demo/world.py", "demo/processes.py", "demo/stack.py", "cli/main.py"}
     readers = {

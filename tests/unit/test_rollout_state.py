@@ -202,6 +202,14 @@ def test_killed_for_its_probes_is_no_crash() -> None:
     error = error_of(broken(seen(pods=[crashed(code=143)], events=told)), ())
     assert error.reason == "Unhealthy"
     assert "statuscode: 500" in error.message
+    once = crashed(code=143)
+    once["status"]["conditions"] = [
+        {"type": "Initialized", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:09Z"},
+    ]
+    error = error_of(broken(seen(pods=[once], events=told)), ())
+    assert error.reason == "LivenessFailed"
+    assert "statuscode: 500" in error.message
 
 
 def test_an_old_pods_probes_say_nothing_about_the_new_one() -> None:
@@ -216,7 +224,7 @@ def test_a_missing_secret_may_come_for_a_while(age: float, ended: bool) -> None:
     assert isinstance(state(found, age), Broken) == ended
     if ended:
         error = error_of(broken(found, age), ())
-        assert (error.reason, error.whose) == ("ConfigError", Whose.USER)
+        assert (error.code, error.reason, error.whose) == (Code.SECRET_MISSING, "BundleGone", Whose.USER)
         assert 'secret "bundle" not found' in error.message
 
 

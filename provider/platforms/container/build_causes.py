@@ -2,104 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from provider.diagnose import builds
+from provider.diagnose.images import PULL_FAILED
+from provider.diagnose.table import Finding
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.models import LOG_TAIL_LINES
 from provider.platforms import pushes
-from provider.platforms.base import BuildPlan
-
-_AWAY = (
-    "connection refused",
-    "connection reset",
-    "i/o timeout",
-    "TLS handshake timeout",
-    "no such host",
-    "no route to host",
-    "network is unreachable",
-    "unexpected HTTP status: 5",
-)
-"""How Podman says that a registry is away, rather than that it lacks an image."""
+from provider.platforms.base import BuildPlan, Written
 
 
-def failure(result: dict[str, Any], tail: list[str], plan: BuildPlan) -> PreviewError:
-    """The error that a build's result means; the log's words say which step of the Dockerfile it was."""
-    state, code = result["state"], result.get("exit_code")
-    text = "\n".join(tail)
+def failure(result: dict[str, Any], log: list[str], plan: BuildPlan, written: Written, memory: str) -> PreviewError:
+    """The error that a build's result means.
+
+    Args:
+        result: what the builder left.
+        log: the log's last lines, `builds.DIAGNOSED_LINES` of them.
+        plan: what was built.
+        written: what the repository says of it.
+        memory: what builds may use.
+    """
+    state, tail = result["state"], tuple(log[-LOG_TAIL_LINES:])
     if state == "timeout":
-        return Permanent(
-            Code.JOB_TIMEOUT,
-            f"The build did not end within {plan.timeout_seconds:.0f} s and was stopped.",
-            reason="BuildDeadline",
-            hint="Make the build smaller or faster; the log's tail shows where it was.",
-            log_tail=tuple(tail),
-        )
+        return deadline(plan, tail)
     if state == "not_allowed":
-        return Permanent(
-            Code.KANIKO_BUILD_FAILED,
-            result["message"],
-            reason=result["reason"],
-            hint=result["hint"],
-            log_tail=tuple(tail),
-        )
+        return not_allowed(result["reason"], result["message"], result["hint"], plan, written, tail)
     if state in {"stopped", "died", "network_failed", "builder_failed"}:
         return Temporary(
             Code.KANIKO_CREATE_FAILED,
             f"The build ended before it was done ({state}).",
             reason="BuilderEnded",
-            hint="Ask again; if it happens again, look at the provider's machine.",
+            hint="Ask again; if it happens again, look at the provider's machine: memory, disk of STATE_DIR, its log.",
             evidence=(str(result.get("error", "")),) if result.get("error") else (),
-            log_tail=tuple(tail),
+            log_tail=tail,
         )
-    if state == "push_failed" and not result.get("timed_out") and pushes.is_refusal(_last_error(tail)):
-        return pushes.refused(_last_error(tail), tuple(tail))
     if state == "push_failed":
-        return Temporary(
-            Code.REGISTRY_UNREACHABLE,
-            "The image was built, but the registry did not take it.",
-            reason="PushFailed",
-            hint="Check that the registry at REGISTRY_ADDRESS answers and has room.",
-            log_tail=tuple(tail),
+        return _not_pushed(result, log, tail)
+    if state == "base_failed" and result.get("timed_out"):
+        return _not_pulled(log, tail)
+    found = builds.cause(
+        builds.Build(
+            said=_last_error(log),
+            log=log,
+            exit_code=result.get("exit_code"),
+            pulling=state == "base_failed",
+            path=plan.dockerfile,
+            text=written.dockerfile,
+            context=plan.context,
+            memory=memory,
+            submodules=written.submodules,
         )
-    if state == "base_failed" and (result.get("timed_out") or any(word in text for word in _AWAY)):
-        return Temporary(
-            Code.REGISTRY_UNREACHABLE,
-            f"The registry of a base image did not answer: {_last_error(tail)}",
-            reason="PullFailed",
-            hint="Check that the registry of the image after FROM answers.",
-            log_tail=tuple(tail),
-        )
-    reason, hint, whose = _cause(state, text, code)
+    )
+    return _tried_again(found, result) or found.error(tail)
+
+
+def deadline(plan: BuildPlan, log_tail: Sequence[str]) -> PreviewError:
+    """The build took too long."""
     return Permanent(
-        Code.KANIKO_BUILD_FAILED,
-        f"The build of {plan.dockerfile} failed: {_last_error(tail)}",
-        reason=reason,
-        hint=hint,
-        whose=whose,
-        evidence=(f"exit code {code}", _last_error(tail)),
-        log_tail=tuple(tail),
+        Code.JOB_TIMEOUT,
+        f"The build did not end within {plan.timeout_seconds:.0f} s and was stopped.",
+        reason="BuildDeadline",
+        hint=f"Make the build of {plan.dockerfile} smaller or faster (the log's tail shows where it was), or have"
+        " BUILD_TIMEOUT raised.",
+        log_tail=tuple(log_tail),
     )
 
 
-def _cause(state: str, text: str, code: int | None) -> tuple[str, str, Whose]:
-    """(reason, hint, whose) of a failed build, from what Podman says of it."""
-    lowered = text.lower()
-    if state == "base_failed" or "manifest unknown" in lowered or "image not known" in lowered:
-        return "BaseImageNotFound", "Check the image and tag after FROM; it could not be pulled.", Whose.USER
-    if "no space left on device" in lowered:
-        return "DiskFull", "The build machine's disk is full; free space or ask its operator.", Whose.PLATFORM
-    if "signal: killed" in lowered or "exit status 137" in lowered:
-        return "OutOfMemory", "A step was killed, most likely for its memory: use less, or a larger base.", Whose.USER
-    if "while running runtime" in lowered:
-        return "RunFailed", "Fix the RUN step that the last STEP line of the log names.", Whose.USER
-    if "no such file or directory" in lowered or "no items matching glob" in lowered:
-        return "SourceMissing", "A COPY or ADD names a file that is not in the build context.", Whose.USER
-    if "parse error" in lowered or "unknown instruction" in lowered or "no from" in lowered or "build stage" in lowered:
-        return "DockerfileInvalid", "Fix the Dockerfile at the line that the log names.", Whose.USER
-    return "BuildFailed", "The log's tail says what the build tool reported.", Whose.USER
+def not_allowed(
+    reason: str, message: str, hint: str, plan: BuildPlan, written: Written, log_tail: Sequence[str] = ()
+) -> PreviewError:
+    """The Dockerfile, or an image that it starts from, says what is not built here."""
+    return Permanent(
+        Code.KANIKO_BUILD_FAILED,
+        message,
+        reason=reason,
+        hint=f"{builds.place(plan.dockerfile, written.dockerfile, message)}: {hint}",
+        evidence=(message,),
+        log_tail=tuple(log_tail),
+    )
 
 
-def _last_error(tail: list[str]) -> str:
-    for line in reversed(tail):
+def _tried_again(found: Finding, result: dict[str, Any]) -> PreviewError | None:
+    """Our own registry will be back; of somebody else's nobody knows, and Podman has asked it some times by now."""
+    if found.reason != PULL_FAILED or not result.get("own_registry"):
+        return None
+    return Temporary(
+        found.code,
+        found.message,
+        reason=found.reason,
+        hint=found.hint,
+        evidence=found.evidence,
+        whose=found.whose,
+    )
+
+
+def _not_pushed(result: dict[str, Any], log: list[str], tail: tuple[str, ...]) -> PreviewError:
+    last = _last_error(log)
+    if not result.get("timed_out") and pushes.is_refusal(last):
+        return pushes.refused(last, tail)
+    return Temporary(
+        Code.REGISTRY_UNREACHABLE,
+        "The image was built, but the registry did not take it.",
+        reason="PushFailed",
+        hint="Check that the registry at REGISTRY_ADDRESS answers and has room.",
+        evidence=(last,),
+        log_tail=tail,
+    )
+
+
+def _not_pulled(log: list[str], tail: tuple[str, ...]) -> PreviewError:
+    return Temporary(
+        Code.REGISTRY_UNREACHABLE,
+        f"The registry of a base image did not answer: {_last_error(log)}",
+        reason=PULL_FAILED,
+        hint="Check that the registry of the image after FROM answers.",
+        log_tail=tail,
+        whose=Whose.PLATFORM,
+    )
+
+
+def _last_error(log: list[str]) -> str:
+    for line in reversed(log):
         if line.lower().startswith("error"):
-            return line[:300]
-    return tail[-1][:300] if tail else "no output"
+            return line[:2000]
+    return log[-1][:2000] if log else "no output"

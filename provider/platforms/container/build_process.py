@@ -131,12 +131,12 @@ async def stop(folder: Path) -> None:
             await ended(folder)
 
 
-def tail(path: Path) -> list[str]:
-    """The last lines of a log."""
+def tail(path: Path, count: int = LOG_TAIL_LINES) -> list[str]:
+    """The last lines of a log, so many at most."""
     try:
         with path.open("rb") as file:
-            file.seek(begin := max(0, path.stat().st_size - 64 * 1024))
+            file.seek(begin := max(0, path.stat().st_size - 128 * 1024))
             lines = file.read().decode(errors="replace").splitlines()[bool(begin) :]  # the first may be half a line
     except FileNotFoundError:
         return []
-    return [line[:MAX_LINE] for line in lines[-LOG_TAIL_LINES:]]
+    return [line[:MAX_LINE] for line in lines[-count:]]

@@ -73,6 +73,7 @@ class Builder:
         self._child: Step | None = None
         self._stopping: str | None = None
         self._failure = ""
+        self._own_registry = False
         self._cgroup = Cgroup(folder.name)
         self._others = (folder.parent / "running.lock").open("a")
         self.network = network or Network(POOL_FOLDER, self._plan["netavark"])
@@ -96,7 +97,7 @@ class Builder:
         except NoNetworkLeft:
             result = {"state": "network_failed", "exit_code": 1}
         except StepFailed as failed:
-            result = {"state": failed.state, "exit_code": failed.exit_code}
+            result = {"state": failed.state, "exit_code": failed.exit_code, "own_registry": self._own_registry}
         except (OSError, subprocess.SubprocessError) as error:
             result = {"state": "builder_failed", "exit_code": 1, "error": str(error)[:500]}
         finally:
@@ -123,7 +124,7 @@ class Builder:
 
     def _pull(self, image: str) -> None:
         """Have a base image, and see that it brings nothing that is not allowed."""
-        ours = image.startswith(self._plan["registry"] + "/")
+        self._own_registry = ours = image.startswith(self._plan["registry"] + "/")
         command = [*self._podman(), "pull", "--quiet", *(self._tls() if ours else []), image]
         self._step("base", command, "base_failed", apart=not ours)
         inspect = [*self._podman(), "image", "inspect", "--format={{.Id}}", image]

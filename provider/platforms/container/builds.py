@@ -22,9 +22,10 @@ from weakref import WeakValueDictionary
 import structlog
 
 from provider import names
+from provider.diagnose.builds import DIAGNOSED_LINES
 from provider.errors import Code, Permanent, Temporary
 from provider.platforms import dockerfile
-from provider.platforms.base import BuildPlan, LogSink
+from provider.platforms.base import BuildPlan, LogSink, Written
 from provider.platforms.container import (
     base_images,
     build_causes,
@@ -95,10 +96,10 @@ class Builds:
         result = build_process.result(folder) or {"state": "died"}
         if not {"digest", "image_id"} <= result.keys() and result["state"] == "pushed":
             result = {"state": "died"}  # it was written by an older builder
-        tail = build_process.tail(folder / "log")
         if result["state"] != "pushed":
+            log_end = build_process.tail(folder / "log", DIAGNOSED_LINES)
             await self._remove(folder)
-            raise build_causes.failure(result, tail, plan)
+            raise build_causes.failure(result, log_end, plan, await plan.written(), self._settings.build_memory)
         log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
         slug, digest = plan.slug, str(result["digest"])
         self._naming[slug] = digest, asyncio.create_task(self._named(slug, digest, str(result["image_id"])))
@@ -187,8 +188,9 @@ class Builds:
         tree = _emptied(folder)
         try:
             await plan.export(tree)
-            with _refusals():
-                checked = dockerfile.read(build_tree.dockerfile(tree, plan), plan.args)
+            text = build_tree.dockerfile(tree, plan)
+            with _refusals(plan, text):
+                checked = dockerfile.read(text, plan.args)
                 missing = await self._missing(checked.images, plan)
             (folder / "Dockerfile").write_text(checked.text)
             (folder / "plan.json").write_text(json.dumps(self._plan(plan, missing, await self._images())))
@@ -300,12 +302,13 @@ def _check_policy(images: tuple[str, ...], plan: BuildPlan) -> None:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(plan: BuildPlan, text: str) -> Iterator[None]:
     """What a Dockerfile must not say is a failed build."""
     try:
         yield
     except dockerfile.NotAllowed as refused:
-        raise Permanent(Code.KANIKO_BUILD_FAILED, str(refused), reason=refused.reason, hint=refused.hint) from refused
+        said = (refused.reason, str(refused), refused.hint)
+        raise build_causes.not_allowed(*said, plan, Written(text)) from refused
 
 
 async def _launch(folder: Path, environment: dict[str, str]) -> None:
@@ -320,4 +323,5 @@ async def _launch(folder: Path, environment: dict[str, str]) -> None:
             f"The builder process did not start (exit code {code}).",
             reason="BuilderNotStarted",
             evidence=tuple(build_process.tail(folder / "start.log")),
+            hint="Check this machine: `preview doctor`; processes, memory, and the disk of STATE_DIR.",
         )

@@ -234,7 +234,11 @@ class Engine:
                 if error.status == 404 or "manifest unknown" in text.lower():
                     raise unpullable(reference, text) from error
                 raise Temporary(
-                    Code.IMAGE_UNPULLABLE, f"The image {reference} could not be pulled.", evidence=(text[:300],)
+                    Code.IMAGE_UNPULLABLE,
+                    f"The image {reference} could not be pulled.",
+                    evidence=(text[:300],),
+                    reason="PullFailed",
+                    hint="Check the registry at REGISTRY_ADDRESS.",
                 ) from error
         if not await self.has_image(reference):  # the engine reports a failed pull inside a 200
             raise unpullable(reference, "the engine has no such image after pulling it")
@@ -255,7 +259,12 @@ class Engine:
         made = await self._podman("POST", "/networks/create", json=body | {"options": {"isolate": "true"}}, absent=409)
         found = made or await self.network(name)
         if found is None:
-            raise Temporary(Code.PLATFORM_UNREACHABLE, f"The network {name} vanished while it was made.")
+            raise Temporary(
+                Code.PLATFORM_UNREACHABLE,
+                f"The network {name} vanished while it was made.",
+                reason="NetworkGone",
+                hint="Ask again; if it stays so, somebody else removes networks of the engine at CONTAINER_HOST.",
+            )
         return found
 
     async def networks(self) -> frozenset[str]:

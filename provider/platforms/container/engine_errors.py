@@ -11,10 +11,13 @@ import aiohttp
 import httpx
 import structlog
 
+from provider.diagnose import rollouts
 from provider.errors import Code, Permanent, Temporary
 
 log = structlog.get_logger(__name__)
 
+STARTING = ("create container", "start container", "restart container")
+"""Calls whose failure may be of the image, or of the spec."""
 NO_ANSWER = 900
 """The status that the client gives to an engine that cannot be reached."""
 
@@ -30,6 +33,8 @@ def translated(call: str, *, gone_is_fine: bool = False) -> Iterator[None]:
         if gone_is_fine and error.status in {304, 404}:
             return
         evidence = f"{error.status} {str(error.message)[:300]}"
+        if call.startswith(STARTING) and (cause := rollouts.not_started(str(error.message))) is not None:
+            raise cause.error() from error
         raise unreachable(call, evidence, answered=error.status < NO_ANSWER) from error
     except (aiohttp.ClientError, httpx.HTTPError, TimeoutError, OSError) as error:
         raise unreachable(call, repr(error)) from error

@@ -182,7 +182,12 @@ class Ingress:
                         {self._probe_host(), *self._aliases(host for route in routes for host in route.hosts)}
                     )
                     return True
-        raise Temporary(Code.PLATFORM_UNREACHABLE, "Caddy's configuration is changed by others all the time.")
+        raise Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            "Caddy's configuration is changed by others all the time.",
+            reason="IngressContended",
+            hint="Let nobody else change Caddy by its admin API at CADDY_ADMIN_URL.",
+        )
 
     def _merged(self, config: dict[str, Any] | None, routes: list[Route]) -> dict[str, Any]:
         return caddy_config.merge(

@@ -126,24 +126,6 @@ def _address(text: str, family: socket.AddressFamily) -> str:
     return socket.inet_ntop(family, b"".join(struct.pack("=I", word) for word in words))
 
 
-def explain_listening(pid: int, port: int) -> tuple[str, str] | None:
-    """(reason, sentence) when the app listens, but not where it was asked; None when that is not it."""
-    sockets = listening(pid)
-    if any(found == port and not _loopback(address) for address, found in sockets):
-        return None
-    if any(found == port for _, found in sockets):
-        return "ListensOnLoopback", f"The app listens on port {port}, but only on loopback; bind 0.0.0.0."
-    others = sorted({found for _, found in sockets})
-    if others:
-        ports = ", ".join(map(str, others))
-        return "ListensOnAnotherPort", f"Nothing listens on spec.runtime.port {port}; the app listens on {ports}."
-    return "ListensNowhere", f"The app runs, but listens on no port; spec.runtime.port says {port}."
-
-
-def _loopback(address: str) -> bool:
-    return address.startswith("127.") or address == "::1" or address.startswith("::ffff:127.")
-
-
 class Liveness:
     """Watches what serves and has it restarted when it stopped answering; one task a preview."""
 

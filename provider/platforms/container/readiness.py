@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from provider.errors import Code, Permanent, PreviewError
+from provider.diagnose import rollouts
+from provider.errors import PreviewError
 from provider.models import LOG_TAIL_LINES
 from provider.platforms.container import probes
 from provider.platforms.container.engine import Engine
@@ -59,7 +60,8 @@ class Readiness:
                 return
             if crashed in done:
                 crashed.result()
-            raise await (self._crash_error() if self._exits.count else self._never_ready())
+            ended = self._exits.count or self._out_of_memory
+            raise await (self._crash_error() if ended else self._never_ready())
         finally:
             for task in (ready, crashed):
                 task.cancel()
@@ -87,31 +89,24 @@ class Readiness:
         codes = await self._engine.exit_codes(self._name)
         code = codes[-1] if codes else self._exits.code
         tail = await self._engine.log(self._name, LOG_TAIL_LINES)
-        oom = self._out_of_memory or code == KILLED
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app exited {self._exits.count} times with code {code} before it was ready.",
-            reason="OutOfMemory" if oom else "CrashLoop",
-            hint="Raise spec.resources.limits.memory or use less memory."
-            if oom
-            else "Read the log's tail: it ends with what the app said before it exited.",
-            evidence=(f"exit code {code}", *tail[-1:]),
-            log_tail=tail,
-        )
+        app = self._app(log=tail, exits=self._exits.count, exit_code=code, oom=self._out_of_memory or code == KILLED)
+        return rollouts.crashed(app).error(tail)
 
     async def _never_ready(self) -> PreviewError:
         container = await self._engine.container(self._name) or {"State": {}}
         tail = await self._engine.log(self._name, LOG_TAIL_LINES)
-        known = probes.explain_listening(int(container["State"].get("Pid") or 0), self._work.port)
-        reason, hint = known or ("Unhealthy", "Make spec.runtime.healthcheck.path answer with a status below 400.")
-        last = self._prober.last
-        return Permanent(
-            Code.DEPLOYMENT_NOT_READY,
-            f"The app was not ready within {self._budget:.0f} s: {last}.",
-            reason=reason,
-            hint=hint,
-            evidence=(f"port {self._work.port}", last),
-            log_tail=tail,
+        sockets = probes.listening(int(container["State"].get("Pid") or 0))
+        app = self._app(log=tail, probe=self._prober.last, seconds=self._budget, sockets=sockets)
+        return rollouts.unready(app).error(tail)
+
+    def _app(self, **seen: Any) -> rollouts.App:
+        probe = self._work.startup or self._work.readiness
+        return rollouts.App(
+            port=self._work.port,
+            path=probe.path or "",
+            timeout=probe.timeout,
+            memory=str(self._work.container["resources"]["limits"]["memory"]),
+            **seen,
         )
 
 

@@ -274,4 +274,5 @@ def _check_generation(current: Route | None, route: Route, expected: int | None)
             f"Traffic of {route.slug} goes to generation {current.generation} already; "
             f"generation {route.generation} does not replace it.",
             reason="NewerRevisionServes",
+            hint="Follow the newest deploy of the preview instead.",
         )

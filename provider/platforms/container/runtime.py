@@ -213,6 +213,7 @@ class Runtime:
                     Code.PLATFORM_UNREACHABLE,
                     f"The container {name} has no address; it does not run.",
                     reason="ContainerGone",
+                    hint="Ask again; if it stays so, somebody else removes containers of the engine at CONTAINER_HOST.",
                 )
             self._addresses[name] = str(address)
         return self._addresses[name]

@@ -16,8 +16,9 @@ from typing import TypeVar
 import structlog
 
 from provider import names
+from provider.diagnose.builds import DIAGNOSED_LINES
 from provider.errors import Code, Permanent, PreviewError, Temporary
-from provider.models import LOG_TAIL_LINES, now
+from provider.models import now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
 from provider.platforms.kubernetes.api import Api, Object
@@ -68,7 +69,8 @@ class Builds:
         if isinstance(state, Done):
             return state.digest
         assert isinstance(state, Failed), "a build is followed to its end"
-        error = build_causes.failure(state, tail, errors, plan)
+        limits = (self._settings.build_memory, self._settings.build_disk)
+        error = build_causes.failure(state, tail, errors, plan, await plan.written(), limits)
         if isinstance(error, Temporary) or not is_finished(self._watches.jobs.get(plan.job_name) or job):
             await self._give_up(job)
         raise error
@@ -268,7 +270,7 @@ class Builds:
         await follower.finish(LOG_PATIENCE)
         if follower.tail:
             return list(follower.tail)
-        return list(await last_lines(self._api, resources.BUILD_LOGS, follower.pod, LOG_TAIL_LINES))
+        return list(await last_lines(self._api, resources.BUILD_LOGS, follower.pod, DIAGNOSED_LINES))
 
 
 def _env(job: Object) -> list[Object]:

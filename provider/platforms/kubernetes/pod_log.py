@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
+from provider.diagnose.builds import DIAGNOSED_LINES
 from provider.errors import PreviewError
-from provider.models import LOG_TAIL_LINES
 from provider.platforms.base import LogSink
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.refusals import Refused
@@ -29,7 +29,7 @@ class Follower:
 
     def __init__(self, *, api: Api, resource: Resource, pod: str, sink: LogSink) -> None:
         self.pod = pod
-        self.tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self.tail: deque[str] = deque(maxlen=DIAGNOSED_LINES)
         self.errors: deque[str] = deque(maxlen=MOST_ERRORS)
         self._api = api
         self._resource = resource

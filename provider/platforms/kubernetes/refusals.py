@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from provider.diagnose import rollouts
+from provider.diagnose.cluster import CLUSTER
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 
 
@@ -50,7 +52,7 @@ def refused(error: Refused, what: str) -> PreviewError:
         return Temporary(
             Code.PLATFORM_UNREACHABLE, f"Somebody else changed it at once: {what}.", reason="Conflict",
             evidence=(error.message,),
-        )  # fmt: skip
+        hint="Ask again; if it stays so, somebody else changes what is in PREVIEW_NAMESPACE.")  # fmt: skip
     return Permanent(
         Code.PLATFORM_UNREACHABLE,
         f"The cluster refused {what}: {error.message[:300]}",
@@ -64,16 +66,10 @@ def refused(error: Refused, what: str) -> PreviewError:
 
 def not_taken(error: Refused, what: str) -> PreviewError:
     """Why the cluster did not take an object: quota and policies have codes of their own."""
-    if "exceeded quota" in error.message:
-        return Permanent(
-            Code.QUOTA_EXCEEDED,
-            f"The namespace's quota does not allow {what}.",
-            reason="QuotaExceeded",
-            hint="Tear down a preview that is not needed, ask for less in spec.resources, or raise the quota.",
-            evidence=(error.message,),
-        )
+    if CLUSTER.find([error.message]) is not None and "is forbidden: User" not in error.message:
+        return rollouts.not_placed(error.reason or "Forbidden", f"{what}: {error.message}").error()
     denied = error.code == 403 and "is forbidden: User" not in error.message
-    if denied or "admission webhook" in error.message or "violates PodSecurity" in error.message:
+    if denied:
         return Permanent(
             Code.POLICY_DENIED,
             f"A policy of the cluster does not allow {what}.",

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from provider.errors import Code, Permanent, PreviewError, Whose
+from provider.diagnose import rollouts
+from provider.errors import PreviewError
 from provider.models import LOG_TAIL_LINES, Revision
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.objects import is_applied, mark_of
 from provider.platforms.kubernetes.pod_log import last_lines
 from provider.platforms.kubernetes.rollout_state import (
-    CONFIG_ERRORS,
-    UNPULLABLE,
     Broken,
     Ready,
     Seen,
@@ -63,7 +62,7 @@ class Rollouts:
             state = self._never_ready(slug, last)
         if not isinstance(state, Ready):
             assert isinstance(state, Broken), "only these end the wait"
-            raise await self._error(state)
+            raise await self._error(state, slug)
 
     async def app_log(self, slug: str, lines: int) -> tuple[str, ...]:
         """The last lines of the newest pod's app; of its container before, where the present one says nothing."""
@@ -106,13 +105,13 @@ class Rollouts:
         name = str(pods[-1]["metadata"]["name"]) if pods else None
         return Broken("Unhealthy", str(told[-1].get("message")) if told else last.why, name)
 
-    async def _error(self, broken: Broken) -> PreviewError:
+    async def _error(self, broken: Broken, slug: str) -> PreviewError:
         tail: tuple[str, ...] = ()
         if broken.pod is not None:
             tail = await last_lines(self._api, resources.POD_LOGS, broken.pod, LOG_TAIL_LINES)
             if not tail and broken.restarts:
                 tail = await last_lines(self._api, resources.POD_LOGS, broken.pod, LOG_TAIL_LINES, previous=True)
-        return error_of(broken, tail)
+        return error_of(broken, tail, self._watches.deployments.get(slug))
 
 
 class _Steadiness:
@@ -129,66 +128,41 @@ class _Steadiness:
         return not restarts or time.monotonic() - self._since >= STEADY_SECONDS
 
 
-def error_of(broken: Broken, tail: tuple[str, ...]) -> PreviewError:
-    """What a broken rollout means to callers."""
-    evidence = tuple(filter(None, (f"{broken.reason}: {broken.message}", broken.pod and f"pod {broken.pod}")))
-    if broken.reason in UNPULLABLE:
-        return Permanent(
-            Code.IMAGE_UNPULLABLE,
-            f"The cluster could not pull the built image: {broken.message}",
-            reason=broken.reason,
-            hint="Check REGISTRY_PULL_ADDRESS: nodes must reach the registry by that name, and trust it.",
-            evidence=evidence,
-        )
-    if broken.reason == "FailedCreate":
-        return _refused(broken, evidence)
-    reason, message, hint, whose = _cause(broken)
-    return Permanent(
-        Code.DEPLOYMENT_NOT_READY,
-        message,
-        reason=reason,
-        hint=hint,
-        whose=whose,
-        evidence=evidence,
-        log_tail=tail,
+def error_of(broken: Broken, tail: tuple[str, ...], deployment: Object | None = None) -> PreviewError:
+    """What a broken rollout means to callers.
+
+    Args:
+        broken: what the cluster shows.
+        tail: the app's last lines.
+        deployment: what was asked for.
+    """
+    told = (f"{broken.reason}: {broken.message}", f"pod {broken.pod}" if broken.pod else "")
+    container = _container(deployment)
+    port: Object = next(iter(container.get("ports") or []), {})
+    resources = container.get("resources", {})
+    probe = container.get("readinessProbe", {})
+    app = rollouts.App(
+        port=int(port.get("containerPort", 0)),
+        path=str(probe.get("httpGet", {}).get("path", "/")),
+        probe=broken.message,
+        timeout=float(probe.get("timeoutSeconds", 1)),
+        exits=max(broken.restarts, 1),
+        exit_code=broken.exit_code,
+        oom=broken.reason == "OOMKilled",
+        memory=str(resources.get("limits", {}).get("memory", "")),
+        log=tail,
+        told=told,
     )
+    if broken.reason in {"OOMKilled", "CrashLoopBackOff"}:
+        return rollouts.crashed(app).error(tail)
+    if broken.reason == "Unhealthy":
+        found = rollouts.killed(app, was_ready=broken.was_ready) if broken.restarts else rollouts.unready(app)
+        return found.error(tail)
+    requests = ", ".join(f"{name} {value}" for name, value in resources.get("requests", {}).items())
+    return rollouts.not_placed(broken.reason, broken.message, requests=requests, told=told[1:]).error(tail)
 
 
-def _refused(broken: Broken, evidence: tuple[str, ...]) -> PreviewError:
-    if "exceeded quota" in broken.message:
-        return Permanent(
-            Code.QUOTA_EXCEEDED,
-            f"The namespace's quota leaves no room for the pod: {broken.message}",
-            reason="QuotaExceeded",
-            hint="Tear down a preview that is not needed, ask for less in spec.resources, or raise the quota.",
-            evidence=evidence,
-        )
-    return Permanent(
-        Code.POLICY_DENIED,
-        f"A policy of the cluster refused the pod: {broken.message}",
-        reason="PodSecurity" if "violates PodSecurity" in broken.message else "AdmissionDenied",
-        hint="The message names what is not allowed; POD_SECURITY and the namespace's labels have to agree.",
-        evidence=evidence,
-        whose=Whose.PLATFORM,
-    )
-
-
-def _cause(broken: Broken) -> tuple[str, str, str, Whose]:
-    """(reason, message, hint, whose) of a rollout that is `deployment_not_ready`."""
-    what, why = broken.reason, broken.message
-    exited = f"The app exited {max(broken.restarts, 1)} times with code {broken.exit_code} before it was ready."
-    if what == "OOMKilled":
-        return "OutOfMemory", exited, "Raise spec.resources.limits.memory or use less memory.", Whose.USER
-    if what == "CrashLoopBackOff":
-        return "CrashLoop", exited, "Read the log's tail: it ends with what the app said before it exited.", Whose.USER
-    if what in CONFIG_ERRORS:
-        hint = "The message names what the container lacks; deploy again with the secrets."
-        return "ConfigError", f"The container could not be made: {why}", hint, Whose.USER
-    if what == "Unschedulable":
-        hint = "Ask for less in spec.resources.requests, or add a node."
-        return "Unschedulable", f"No node takes the pod: {why}", hint, Whose.PLATFORM
-    if what == "Unhealthy":
-        hint = "Make spec.runtime.healthcheck.path answer with a status below 400 on spec.runtime.port."
-        return "Unhealthy", f"The app did not become ready in time: {why}", hint, Whose.USER
-    hint = "The evidence holds the cluster's words."
-    return what or "NotReady", f"The pod did not become ready: {why or what}", hint, Whose.USER
+def _container(deployment: Object | None) -> Object:
+    """The app's, as it was asked for."""
+    spec = (deployment or {}).get("spec", {}).get("template", {}).get("spec", {})
+    return dict(next(iter(spec.get("containers") or []), {}))

@@ -20,6 +20,8 @@ REFUSED_GRACE = 3.0
 CONFIG_GRACE = 10.0
 """Seconds for which a missing Secret may still come."""
 UNPULLABLE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+CANNOT_RUN = ("StartError", "ContainerCannotRun")
+"""Of a container whose program could not be run; its message is the runtime's."""
 CONFIG_ERRORS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -63,6 +65,7 @@ class Broken:
         message: what the cluster says.
         pod: whose log tells more.
         exit_code, restarts: of the app's container.
+        was_ready: its pod was ready before.
     """
 
     reason: str
@@ -70,6 +73,7 @@ class Broken:
     pod: str | None = None
     exit_code: int | None = None
     restarts: int = 0
+    was_ready: bool = False
 
 
 State = Ready | Waiting | Broken
@@ -182,6 +186,8 @@ def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken
     ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
     if ended is None or reason != "CrashLoopBackOff":
         return None
+    if ended.get("reason") in CANNOT_RUN:
+        return Broken(str(ended["reason"]), str(ended.get("message", "")), pod)
     oom = ended.get("reason") == "OOMKilled"
     return Broken(
         "OOMKilled" if oom else reason,
@@ -210,7 +216,17 @@ def _killed_by_probe(broken: Broken, pods: Sequence[Object], events: Sequence[Ob
     probes = _told(pods, events, "Unhealthy")
     if broken.reason != "CrashLoopBackOff" or not killed or not probes:
         return None
-    return replace(broken, reason="Unhealthy", message=probes[-1])
+    # What ended it says more than what is seen while it starts again.
+    words = ([one for one in probes if one.startswith("Liveness")] or probes)[-1]
+    return replace(broken, reason="Unhealthy", message=words, was_ready=any(map(_was_ready, pods)))
+
+
+def _was_ready(pod: Object) -> bool:
+    """Whether its readiness has changed since it began: what never was ready is unready since then."""
+    ready, began = _condition(pod, "Ready", "False"), _condition(pod, "Initialized", "True")
+    if ready is None or began is None:
+        return False
+    return str(ready.get("lastTransitionTime", "")) > str(began.get("lastTransitionTime", ""))
 
 
 def _told(pods: Sequence[Object], events: Sequence[Object], reason: str) -> list[str]:

@@ -1,0 +1,25 @@
+"""The whole catalogue: every fault is told by its code, its reason, whose it is, and what to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.report import score, table
+from tests.faults.run import catalogue, names
+
+LEAST = 60
+
+
+@pytest.mark.timeout(600)
+async def test_every_fault_is_told_right(tmp_path: Path) -> None:
+    outcomes = await catalogue(tmp_path)
+    missed = [one for one in outcomes if one.wrong]
+    print(score(outcomes))
+    assert missed == [], table(missed)
+    assert [one.name for one in outcomes] == names()
+
+
+def test_there_are_enough_and_each_has_a_name() -> None:
+    assert len(set(names())) == len(names()) >= LEAST
