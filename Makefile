@@ -55,11 +55,10 @@ test-cluster: install $(BIN)/kubectl ## Run the cluster tests on a real cluster:
 		$(BIN)/python -m pytest tests/cluster --ignore-glob='tests/cluster/test_standin_*' --ignore-glob='tests/cluster/test_world_*' $(ARGS)
 	KUBECONFIG='$(KUBECONFIG)' $(BIN)/python -m tests.cluster.differential
 
-crash: install $(BIN)/kubectl ## Kill a provider at every single point, and judge what is left
 faults: install $(BIN)/kubectl ## Cause every fault of the catalogue, compare what is told, and print the score: make faults ARGS="--only npm"
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-crash: install ## Kill a provider at every single point, and judge what is left
+crash: install $(BIN)/kubectl ## Kill a provider at every single point, and judge what is left
 	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
 
 fuzz: install ## Feed strangers' input to all that reads it: make fuzz ARGS="--fuzz-examples 20000"
