@@ -28,6 +28,7 @@ def ci(world: World, tmp_path: Path) -> dict[str, str]:
     command.chmod(0o755)
     env = {**clean_environment(tmp_path), "NATS_URL": world.stack.nats.address, "PYTHONPATH": str(ROOT)}
     for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_PATH"):
+        (tmp_path / name).touch()  # as a runner does
         env[name] = str(tmp_path / name)
     return env | {"PATH": f"{command.parent}:{env['PATH']}", "HOME": str(tmp_path)}
 
