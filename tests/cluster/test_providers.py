@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from provider.demo.processes import Server
 from tests.cluster.apps import App
@@ -152,6 +154,13 @@ async def test_the_same_build_is_shared_though_the_first_asker_was_superseded(
 async def test_what_was_queued_while_no_provider_ran_is_done_when_one_does(own_cluster: ClusterWorld) -> None:
     nats, subjects = own_cluster.client.nats, own_cluster.client.subjects
     sha = await own_cluster.commit("queued", App(body="queued\n"))
+
+    async def made() -> bool:
+        with contextlib.suppress(NotFoundError):
+            return bool(await nats.jetstream().stream_info(subjects.queue_stream))
+        return False
+
+    await eventually(made, what="the first provider of all has made the queue, just after it was ready")
     await own_cluster.provider.kill()
     answers: list[dict[str, Any]] = []
 
