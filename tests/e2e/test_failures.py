@@ -109,7 +109,7 @@ async def test_conflict_when_a_deploy_id_is_used_again(world: World) -> None:
     assert changed.code == "conflict"
 
 
-@pytest.mark.parametrize("endpoint", ["wait", "sync", "debug", "approve"])
+@pytest.mark.parametrize("endpoint", ["sync", "debug"])
 async def test_unsupported_subjects(world: World, endpoint: str) -> None:
     reply = await send(world, endpoint, {"slug": "x"})
     assert (reply["code"], endpoint in reply["message"]) == ("unsupported_feature", True)

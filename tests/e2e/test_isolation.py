@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ async def targets(world: World, victim: Deployed, extra: Listener) -> dict[str, 
 @pytest.fixture
 async def metadata() -> AsyncIterator[Listener]:
     """A service at a link-local address of the machine, as a cloud's metadata service is one."""
-    link, address = "x1meta", "169.254.77.77"
+    link, address = f"x1m{os.getpid()}", "169.254.77.77"
     env = clean_environment(Path("/"))
     for command in (("link", "add", link, "type", "bridge"), ("address", "add", f"{address}/32", "dev", link)):
         assert (await run("ip", *command, env=env, timeout=5))[0] == 0
@@ -114,10 +115,8 @@ def sweep() -> list[str]:
     lines = []
     for start in range(0, len(ports), AT_ONCE):
         some = ports[start : start + AT_ONCE]
-        lines += [
-            *(f"echo | nc -w 1 $gw {port} >/dev/null 2>&1 && echo REACHED port-{port} &" for port in some),
-            "wait",
-        ]
+        probes = (f"echo | nc -w 1 $gw {port} >/dev/null 2>&1 && echo REACHED port-{port} &" for port in some)
+        lines += ["(", *probes, "wait )"]  # a shell of its own: as PID 1 it would also wait for the daemon above
     return [*lines, f"echo WALL {len(ports)}-ports"]
 
 
