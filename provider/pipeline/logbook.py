@@ -127,6 +127,11 @@ class Logbook:
             return data
         return {name: value if name in NAMES else masker.data(value) for name, value in data.items()}
 
+    def error(self, record: DeployRecord, error: PreviewError) -> dict[str, Any]:
+        """What the provider's own log says of an error, which may quote what an app or a build said."""
+        said = {"error": str(error), "reason": error.reason, "evidence": error.evidence}
+        return dict(self.masker(record.deploy_id).data(said))
+
     # --------------------------------------------------------------- build logs
 
     def build_log(self, record: DeployRecord, tell: Callable[[list[str]], None]) -> BuildLog:

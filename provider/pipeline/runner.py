@@ -254,7 +254,7 @@ class Runner:
             record = await self._steps.with_retries(running, phase, step)
             update["phase"] = phase if record.held else ORDER[ORDER.index(phase) + 1]
         except PreviewError as error:
-            log.info("phase.failed", phase=phase, error=str(error), reason=error.reason)
+            log.info("phase.failed", phase=phase, **self._ctx.logbook.error(running.record, error))
             record = running.record
             update["failure"] = Failure.of(error, phase)
         update["timings"] = with_time(record, time.monotonic() - began)

@@ -93,7 +93,7 @@ class Steps:
             if time.monotonic() + wait >= clock.deadline:
                 raise late(running.record, phase, last, wait) from last
             self._ctx.emit(running.record, EventType.WARNING, {"retrying": str(last), "in_seconds": wait})
-            log.info("phase.retry", phase=phase, error=str(last), evidence=last.evidence, wait=wait)
+            log.info("phase.retry", phase=phase, wait=wait, **self._ctx.logbook.error(running.record, last))
             await self.attempt(running, phase, _pause(wait), clock, last)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -133,7 +133,7 @@ class Wire:
         self, remote: Remote, cache: Cache, sha: str | None, head: asyncio.Task[str | None], boundary: _Boundary
     ) -> AsyncGenerator[bytes, None]:
         """The pack with the commit, as it comes; it ends early when anything is odd."""
-        commit = sha or await asyncio.shield(head)  # git may give up before it is known; the asker wants it all the same
+        commit = sha or await asyncio.shield(head)  # git may give up before it is known, and the asker still wants it
         if commit is None:
             return
         wanted = _wanted(cache, remote, commit)

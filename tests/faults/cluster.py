@@ -90,7 +90,7 @@ BUILDS: tuple[Fault[ClusterWorld], ...] = (
     build("disk", BuildScript(no_space=True), BUILD, "DiskFull", "BUILD_DISK", whose="platform"),
     build("evicted", BuildScript(evicted=EVICTED), BUILD, "DiskFull", "BUILD_DISK", "4Gi"),
     build(
-        "step",
+        "npm-step",
         BuildScript(log=NPM, exit_code=1),
         BUILD,
         "LockFileOutOfDate",

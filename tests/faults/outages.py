@@ -18,12 +18,12 @@ SETTINGS = {
     "READ_ONLY_ROOT": "true",
     "STRICT_SPEC": "true",
     "BUILD_TIMEOUT": "12",
-    "RESOLVE_TIMEOUT": "1",
-    "DEPLOY_TIMEOUT": "1",
+    "RESOLVE_TIMEOUT": "4",
+    "DEPLOY_TIMEOUT": "4",
     "ROLLOUT_TIMEOUT": "10",
     "VERIFY_TIMEOUT": "2",
-    "API_TIMEOUT": "0.5",
-    "GIT_TIMEOUT": "1",
+    "API_TIMEOUT": "2",
+    "GIT_TIMEOUT": "3",
 }
 
 
