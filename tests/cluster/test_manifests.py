@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from tests.cluster.world import cluster_world
 PROVIDER = "x1-preview-provider"
 HERE = {"NATS_URL", "API_URL", "API_INTERNAL_TOKEN", "GIT_BASE_URL", "INSTANCE_NAME", "HTTP_ADDRESS", "STATE_DIR"}
 """What the tests have a server or a place of their own for."""
-CERT_MANAGER = "cert-manager.io/v1"
-"""The stand-in has no custom resources: of these only what cert-manager's own documentation asks for is compared."""
+CUSTOM = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
+"""Kinds that others bring: the stand-in does not know them."""
 
 
 @pytest.mark.parametrize("name", BASES)
 async def test_a_cluster_takes_every_object(name: str) -> None:
-    known = [body for body in built(name) if body["apiVersion"] != CERT_MANAGER]
+    known = [body for body in built(name) if body["apiVersion"] not in CUSTOM]
     async with World() as world:
         load_manifests(world.store, known)
 
@@ -34,7 +35,7 @@ async def test_a_cluster_takes_every_object(name: str) -> None:
 @pytest.mark.parametrize("name", BASES)
 async def test_the_provider_works_with_what_is_installed_and_nothing_else(name: str, tmp_path: Path) -> None:
     """Its Roles, the quotas, limits and Pod Security of that overlay, and the settings of its Deployment."""
-    objects = [body for body in built(name) if body["apiVersion"] != CERT_MANAGER]
+    objects = [body for body in built(name) if body["apiVersion"] not in CUSTOM]
     told = _environment(objects)
     elsewhere = {key for key in told if key in HERE or key.endswith(("_FILE", "_CERT", "_KEY"))}
     async with stand_in(tmp_path, objects, ingress_class=told.get("INGRESS_CLASS", "nginx")) as place:
@@ -136,6 +137,34 @@ def test_the_registry_collects_garbage_before_it_serves(tmp_path: Path) -> None:
     layer.write_bytes(b"nobody's")
     subprocess.run(start, env=environment, check=True, capture_output=True)
     assert not layer.exists()
+
+
+def test_pods_reach_previews_by_their_public_name() -> None:
+    """CoreDNS's rewrite, as its plugin does it: an expression searched for in a name with its closing dot."""
+    objects = built("overlays/kind")
+    corefile = named(objects, "ConfigMap", "coredns")["data"]["Corefile"]
+    ((expression, target),) = re.findall(r"rewrite name regex (\S+) (\S+) answer auto", corefile)
+    domain = _environment(objects)["PREVIEW_DOMAIN"]
+    assert re.search(expression, f"shop.{domain}.")
+    for other in (f"shop.{domain}.evil.test.", f"shop.{domain.replace('.', 'x')}.", "example.com."):
+        assert not re.search(expression, other)
+    service, namespace, rest = target.split(".", 2)
+    assert named(objects, "Service", service)["metadata"]["namespace"] == namespace
+    assert rest == "svc.cluster.local"
+    assert _environment(objects)["INGRESS_ADDRESS"] == f"{service}.{namespace}.svc:443"
+
+
+def test_the_wildcard_certificate_is_where_previews_look_for_it() -> None:
+    objects = built("overlays/production")
+    domain = _environment(objects)["PREVIEW_DOMAIN"]
+    certificate, issuer = named(objects, "Certificate", "x1agent-wildcard"), named(objects, "Issuer", "x1-previews")
+    assert certificate["metadata"]["namespace"] == issuer["metadata"]["namespace"] == PREVIEWS
+    assert certificate["spec"]["secretName"] == Settings().tls_secret_name
+    assert certificate["spec"]["dnsNames"] == [f"*.{domain}"]
+    assert certificate["spec"]["issuerRef"]["name"] == "x1-previews"
+    (solver,) = issuer["spec"]["acme"]["solvers"]
+    assert solver["selector"]["dnsZones"] == [domain]
+    assert "dns01" in solver, "no other challenge gives wildcards"
 
 
 # ------------------------------------------------------------------------- parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("what", ["up", "demo", "test", "down"])
 def test_what_is_missing_for_kind_is_named(what: str, tmp_path: Path) -> None:
-    for program in ("bash", "dirname", "readlink"):
+    for program in ("bash", "dirname", "readlink", "realpath"):
         (tmp_path / program).symlink_to(shutil.which(program) or "")
     (tmp_path / "docker").write_text("#!/bin/bash\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
@@ -32,6 +33,19 @@ def test_what_is_missing_for_kind_is_named(what: str, tmp_path: Path) -> None:
 def test_an_order_that_is_none_is_refused() -> None:
     done = subprocess.run([ROOT / ".ci" / "kind", "start"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "usage: .ci/kind up | demo | test | down\n")
+
+
+def test_the_certificate_is_one_for_every_preview_by_an_authority_of_its_own(tmp_path: Path) -> None:
+    path = os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if not Path(one, "mkcert").exists())
+    for _ in range(2):  # a second run keeps it
+        subprocess.run(
+            [ROOT / ".ci" / "kind", "certificates"], env={"PATH": path, "KIND_STATE": str(tmp_path)}, check=True
+        )
+    made = tmp_path / "certificates"
+    for host, fine in (("shop.preview.local.x1agent.dev", True), ("preview.local.x1agent.dev", False)):
+        check = ("openssl", "verify", "-purpose", "sslserver", "-verify_hostname", host, "-CAfile")
+        done = subprocess.run([*check, made / "ca.crt", made / "tls.crt"], capture_output=True, check=False)
+        assert (done.returncode == 0) == fine, done.stderr
 
 
 async def test_the_demos_git_host_serves_the_sample(tmp_path: Path) -> None:
