@@ -226,7 +226,7 @@ class Store:
         """
         key = f"preview.{slug}"
         wrote = self._wrote.pop(slug, None)
-        with suppress(Exception):  # mostly it still stands; what is wrong with it shows again when it is read
+        with suppress(WrongRevision, PreviewError):  # mostly it still stands; what is wrong shows again when it is read
             if wrote is not None and (after := await self._changed(key, *wrote, reducer)) != wrote[0]:
                 return after
         for attempt in range(_ATTEMPTS):

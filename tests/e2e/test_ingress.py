@@ -209,6 +209,19 @@ async def test_a_dead_upstream_answers_502_with_the_commit(world: World) -> None
     assert answer.headers["X-Preview-Commit"] == "c0ffeeone"
 
 
+async def test_a_dead_upstream_answers_with_its_page_until_it_lives_again(world: World) -> None:
+    port = free_port()
+    await world.ingress.hold("a", "<p>coming back</p>")
+    await world.ingress.switch(replace(route(world.one), upstream=f"127.0.0.1:{port}"))
+    visitor = await world.visitor()
+    answer = await visitor.ask(HOST, "/deep/er?q=1")
+    assert (answer.status_code, answer.text) == (503, "<p>coming back</p>")
+    assert (answer.headers["Retry-After"], answer.headers["X-Preview-Holding"]) == ("2", "1")
+    assert "X-Preview-Commit" not in answer.headers
+    async with running_app("back", port):
+        assert (await visitor.ask(HOST)).json()["app"] == "back"
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_restarting_upstream_is_waited_for(world: World, method: str) -> None:
     port = free_port()

@@ -33,6 +33,7 @@ SHAPE_ID = "x1-previews-shape-"
 COMMIT_HEADER = "X-Preview-Commit"
 HOLDING_HEADER = "X-Preview-Holding"
 """Says that an answer is the page that a host shows while nothing serves there, and not its app's."""
+DOES_NOT_ANSWER = "the preview does not answer\n"
 NO_SUCH_PREVIEW = "no such preview\n"
 UNREADABLE = "the ingress cannot read its routes folder\n"
 
@@ -123,12 +124,13 @@ def server(root: Path, listen: str, shape_routes: list[Json]) -> Json:
             holding_route(root),
             _answer(404, NO_SUCH_PREVIEW),
         ],
-        "errors": {"routes": [_answer("{http.error.status_code}", "the preview does not answer\n")]},
+        # What an app that sleeps or just died gives: its page, too, where there is one.
+        "errors": {"routes": [holding_route(root), _answer("{http.error.status_code}", DOES_NOT_ANSWER)]},
     }
 
 
 def holding_route(root: Path) -> Json:
-    """What hosts without a route answer that have a page: 503 and that page, whatever was asked for.
+    """What hosts without an app answer that have a page: 503 and that page, whatever was asked for.
 
     It carries no commit, so that nothing takes it for an app's answer.
     """
@@ -157,7 +159,7 @@ def holding_route(root: Path) -> Json:
                         "X-Content-Type-Options": ["nosniff"],
                         "X-Frame-Options": ["DENY"],
                     },
-                    "delete": ["Etag", "Last-Modified"],
+                    "delete": ["Etag", "Last-Modified", COMMIT_HEADER],
                 },
             },
             {"handler": "rewrite", "method": "GET", "uri": "{http.matchers.file.relative}"},
