@@ -170,9 +170,11 @@ class Source:
         ahead, cache.listing = cache.ahead, None
         if ahead is not None and ahead.sha == sha:
             cache.ahead = None
-            if await ahead.moved(tree):
-                return
-            await ahead.drop()
+            try:
+                if await ahead.moved(tree):
+                    return
+            finally:
+                await ahead.drop()  # of one that was moved nothing is left
         await self._write_tree(repo, sha, tree)
 
     async def _write_tree(self, repo: str, sha: str, tree: Path) -> None:
@@ -226,8 +228,9 @@ class Source:
 
     async def _begin_ahead(self, repo: str, sha: str, cache: Cache) -> None:
         """Begin to write a commit's tree out before that is asked for; of each repository there is one at most."""
-        if cache.ahead is not None:
-            await cache.ahead.drop()
+        before, cache.ahead = cache.ahead, None  # at once: whoever asks for it meanwhile must not get half of it
+        if before is not None:
+            await before.drop()
         folder = self._folder / f"tree-{uuid.uuid4().hex}"
         cache.ahead = Ahead(sha, folder, asyncio.create_task(self._write_ahead(repo, sha, folder)))
 

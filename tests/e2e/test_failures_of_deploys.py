@@ -201,9 +201,14 @@ async def test_complaint_4_rapid_pushes(world: World, guest: Visitor) -> None:
     async with steady_load(guest, good.url) as load:
         watches = [watched(world, "rapid", sha) for sha in shas]
         results = await asyncio.gather(*(watch.result() for watch in watches), return_exceptions=True)
-    orders = {(await world.client.status(deploy_id=one.deploy_id)).reply["order"]: one for one in watches}
-    last = orders[max(orders)]
-    winner = await last.result()
+        orders = {(await world.client.status(deploy_id=one.deploy_id)).reply["order"]: one for one in watches}
+        last = orders[max(orders)]
+        winner = await last.result()
+
+        async def met() -> bool:
+            return load.commits[-1:] == [winner.commit_sha]
+
+        await eventually(met, what="a visitor meets the winner")
     failures = [one for one in results if isinstance(one, BaseException)]
     assert [one.code for one in failures if isinstance(one, PreviewFailed)] == ["superseded"] * 4
     assert all("accepted later" in str(one) for one in failures)

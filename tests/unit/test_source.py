@@ -722,6 +722,24 @@ async def test_of_a_repository_the_tree_fetched_last_is_written_ahead(
     assert ahead() == []
 
 
+async def test_commits_of_one_repository_at_once_each_get_the_whole_of_their_own_tree(
+    host: GitServer, source: Source, tmp_path: Path
+) -> None:
+    """One that was written ahead goes to who asks for it, or is dropped for the next one: never both."""
+    many = {f"folder/{number}": "x" * 100 for number in range(200)}
+    shas = [await host.commit(REPO, "main", {**many, "file": str(number)}) for number in range(6)]
+
+    async def brought(number: int) -> None:
+        await source.resolve(REPO, "main", shas[number], INSTALLATION)
+        await source.export(REPO, shas[number], tmp_path / "out" / str(number))
+
+    await asyncio.gather(*map(brought, range(6)))
+    for number in range(6):
+        tree = tmp_path / "out" / str(number)
+        assert (tree / "file").read_text() == str(number)
+        assert len(list((tree / "folder").iterdir())) == len(many)
+
+
 async def test_a_tree_that_would_write_into_dot_git(host: GitServer, source: Source, tmp_path: Path) -> None:
     repository = bare(host)
     blob = bytes.fromhex(git(repository, "hash-object", "-w", "--stdin", stdin=b"x"))
