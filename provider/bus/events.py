@@ -28,9 +28,6 @@ from provider.store import payload_limit
 
 log = structlog.get_logger(__name__)
 
-LINGER_SECONDS = 0.05
-"""How long progress waits to be told: the deploy goes on meanwhile, and nobody sees the difference."""
-_PROGRESS = frozenset({EventType.PHASE_STARTED, EventType.PHASE_FINISHED, EventType.LOG})
 QUEUE_LENGTH = 5000
 _LINES_PER_EVENT = 200
 _BYTES_PER_EVENT = 64 * 1024
@@ -112,7 +109,6 @@ class EventPublisher:
 
     async def flush(self) -> None:
         """Wait until everything queued is sent; bound it with `asyncio.timeout`."""
-        self._wake.set()
         await self._idle.wait()
 
     async def close(self, timeout: float = 5.0) -> None:
@@ -138,10 +134,7 @@ class EventPublisher:
             self._make_room()
         self._queue.append(message)
         self._idle.clear()
-        if message.event is not None and message.event.type in _PROGRESS:
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._wake.set)
-        else:
-            self._wake.set()
+        self._wake.set()
 
     def _make_room(self) -> None:
         """Drop the oldest log lines, or, where there are none, the oldest message."""

@@ -51,6 +51,7 @@ NO_ANSWER = Table(
         "Nothing listens where the ingress should ({connect}): check INGRESS_ADDRESS and PUBLIC_PORT, and that the"
         " ingress runs.",
         Whose.PLATFORM,
+        retryable=True,
     ),
     Case(
         "public-silent",

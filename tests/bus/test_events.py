@@ -99,19 +99,6 @@ async def test_log_lines_travel_together(nc: Client, subjects: Subjects, publish
     assert len(found) < 10
 
 
-async def test_progress_waits_a_little_and_what_is_decided_does_not(
-    nc: Client, subjects: Subjects, publisher: EventPublisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("provider.bus.events.LINGER_SECONDS", 60.0)
-    heard = await nc.subscribe(subjects.all_events)
-    publisher.publish(event("progress", EventType.PHASE_STARTED))
-    with pytest.raises(TimeoutError):
-        await heard.next_msg(timeout=0.1)
-    publisher.publish(event("decided"))
-    ids = [json.loads((await heard.next_msg(timeout=10)).data)["event_id"] for _ in range(2)]
-    assert ids == ["progress", "decided"]
-
-
 async def test_a_huge_event_is_cut_not_fatal(nc: Client, subjects: Subjects, publisher: EventPublisher) -> None:
     publisher.publish(event("big", text="x" * 3_000_000))
     publisher.publish(event("log", EventType.LOG, lines=["y" * 3_000_000]))
