@@ -115,7 +115,8 @@ class Ending:
             async with asyncio.timeout(RESTORE_SECONDS):
                 await repeat(lambda: restore(self._ctx, running.record))
         except Exception as error:  # also a bug: whoever asked gets the answer all the same
-            log.error("restore.failed", error=str(error), exc_info=not isinstance(error, PreviewError | TimeoutError))
+            said = self._ctx.logbook.masker(running.record.deploy_id).text(str(error))  # it may quote the app
+            log.error("restore.failed", error=said, exc_info=not isinstance(error, PreviewError | TimeoutError))
             warning = "the last good revision could not be put back yet; that is tried again and again"
             update["warnings"] = (*running.record.warnings, warning)
         seconds = time.monotonic() - began
