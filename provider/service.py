@@ -24,6 +24,7 @@ from provider.background import ended, forever, logged
 from provider.bus.connection import connect, has_jetstream
 from provider.bus.endpoints import Endpoints
 from provider.bus.events import EventPublisher
+from provider.bus.identity import BusClient
 from provider.bus.queue import WorkQueue
 from provider.bus.reporter import Reporter
 from provider.bus.streams import InboxStream
@@ -189,11 +190,11 @@ class Provider:
         self._queue_task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def build(cls, settings: Settings, nc: Client, http: httpx.AsyncClient) -> Provider:
+    async def build(cls, settings: Settings, nc: BusClient, http: httpx.AsyncClient) -> Provider:
         """Construct every part from the settings."""
         policy = WatchedPolicy(settings.policy_file)
         policy.open()
-        jetstream, metrics = await has_jetstream(nc), Metrics()
+        jetstream, metrics, own = await has_jetstream(nc), Metrics(), settings.secrets()
         subjects = Subjects(settings.subject_prefix)
         if jetstream:
             store = await open_store(nc, subjects.bucket_prefix, settings.platform_id, failed=metrics.kv_failed)
@@ -217,7 +218,7 @@ class Provider:
                     age=settings.build_logs_seconds,
                 ),
                 most=settings.build_log_bytes,
-                secrets=settings.secrets(),
+                secrets=lambda: own | nc.secrets,
             ),
             metrics=metrics,
             policy=policy,

@@ -66,7 +66,7 @@ class _Watcher:
             log.exception("bus.on_closed")
 
 
-async def connect(settings: Settings, on_closed: Callable[[], None], *, timeout: float = CONNECT_SECONDS) -> Client:
+async def connect(settings: Settings, on_closed: Callable[[], None], *, timeout: float = CONNECT_SECONDS) -> BusClient:
     """Connect within `timeout` seconds; from then on the client reconnects for ever.
 
     `on_closed` is called when the client gave up for good, and when it is closed on purpose.
@@ -77,7 +77,7 @@ async def connect(settings: Settings, on_closed: Callable[[], None], *, timeout:
     """
     nc = BusClient()
     watcher = _Watcher(nc, on_closed)
-    connecting = asyncio.ensure_future(nc.connect(**_options(settings, watcher), **identity(settings, nc)))
+    connecting = asyncio.ensure_future(nc.connect(**_options(settings, watcher), **identity(settings, nc, nc.learn)))
     refused = asyncio.ensure_future(watcher.refused.wait())
     try:
         await asyncio.wait({connecting, refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,7 @@ from provider.settings import Settings
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----([^-]+)-----END")
 _PART = re.compile(r"-{3,} *BEGIN [^-]+-{3,}\s+(\S+)\s+-{3,} *END")
 
 
@@ -37,11 +38,26 @@ class BusClient(Client):
     The library does what the server says (seen on nats-py 2.16.0): whoever answers without TLS would get the password.
     """
 
+    secrets: frozenset[str] = frozenset()
+    """Passwords, tokens and keys that were read from files; those from before a rotation stay."""
+
+    def learn(self, *secrets: str) -> None:
+        """These were read from files."""
+        self.secrets |= frozenset(secrets)
+
     def _connect_command(self) -> bytes:
         inside_tls = self._current_server is not None and self._current_server.uri.scheme == "wss"
         if self.options.get("tls") is not None and not (inside_tls or self._server_info.get("tls_required")):
             raise NoTls("nats: the server offers no TLS")
         return super()._connect_command()
+
+
+Learn = Callable[..., None]
+"""Is told what is secret of what was read from a file."""
+
+
+def _nobody(*_: str) -> None:
+    """For whoever masks nothing."""
 
 
 class _Fresh(Generic[T]):
@@ -87,21 +103,21 @@ class _FreshTls(ssl.SSLContext):
         return self._context().wrap_bio(*args, **named)
 
 
-def identity(settings: Settings, nc: Client) -> dict[str, Any]:
+def identity(settings: Settings, nc: Client, learn: Learn = _nobody) -> dict[str, Any]:
     """The options of `nc.connect` that say who connects, and from whom answers are taken.
 
     Raises:
         Permanent: a file cannot be read, or does not hold what it should; the variable is named.
     """
-    context = tls(settings)
+    context = tls(settings, learn)
     return {
         "inbox_prefix": settings.nats_inbox_prefix,
         **({"tls": context} if context is not None else {}),
-        **_credentials(settings, nc),
+        **_credentials(settings, nc, learn),
     }
 
 
-def tls(settings: Settings) -> ssl.SSLContext | None:
+def tls(settings: Settings, learn: Learn) -> ssl.SSLContext | None:
     """The TLS side of connections, or None where no TLS file is set. Raises Permanent."""
     named = {name: getattr(settings, name) for name in ("nats_ca_file", "nats_client_cert", "nats_client_key")}
     if not (settings.nats_ca_file or settings.nats_client_cert):
@@ -111,6 +127,8 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=settings.nats_ca_file)
         if settings.nats_client_cert:
             context.load_cert_chain(settings.nats_client_cert, settings.nats_client_key)
+            pem = (settings.nats_client_key or settings.nats_client_cert).read_text()
+            learn(*("".join(lines.split()) for lines in _PRIVATE_KEY.findall(pem)))
         return context
 
     variables = ", ".join(name.upper() for name, value in named.items() if value)
@@ -129,12 +147,16 @@ def let_go(nc: Client) -> None:
         nc._transport.close()  # type: ignore[no-untyped-call]
 
 
-def _credentials(settings: Settings, nc: Client) -> Mapping[str, Any]:
+def _credentials(settings: Settings, nc: Client, learn: Learn) -> Mapping[str, Any]:
+    def learnt(secret: str) -> str:
+        learn(secret)
+        return secret
+
     if settings.nats_credentials_file:
-        creds = _Fresh("NATS_CREDENTIALS_FILE", lambda: _parts(_text(settings.nats_credentials_file)))
+        creds = _Fresh("NATS_CREDENTIALS_FILE", lambda: [*map(learnt, _parts(_text(settings.nats_credentials_file)))])
         return {"signature_cb": lambda nonce: _signed(creds()[1], nonce), "user_jwt_cb": lambda: creds()[0].encode()}
     if settings.nats_nkey_file:
-        seed = _Fresh("NATS_NKEY_FILE", lambda: _checked_seed(_text(settings.nats_nkey_file)))
+        seed = _Fresh("NATS_NKEY_FILE", lambda: _checked_seed(learnt(_text(settings.nats_nkey_file))))
 
         def sign(nonce: str) -> bytes:
             key = nkeys.from_seed(bytearray(seed().encode()))
@@ -143,9 +165,9 @@ def _credentials(settings: Settings, nc: Client) -> Mapping[str, Any]:
 
         return {"signature_cb": sign}
     if settings.nats_token_file:
-        return {"token": _Fresh("NATS_TOKEN_FILE", lambda: _text(settings.nats_token_file))}
+        return {"token": _Fresh("NATS_TOKEN_FILE", lambda: learnt(_text(settings.nats_token_file)))}
     if settings.nats_password_file:
-        password = _Fresh("NATS_PASSWORD_FILE", lambda: _text(settings.nats_password_file))
+        password = _Fresh("NATS_PASSWORD_FILE", lambda: learnt(_text(settings.nats_password_file)))
         return {"user": settings.nats_user, "password": password}
     return {}
 

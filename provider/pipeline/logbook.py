@@ -35,17 +35,23 @@ class Logbook:
     Args:
         shelf: where logs are kept.
         most: bytes of one log that are kept.
-        secrets: values that are secret whatever is deployed.
+        secrets: gives the values that are secret whatever is deployed; they become more as files are read anew.
         patience: seconds in which the secrets of a deploy that is taken over have to be had.
     """
 
     def __init__(
-        self, *, shelf: Shelf, most: int, secrets: Iterable[str] = (), patience: float = RECALL_SECONDS
+        self,
+        *,
+        shelf: Shelf,
+        most: int,
+        secrets: Callable[[], frozenset[str]] = frozenset,
+        patience: float = RECALL_SECONDS,
     ) -> None:
         self._patience = patience
         self._shelf = shelf
         self._most = most
-        self._always = frozenset(secrets)
+        self._present = secrets
+        self._always = secrets()
         self._secrets: dict[str, frozenset[str]] = {}
         self._maskers: dict[str, Masker] = {}
         self._nobodys = Masker(self._always)
@@ -80,6 +86,9 @@ class Logbook:
 
     def masker(self, deploy_id: str = "") -> Masker:
         """What masks that deploy's secrets, and what is always secret."""
+        if (always := self._present()) != self._always:
+            self._always, self._nobodys = always, Masker(always)
+            self._maskers = {key: one for key, one in self._maskers.items() if isinstance(one, Everything)}
         if deploy_id not in self._secrets:
             return self._nobodys
         if deploy_id not in self._maskers:
@@ -93,13 +102,13 @@ class Logbook:
         """
         if values is None:
             return Everything
-        all_values, masker = self._always | values, Masker(self._always | values)
+        all_values, masker = frozenset[str](), Masker()
 
         def present() -> Masker:
             nonlocal all_values, masker
             if isinstance(own := self.masker(deploy_id), Everything):
                 return own
-            known = self._secrets.get(deploy_id, frozenset())
+            known = self._always | values | self._secrets.get(deploy_id, frozenset())
             if not known <= all_values:
                 all_values |= known
                 masker = Masker(all_values)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,12 +167,14 @@ def serve(way: Way, tmp_path: Path, start_server: Start) -> Callable[[str], Nats
 
 async def test_a_rotation_needs_no_restart(way: Way, serve: Callable[[str], NatsServer]) -> None:
     way.write("old")
+    kept = secrets_in(way)
     url = serve("old").url
     nc = await connect(way.made(url), lambda: None)
     serve("new")
     await until(lambda: nc.last_error is not None and not nc.is_connected)
     way.write("new")
     await until(lambda: nc.is_connected)
+    assert nc.secrets == kept | secrets_in(way), "what opens the bus, and did, is known to be secret"
     async with PreviewClient.connect(way.made(url)) as client:
         inbox = await client.nats.subscribe("greetings")
         await client.nats.flush()
@@ -254,6 +257,13 @@ async def test_whoever_offers_no_tls_is_told_no_password(tmp_path: Path, start_s
 def test_settings_that_say_two_things_are_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Settings.model_validate(settings)
+
+
+def secrets_in(way: Way) -> frozenset[str]:
+    """What nobody else may know of the files of that way."""
+    file = next(reversed(way.settings.values()))
+    inside = re.findall(r"-{5}BEGIN [^-]+-{5}\n([^ ]+)\n-{5,6}END", file.read_text()) or [file.read_text()]
+    return frozenset("".join(one.split()) for one in inside)
 
 
 async def refused(found: Settings) -> Permanent:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from nats.aio.client import Client
 
 from provider import logs
+from provider.bus.identity import BusClient
 from provider.models import Bundle, SecretValues
 from provider.platforms.base import BuildPlan
 from provider.platforms.container import platform as engine_platform
@@ -80,7 +80,7 @@ class Death:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class MortalClient(Client):
+class MortalClient(BusClient):
     """A NATS client whose messages are effects."""
 
     def __init__(self, death: Death) -> None:

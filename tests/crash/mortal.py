@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 import httpx
 import structlog
-from nats.aio.client import Client
 
+from provider.bus.identity import BusClient
 from provider.service import Provider
 from provider.settings import Settings
 from tests.crash.gate import Gate, message_name
@@ -130,7 +130,7 @@ class Mortal:
         await asyncio.create_task(work, context=context)
 
 
-class GatedClient(Client):
+class GatedClient(BusClient):
     """A NATS client whose messages pass a gate."""
 
     def __init__(self, gate: Gate) -> None:

@@ -90,7 +90,7 @@ async def kept_lines(book: Logbook) -> list[str] | None:
 
 
 async def test_what_is_told_and_kept_and_answered_is_masked(tmp_path: Path) -> None:
-    book, told = logbook(tmp_path, secrets=["internal-token"]), list[str]()
+    book, told = logbook(tmp_path, secrets=lambda: frozenset({"internal-token"})), list[str]()
     values = SecretValues(secrets={"A": Secret("s3cret-value")}, extra_env={"B": Secret("other-value")})
     book.learn("d", plain(values))
     log = book.build_log(record(), told.extend)
@@ -112,6 +112,21 @@ async def test_what_is_told_and_kept_and_answered_is_masked(tmp_path: Path) -> N
     assert data == {"message": "is ***", "url": "https://other-value.example", "seconds": 1}
     book.forget("d")
     assert book.masked(record(failure=failed)).failure == failed
+
+
+def test_what_is_secret_of_the_process_may_become_more(tmp_path: Path) -> None:
+    always = {"first-password"}
+    book = logbook(tmp_path, secrets=lambda: frozenset(always))
+    book.learn("d", ["s3cret-value"])
+    looking = book.masking("d", frozenset({"bundled-value"}))
+    text = "first-password next-password s3cret-value bundled-value"
+    assert book.masker("d").text(text) == "*** next-password *** bundled-value"
+    assert looking().text(text) == "*** next-password *** ***"
+    always.add("next-password")
+    assert book.masker().text(text) == "*** *** s3cret-value bundled-value"
+    assert book.masker("d").text(text) == "*** *** *** bundled-value"
+    assert looking().text(text) == "*** *** *** ***"
+    assert book.masker("d") is book.masker("d"), "made once"
 
 
 async def test_a_follower_that_was_cut_off_does_not_replace_a_whole_log(tmp_path: Path) -> None:
