@@ -18,7 +18,16 @@ from tests.cluster.standin.world import World
 from tests.cluster.world import cluster_world
 
 PROVIDER = "x1-preview-provider"
-HERE = {"NATS_URL", "API_URL", "API_INTERNAL_TOKEN", "GIT_BASE_URL", "INSTANCE_NAME", "HTTP_ADDRESS", "STATE_DIR"}
+HERE = {
+    "NATS_URL",
+    "NATS_USER",
+    "API_URL",
+    "API_INTERNAL_TOKEN",
+    "GIT_BASE_URL",
+    "INSTANCE_NAME",
+    "HTTP_ADDRESS",
+    "STATE_DIR",
+}
 """What the tests have a server or a place of their own for."""
 CUSTOM = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
 """Kinds that others bring: the stand-in does not know them."""

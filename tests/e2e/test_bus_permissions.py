@@ -1,4 +1,4 @@
-"""`manifests/nats/permissions.conf` on a real nats-server: each kind of user can do its own, and nothing else."""
+"""The bus's `permissions.conf` on a real nats-server: each kind of user can do its own, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from provider.settings import Settings
 from tests.e2e.apps import app_files
 from tests.e2e.helpers import log_lines
 
-PERMISSIONS = Path(__file__).resolve().parents[2] / "manifests" / "nats" / "permissions.conf"
+PERMISSIONS = Path(__file__).resolve().parents[2] / "manifests" / "components" / "nats" / "permissions.conf"
 CONF = """
 include {permissions}
 authorization {{

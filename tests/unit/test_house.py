@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "provider"
 TOP = (
-    ("manifests/", "kustomize: base/ components/ overlays/; nats/: permissions on the bus"),
+    ("manifests/", "kustomize: base/ components/ (the bus, its users' permissions) overlays/"),
     ("templates/", "Jinja2 for what is applied per preview"),
     (
         "tests/",
