@@ -13,7 +13,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from provider.bus.identity import BusClient, NoTls, identity, let_go, shown
+from provider.bus.identity import BusClient, NoTls, identity, let_go, of_tls, shown
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.settings import Settings
 from provider.store.jetstream import translated
@@ -38,7 +38,7 @@ class _Watcher:
         self.refused = asyncio.Event()
 
     async def error(self, error: Exception) -> None:
-        self.last_error = error
+        error = self.last_error = of_tls(error)
         let_go(self._nc)
         text = str(error).lower()
         broken_off = isinstance(error, ssl.SSLEOFError)  # by a server that goes, and will be back

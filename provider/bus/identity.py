@@ -17,6 +17,7 @@ import nats.errors
 import nkeys
 import structlog
 from nats.aio.client import Client
+from nats.aio.transport import WebSocketTransport
 
 from provider.errors import Code, Permanent
 from provider.settings import Settings
@@ -44,6 +45,17 @@ class BusClient(Client):
     def learn(self, *secrets: str) -> None:
         """These were read from files."""
         self.secrets |= frozenset(secrets)
+
+    async def close(self) -> None:
+        """See `Client`; also what it leaves open of a websocket that was refused (seen on nats-py 2.16.0)."""
+        await super().close()
+        if isinstance(self._transport, WebSocketTransport) and self._transport:
+            await self._transport._client.close()
+
+    async def _connect_to_server(self, server: Any) -> None:
+        if self.options.get("tls") is not None and server.uri.scheme == "ws":  # its first words have the URL's password
+            raise NoTls("nats: a URL of ws:// offers no TLS")
+        await super()._connect_to_server(server)
 
     def _connect_command(self) -> bytes:
         inside_tls = self._current_server is not None and self._current_server.uri.scheme == "wss"
@@ -139,6 +151,11 @@ def shown(settings: Settings) -> str:
     """How the settings say who this is, for a person who has to look there."""
     names = ("nats_credentials_file", "nats_nkey_file", "nats_token_file", "nats_password_file", "nats_client_cert")
     return ", ".join(name.upper() for name in names if getattr(settings, name)) or "NATS_URL"
+
+
+def of_tls(error: Exception) -> Exception:
+    """What TLS said, where a websocket's client has put other words around it; else the error itself."""
+    return error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
 
 
 def let_go(nc: Client) -> None:
