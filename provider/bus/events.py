@@ -259,15 +259,17 @@ def _lines(event: Event) -> list[str]:
 def _event_payload(event: Event, limit: int) -> bytes:
     if event.type is EventType.LOG:
         event = event.model_copy(update={"data": {**event.data, "lines": _lines(event)[-_LINES_PER_EVENT:]}})
-    body = event.model_dump(mode="json")
-    if event.phase is None:
-        del body["phase"]
-    return _encode(body, limit)
+    left_out = {"phase"} if event.phase is None else None
+    payload = event.model_dump_json(exclude=left_out).encode()
+    return payload if len(payload) <= limit else _shortened(event.model_dump(mode="json", exclude=left_out))
 
 
 def _encode(body: dict[str, Any], limit: int) -> bytes:
     payload = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(payload) <= limit:
-        return payload
+    return payload if len(payload) <= limit else _shortened(body)
+
+
+def _shortened(body: dict[str, Any]) -> bytes:
+    """What of a message is small, where all of it is more than the server takes."""
     short = {name: value for name, value in body.items() if len(json.dumps(value)) < 1000}
     return json.dumps(short | {"truncated": True}).encode()

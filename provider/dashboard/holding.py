@@ -21,6 +21,7 @@ from provider.models import Phase, PreviewRecord, PreviewState, now
 
 GONE_AGE = timedelta(days=1)
 """How long it is said that a preview is gone; then nobody knows its URL any more."""
+SETTLE_SECONDS = 0.2
 AGAIN_SECONDS = 5.0
 
 TITLES = {
@@ -79,11 +80,15 @@ class Holding:
 
     Args:
         hold: keeps one.
+        settle_seconds: what comes one after the other within them makes one page; a deploy has better to do then.
         again_seconds: after which one that could not be kept is tried again.
     """
 
-    def __init__(self, hold: Hold, *, again_seconds: float = AGAIN_SECONDS) -> None:
+    def __init__(
+        self, hold: Hold, *, settle_seconds: float = SETTLE_SECONDS, again_seconds: float = AGAIN_SECONDS
+    ) -> None:
         self._hold = hold
+        self._settle_seconds = settle_seconds
         self._again_seconds = again_seconds
         self._pages = HoldingPages()
         self._previews: dict[str, PreviewRecord] = {}
@@ -115,6 +120,7 @@ class Holding:
         """Keep pages as they come to be due, for ever."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(self._settle_seconds)
             self._wake.clear()
             while self._due:
                 slug = next(iter(self._due))

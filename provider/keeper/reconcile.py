@@ -110,7 +110,9 @@ class Reconcile:
         await asyncio.gather(*(self._attend(slug) for slug in {*drifts, *lacks}))
 
     async def _resting(self, slugs: set[str | None]) -> dict[str, PreviewRecord]:
-        found = [await self._store.get_preview(slug) for slug in slugs if slug and self._may(slug)]
+        # One that is not known to rest is left alone: it is touched when its record says that it came to rest.
+        told = [slug for slug in slugs if slug in self._known and self._may(slug)]
+        found = [await self._store.get_preview(slug) for slug in told]
         if None in slugs:
             found += [one for one in await self._store.previews() if self._mine(one.slug)]
         return {one.slug: one for one in found if one is not None and at_rest(one)}

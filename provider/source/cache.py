@@ -113,7 +113,13 @@ class Cache:
 
     async def prepare(self) -> bool:
         """Make it ready for a fetch; returns whether it is fresh, so that nothing in it can be damaged."""
-        return await asyncio.to_thread(self._prepare)
+        if self._can_take_more():
+            self.sweep()
+            return False
+        if self.path.exists():
+            await self.discard()
+        self._make()
+        return True
 
     def idle_since(self, moment: float) -> bool:
         """Whether nothing was fetched after `moment` (seconds since 1970)."""
@@ -136,17 +142,17 @@ class Cache:
                     with contextlib.suppress(OSError):
                         left.unlink()
 
-    def _prepare(self) -> bool:
+    def _can_take_more(self) -> bool:
         packs = [pack.stat().st_size for pack in self.path.glob("objects/pack/*.pack")]
         head = self.path / "HEAD"
-        if head.exists() and len(packs) < _MAX_PACKS and sum(packs) < self._max_bytes:
-            head.touch()
-            self.sweep()
+        if not head.exists() or len(packs) >= _MAX_PACKS or sum(packs) >= self._max_bytes:
             return False
-        shutil.rmtree(self.path, ignore_errors=True)
+        head.touch()
+        return True
+
+    def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in ("objects", "refs/heads"):
             (self.path / folder).mkdir(parents=True)
         (self.path / "config").write_text(_CONFIG)
-        head.write_text("ref: refs/heads/none\n")
-        return True
+        (self.path / "HEAD").write_text("ref: refs/heads/none\n")

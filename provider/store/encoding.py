@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from provider.errors import Code, Permanent
 from provider.models import RECORD_VERSION, DeployRecord, LineRecord, PreviewRecord
@@ -30,7 +31,7 @@ def stamp(platform_id: str) -> bytes:
 def decode(entry: Entry, model: type[Record]) -> Record:
     """A stored record. Raises `Permanent` for one that cannot be read, or that a newer provider wrote."""
     try:
-        version = json.loads(entry.value)["version"]
+        version = from_json(entry.value)["version"]
         if version > RECORD_VERSION:
             log.error("store.newer_record", key=entry.key, version=version, known=RECORD_VERSION)
             raise Permanent(

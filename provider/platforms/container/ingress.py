@@ -94,7 +94,7 @@ class Ingress:
 
     async def route(self, slug: str) -> Route | None:
         """What the preview's next request will meet, or None."""
-        return await asyncio.to_thread(self._table.get, slug)
+        return self._table.get(slug)
 
     async def switch(self, route: Route, *, expected_generation: int | None = None, watched: float = 0.0) -> None:
         """Send the preview's traffic to `route`, atomically; makes the route when there is none.
@@ -115,7 +115,7 @@ class Ingress:
         # reads that all is there (3 ms), and so finds out that Caddy is down, or restarted without its configuration.
         if time.monotonic() - self._seen_at > watched or self._merged(self._seen, [route]) != self._seen:
             await self._configure([route])
-        await asyncio.to_thread(self._table.put, route, expected_generation)
+        self._table.put(route, expected_generation)
 
     async def remove(self, slug: str) -> bool:
         """Take the preview out of traffic; whether it was there. Its host answers with what is held for it."""

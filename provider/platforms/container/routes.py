@@ -113,7 +113,8 @@ class Route:
 class RouteTable:
     """The folder of routes. Every change is atomic for Caddy's requests, and exclusive among writers.
 
-    Its calls block for 0.2 ms on local disk; `Ingress` makes them in a thread.
+    A call for one preview blocks for 0.2 ms on local disk, less than it takes to hand it to a thread; `Ingress` makes
+    only those in a thread that go through all of them, or for which nobody waits.
     """
 
     def __init__(self, root: Path) -> None:

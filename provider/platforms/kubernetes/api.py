@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from pydantic_core import from_json
 
 from provider.errors import Code, Permanent, Temporary, Whose
 from provider.platforms.kubernetes.refusals import Expired, Refused, refused, unreachable
@@ -237,8 +238,7 @@ class Api:
             data = await response.read()
             if response.status >= 400:
                 raise _refusal(response, data)
-            answer: Object = json.loads(data)
-            return answer
+            return _parsed(data)
 
     @asynccontextmanager
     async def _stream(
@@ -276,8 +276,17 @@ class _translated:  # noqa: N801 - used as a `with` statement's word
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError)):
+        if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError)):
             raise unreachable(str(error) or type(error).__name__) from error
+
+
+def _parsed(data: bytes) -> Object:
+    """An answer, or one line of a watch."""
+    try:
+        found: Object = from_json(data)
+    except ValueError as error:
+        raise unreachable(f"no JSON: {error}") from None
+    return found
 
 
 def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expired:
@@ -298,7 +307,7 @@ def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expir
 
 def _change(line: bytes) -> Object:
     """One line of a watch; an ERROR in it ends the watch."""
-    change: Object = json.loads(line)
+    change = _parsed(line)
     if change["type"] == "ERROR":
         status = change["object"]
         if status.get("code") == 410:
