@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from provider.errors import Code, Whose
 from provider.models.base import Frozen
-from provider.models.records import Phase
+from provider.models.outcome import Phase
 
 
 class EventType(StrEnum):

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from provider.models.base import Frozen, Tolerant
-from provider.models.records import Claim, Phase
+from provider.models.outcome import Phase
+from provider.models.records import Claim
 
 AUDIT_VERSION = 1
 

@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from provider.errors import Code, Whose
 from provider.models.base import Frozen
 from provider.models.looks import EventLook, PodLook
+from provider.models.outcome import Check, Phase, PhaseTiming
 from provider.models.records import (
-    Check,
     Claim,
     DeployFields,
     DeployRecord,
-    Phase,
-    PhaseTiming,
     PreviewFields,
     PreviewRecord,
     PreviewState,
