@@ -53,8 +53,7 @@ class Keeper:
             store=ctx.store, platform=ctx.platform, lock=runner.lock, notices=notices, mine=mine
         )
         ctx.platform.on_change(reconcile.touched)
-        grace = ctx.settings.sweep_grace
-        sweep = Sweep(store=ctx.store, platform=ctx.platform, lock=runner.lock, grace=grace, mine=mine)
+        sweep = Sweep(ctx=ctx, lock=runner.lock, notices=notices, mine=mine)
         self.chores = (
             Chore("expiry", expiry.once, 1.0),
             Chore("branches", branches.once, OFTEN),

@@ -1,4 +1,7 @@
-"""Sweep: what has our marks and is needed by no record goes, when it has been so for a while.
+"""Sweep: what has our marks and is needed by no record gets one again, or goes, when it has been so for a while.
+
+A preview that serves, and whose note says what (see `platforms.notes`), lost its record: it is adopted. One that was
+torn down has a record, a tombstone, and does not come back.
 
 The grace covers what stands before its record does (staged secrets), and what a record that was lost for a moment
 still needs. What a deploy under way needs is never an orphan, whichever provider runs it.
@@ -14,10 +17,11 @@ import structlog
 
 from provider import names
 from provider.errors import PreviewError
-from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState
-from provider.platforms.base import Platform
-from provider.platforms.needs import Kept, Needed, Orphan
-from provider.store import Store
+from provider.keeper.notices import Notices
+from provider.models import DeployRecord, EventType, Phase, PreviewRecord, PreviewState, now
+from provider.pipeline.context import Context
+from provider.platforms.needs import Adoptable, Kept, Needed, Orphan
+from provider.store import resting
 
 log = structlog.get_logger(__name__)
 
@@ -25,44 +29,71 @@ KEY = "sweep"
 
 
 class Sweep:
-    """Looks for orphans, and removes those that were known for `grace` seconds.
+    """Looks for orphans, and adopts or removes those that were known for `SWEEP_GRACE` seconds.
 
     Args:
-        store, platform: what is compared.
+        ctx: of its parts, store and platform are compared.
         lock: of a preview, by its slug.
-        grace: seconds, from when this process first saw that nothing needs a thing.
+        notices: tell what was adopted.
         mine: whether this instance is the one that sweeps.
     """
 
     def __init__(
         self,
         *,
-        store: Store,
-        platform: Platform,
+        ctx: Context,
         lock: Callable[[str], asyncio.Lock],
-        grace: float,
+        notices: Notices,
         mine: Callable[[str], bool],
     ) -> None:
-        self._store = store
-        self._platform = platform
+        self._ctx = ctx
+        self._store = ctx.store
+        self._platform = ctx.platform
         self._lock = lock
-        self._grace = grace
+        self._notices = notices
+        self._grace = ctx.settings.sweep_grace
         self._mine = mine
         self._since: dict[tuple[str, str], float] = {}
 
     async def once(self) -> None:
-        """Look once, and remove what is due."""
+        """Look once; what is due is adopted, or removed."""
         if not self._mine(KEY):
             self._since.clear()
             return
         found = await self._platform.orphans(self._needed)
-        now, before = time.monotonic(), self._since
-        self._since = {(one.name, one.mark): before.get((one.name, one.mark), now) for one in found}
+        at, before = time.monotonic(), self._since
+        self._since = {(one.name, one.mark): before.get((one.name, one.mark), at) for one in found}
         if news := [one.name for one in found if (one.name, one.mark) not in before]:
-            log.info("sweep.orphans", found=news, removed_in=self._grace)
-        for orphan in found:
-            if now - self._since[orphan.name, orphan.mark] >= self._grace:
+            log.info("sweep.orphans", found=news, due_in=self._grace)
+        due = [one for one in found if at - self._since[one.name, one.mark] >= self._grace]
+        kept = [one.slug for one in found if one.adoptable is not None and one not in due]
+        kept += [one.slug for one in due if one.adoptable is not None and await self._adopt(one.slug, one.adoptable)]
+        for orphan in due:
+            if orphan.slug not in kept:
                 await self._remove(orphan)
+
+    async def _adopt(self, slug: str, found: Adoptable) -> bool:
+        """Make the record of a preview that lost it; False where there is one after all, if only a tombstone."""
+        reducer = resting.adopted(
+            found.revision,
+            slug=slug,
+            platform_id=self._ctx.settings.platform_id,
+            url=self._ctx.url(slug),
+            generation=found.generation,
+            now=now(),
+        )
+        async with self._lock(slug):
+            try:
+                record = await self._store.change_preview(slug, reducer)
+            except PreviewError as error:
+                log.warning("sweep.not_adopted", slug=slug, error=str(error), evidence=error.evidence)
+                return True  # nobody knows, so nothing of it is removed
+        if record.removed_at is not None:
+            return False
+        log.warning("sweep.adopted", slug=slug, repo=record.repo_full_name, deploy_id=found.revision.deploy_id)
+        text = f"The record of {slug} was lost; it has one again, made of what it serves."
+        self._notices.event(record, EventType.WARNING, "Adopted", text, now(), {"generation": found.generation})
+        return True
 
     async def _remove(self, orphan: Orphan) -> None:
         """Remove one; not while somebody here changes its preview, or a deploy of it has just begun."""

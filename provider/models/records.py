@@ -26,8 +26,19 @@ class Bundle(Tolerant):
     keys: tuple[str, ...] = ()
 
 
+class Origin(Tolerant):
+    """Where a revision came from: the repository, whose credentials can read it, and what decided its build."""
+
+    repo_full_name: str
+    installation_id: int | None = None
+    build_inputs: str = ""
+
+
 class Revision(Tolerant):
-    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups."""
+    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups.
+
+    With its `origin` (None: an older provider made it) also enough to make a record of, should that be lost.
+    """
 
     generation: int
     deploy_id: str
@@ -39,6 +50,7 @@ class Revision(Tolerant):
     bundle: Bundle | None = None
     manifests: tuple[dict[str, Any], ...]
     made_at: datetime
+    origin: Origin | None = None
 
 
 class Newest(Tolerant):

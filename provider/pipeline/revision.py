@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provider import names, render
-from provider.models import DeployRecord, Revision, now
+from provider.models import DeployRecord, Origin, Revision, now
 from provider.pipeline.context import Context
 
 DRY_DIGEST = "sha256:" + "0" * 64
@@ -34,4 +34,9 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
         bundle=record.bundle,
         manifests=manifests,
         made_at=now(),
+        origin=Origin(
+            repo_full_name=request.repo_full_name,
+            installation_id=request.installation_id,
+            build_inputs=record.build_inputs,
+        ),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from provider.models import Revision
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -52,6 +54,14 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoptable:
+    """A revision that has its preview's traffic; `generation` is the newest of which the platform has something."""
+
+    revision: Revision
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """Something with our marks that no record needs.
 
@@ -60,12 +70,14 @@ class Orphan:
         mark: which one: another of that name has another mark.
         slug: whose it was; "" where it is nobody's in particular.
         remove: removes it, if it is that very one still.
+        adoptable: what runs there, where it says enough to make the preview's record of, as that generation.
     """
 
     name: str
     mark: str
     slug: str
     remove: Callable[[], Awaitable[object]] = field(compare=False)
+    adoptable: Adoptable | None = field(default=None, compare=False)
 
 
 Known = Callable[[], Awaitable[Needed]]

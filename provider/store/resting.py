@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from provider.errors import Code, Permanent
-from provider.models import Failure, Phase, PreviewRecord, PreviewState
+from provider.models import BuiltImage, Failure, Newest, Phase, PreviewRecord, PreviewState, Revision
 from provider.store.records import Reducer
 
 
@@ -15,6 +17,36 @@ def at_rest(record: PreviewRecord | None) -> bool:
         and record.state in {PreviewState.READY, PreviewState.DEGRADED, PreviewState.AWAITING_APPROVAL}
         and record.last_good is not None
     )
+
+
+def adopted(revision: Revision, *, slug: str, platform_id: str, url: str, generation: int, now: datetime) -> Reducer:
+    """A preview whose record was lost, and that serves this revision, has one again; one that has a record keeps it.
+
+    A tombstone is a record, too: what was torn down does not come back.
+    """
+    origin = revision.origin
+    assert origin is not None, "notes without one are not read"
+    image = BuiltImage(
+        build_inputs=origin.build_inputs, digest=revision.digest, image=revision.image, built_at=revision.made_at
+    )
+    record = PreviewRecord(
+        platform_id=platform_id,
+        slug=slug,
+        repo_full_name=origin.repo_full_name,
+        branch=revision.branch,
+        url=url,
+        state=PreviewState.READY,
+        generation=generation,
+        newest=Newest(order=0, deploy_id=revision.deploy_id, inputs=revision.inputs),
+        last_access=now,
+        installation_id=origin.installation_id,
+        created_at=revision.made_at,
+        updated_at=now,
+        current=revision,
+        last_good=revision,
+        images=(image,) if origin.build_inputs else (),
+    )
+    return lambda present: record if present is None else present
 
 
 def repairing(generation: int) -> Reducer:

@@ -83,6 +83,7 @@ async def test_orphans_go_and_nothing_else(sweeping: ClusterWorld, cluster: Clus
     ):
         await api.create(body)
     await lose_record(sweeping, "swept")
+    await api.delete("Ingress", place.previews, "swept")  # it serves nothing, so it is not adopted
     await sweeping.nothing_left_but_jobs("swept")
 
     async def swept() -> bool:
@@ -99,6 +100,28 @@ async def test_orphans_go_and_nothing_else(sweeping: ClusterWorld, cluster: Clus
     assert len(await sweeping.leftovers("unswept")) == len(await cluster.leftovers("others-preview"))
     assert await tags(sweeping, "unswept") == [kept.commit_sha[:12]]
     assert await tags(cluster, "others-preview") == [other.commit_sha[:12]]
+
+
+async def test_a_preview_whose_record_was_lost_gets_one_again(sweeping: ClusterWorld) -> None:
+    """Made of what its Deployment says: whose it is, what it serves, and of what it was built."""
+    slug = "adopted"
+    done = await sweeping.app(slug, App(body="mine\n"), extra_env={"A": "1"})
+    before = (await sweeping.client.status(slug)).reply
+    await lose_record(sweeping, slug)
+
+    async def adopted() -> bool:
+        return slug in {one.slug for one in (await sweeping.client.list()).previews}
+
+    await eventually(adopted, what="it has a record again")
+    after = (await sweeping.client.status(slug)).reply
+    same = ("repo_full_name", "branch", "url", "state", "generation", "last_good")
+    assert [after[name] for name in same] == [before[name] for name in same]
+    assert await sweeping.guest.text(done.url) == "mine\n"
+    again = await sweeping.deploy(slug, done.commit_sha, extra_env={"A": "1"})
+    assert again.built is False
+    assert "A=1\n" in await sweeping.guest.text(done.url, "/cgi-bin/env")
+    await sweeping.client.teardown(slug)
+    await sweeping.nothing_left_but_jobs(slug)
 
 
 async def test_what_a_deploy_under_way_needs_is_no_orphan(sweeping: ClusterWorld) -> None:

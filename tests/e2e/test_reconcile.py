@@ -111,7 +111,7 @@ async def test_what_nobody_tells_of_is_found(sweeping: World, visiting: Visitor)
 
 
 async def test_what_no_record_needs_goes(sweeping: World, visiting: Visitor) -> None:
-    """A preview whose record is lost, a bundle, staged secrets and a build of nobody; and a build under way stays."""
+    """A preview without record and container, a bundle, staged secrets, a build of nobody; a build under way stays."""
     kept, lost = await asyncio.gather(
         deployed(sweeping, "kept", extra_env={"A": "1"}), deployed(sweeping, "lost", extra_env={"A": "1"})
     )
@@ -124,6 +124,7 @@ async def test_what_no_record_needs_goes(sweeping: World, visiting: Visitor) -> 
     (state / "secrets" / "bundles" / "old.json").write_text(json.dumps(old))
     bucket = await sweeping.client.nats.jetstream().key_value("x1_provider_preview_previews")
     await bucket.purge("preview.lost")
+    await removed(sweeping, "lost")
 
     async def swept() -> bool:
         left = [
@@ -146,3 +147,24 @@ async def test_what_no_record_needs_goes(sweeping: World, visiting: Visitor) -> 
             for slug in ("kept", "lost")
         ]
     assert tags == [[kept.commit_sha[:12]], None]
+
+
+async def test_a_preview_whose_record_was_lost_gets_one_again(sweeping: World, visiting: Visitor) -> None:
+    """Made of what its container says: whose it is, what it serves, and of what it was built."""
+    done = await deployed(sweeping, "found", extra_env={"A": "1"})
+    before = (await sweeping.client.status("found")).reply
+    bucket = await sweeping.client.nats.jetstream().key_value("x1_provider_preview_previews")
+    await bucket.purge("preview.found")
+
+    async def adopted() -> bool:
+        return "found" in {one.slug for one in (await sweeping.client.list()).previews}
+
+    await eventually(adopted, what="it has a record again")
+    after = (await sweeping.client.status("found")).reply
+    same = ("repo_full_name", "branch", "url", "state", "generation", "last_good")
+    assert [after[name] for name in same] == [before[name] for name in same]
+    await up(visiting, done.url, "hello\n")
+    again = await deployed(sweeping, "found", extra_env={"A": "1"})
+    assert (again.built, again.commit_sha == done.commit_sha) == (False, True)
+    await killed(sweeping, "found")
+    await up(visiting, done.url, "hello\n")

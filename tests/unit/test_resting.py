@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from provider.errors import Code, Permanent
-from provider.models import Failure, Newest, Phase, PreviewRecord, PreviewState, Revision
+from provider.models import Failure, Newest, Origin, Phase, PreviewRecord, PreviewState, Revision
+from provider.platforms import notes
 from provider.platforms.container.upkeep import Crashes, differences
-from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
+from provider.store.resting import adopted, at_rest, is_lacking, lacking, repaired, repairing
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 GOOD = Revision(
@@ -117,3 +118,30 @@ def test_one_that_crashes_now_and_then_does_not_rest() -> None:
     for number in range(5):
         crashes.died("other-g1", number)
     assert [crashes.died("other-g1", 1000.0 + number) for number in range(5)][-1] == 10, "it was calm meanwhile"
+
+
+NOTED = GOOD.model_copy(update={"origin": Origin(repo_full_name="acme/shop", installation_id=7, build_inputs="b")})
+PLACE: dict[str, Any] = {"slug": "shop", "platform_id": "here", "url": "https://shop", "generation": 5, "now": AT}
+
+
+def test_a_note_gives_back_the_revision_that_it_is_of() -> None:
+    assert notes.read(notes.write(NOTED) or "") == NOTED
+    assert notes.write(GOOD) is None, "an older provider made it, and did not say where it came from"
+
+
+@pytest.mark.parametrize("text", ["", "x", "eJw=", "eJyrVkrOSFWyUgIAE5IDiA==", "é"])
+def test_what_is_no_note_is_none(text: str) -> None:
+    assert notes.read(text) is None
+
+
+def test_a_lost_record_is_made_of_what_serves() -> None:
+    found = adopted(NOTED, **PLACE)(None)
+    assert at_rest(found)
+    assert (found.repo_full_name, found.installation_id, found.generation) == ("acme/shop", 7, 5)
+    assert (found.last_good, found.newest.deploy_id, found.newest.order) == (NOTED, "d", 0)
+    assert [(image.build_inputs, image.digest) for image in found.images] == [("b", "sha256:0")]
+
+
+@pytest.mark.parametrize("present", [preview(), preview(removed_at=AT), preview(state=PreviewState.REMOVING)])
+def test_a_record_that_is_there_is_kept_and_a_tombstone_is_one(present: PreviewRecord) -> None:
+    assert adopted(NOTED, **PLACE)(present) is present

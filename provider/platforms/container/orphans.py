@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from provider.platforms import notes
 from provider.platforms.container import workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
@@ -14,7 +15,7 @@ from provider.platforms.container.ingress import Ingress, Route
 from provider.platforms.container.probes import Liveness
 from provider.platforms.container.runtime import Runtime
 from provider.platforms.container.secrets import SecretFiles
-from provider.platforms.needs import Known, Needed, Orphan
+from provider.platforms.needs import Adoptable, Known, Needed, Orphan
 
 
 class Orphans:
@@ -50,7 +51,7 @@ class Orphans:
         needed = await known()
         wanted = {self._builds.folder_of(*one).name for one in needed.builds}
         orphans = [
-            *(self._route(one) for one in routes if needed.is_gone(one.slug)),
+            *(self._route(one, containers) for one in routes if needed.is_gone(one.slug)),
             *self._containers(containers, needed),
             *(self._network(*one) for one in networks if needed.is_gone(one[1])),
             *self._bundles(bundles, needed),
@@ -59,8 +60,9 @@ class Orphans:
         ]
         return orphans, needed
 
-    def _route(self, route: Route) -> Orphan:
-        return Orphan(f"ingress/{route.slug}", str(route.generation), route.slug, partial(self._unroute, route.slug))
+    def _route(self, route: Route, containers: list[dict[str, Any]]) -> Orphan:
+        name, unroute = f"ingress/{route.slug}", partial(self._unroute, route.slug)
+        return Orphan(name, str(route.generation), route.slug, unroute, _adoptable(route, containers))
 
     async def _unroute(self, slug: str) -> None:
         self._liveness.forget(slug)
@@ -86,3 +88,11 @@ class Orphans:
 
     async def _drop_staged(self, name: str) -> None:
         self._secrets.drop(name)
+
+
+def _adoptable(route: Route, containers: list[dict[str, Any]]) -> Adoptable | None:
+    """What the route leads to, as its container's label says."""
+    labels = [one["Labels"] for one in containers if one["Labels"][workload.SLUG_LABEL] == route.slug]
+    generations = {int(one[workload.GENERATION_LABEL]): one for one in labels}
+    revision = notes.read(generations.get(route.generation, {}).get(notes.NOTE, ""))
+    return Adoptable(revision, max(generations)) if revision is not None else None

@@ -10,6 +10,7 @@ from typing import Any
 from provider import names, render
 from provider.errors import Code, Permanent, Temporary, Whose
 from provider.models import Revision
+from provider.platforms import notes
 from provider.platforms.container import firewall, workload
 from provider.platforms.container.engine import Engine
 from provider.platforms.container.readiness import Readiness
@@ -170,6 +171,8 @@ class Runtime:
             workload.GENERATION_LABEL: str(revision.generation),
             workload.CHECKSUM_LABEL: checksum,
         }
+        if (note := notes.write(revision)) is not None:
+            labels[notes.NOTE] = note
         config = workload.engine_config(
             ground.work,
             labels=labels,

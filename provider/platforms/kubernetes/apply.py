@@ -76,7 +76,8 @@ class Applier:
             anew: begin anew where an earlier deploy of just this left no pod that is available.
         """
         wanted = objects.objects(revision, self._settings)
-        lines = [await self._apply(fence, resource, body, anew) for resource, body in wanted]
+        noted = [(one, objects.noted(body, revision) if one is DEPLOYMENTS else body) for one, body in wanted]
+        lines = [await self._apply(fence, resource, body, anew) for resource, body in noted]
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
         return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]

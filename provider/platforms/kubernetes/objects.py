@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from provider import names, render, templates
 from provider.models import Revision
+from provider.platforms import notes
 from provider.platforms.kubernetes import ingress, resources
 from provider.platforms.kubernetes.api import Object
 from provider.platforms.kubernetes.fence import GENERATION
@@ -63,6 +64,15 @@ def owned(body: Object, owner: Object, generation: int, version: str) -> Object:
             "resourceVersion": version,
         },
     }
+
+
+def noted(deployment: Object, revision: Revision) -> Object:
+    """The Deployment with a note of what it runs; not in `objects`: no two deploys of the same make the same note."""
+    note = notes.write(revision)
+    if note is None:
+        return deployment
+    metadata = deployment["metadata"]
+    return {**deployment, "metadata": {**metadata, "annotations": {**metadata["annotations"], notes.NOTE: note}}}
 
 
 def with_present_port_name(service: Object, present: Object) -> Object:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from provider import names, render
+from provider.platforms import notes
 from provider.platforms.kubernetes import kaniko, resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.build_state import is_finished
@@ -17,7 +18,7 @@ from provider.platforms.kubernetes.fence import FENCED, GENERATION, PLATFORM, An
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.secrets import STAGED
 from provider.platforms.kubernetes.watches import Watches, annotation, label, slug_of
-from provider.platforms.needs import Known, Needed, Orphan
+from provider.platforms.needs import Adoptable, Known, Needed, Orphan
 
 
 class Orphans:
@@ -48,7 +49,17 @@ class Orphans:
     def _anchor(self, slug: str, uid: str, generation: int) -> Orphan:
         """With it goes whatever it owns."""
         drop = partial(self._anchors.drop, slug, uid=uid, up_to=generation)
-        return Orphan(f"configmap/{names.anchor(slug)}", f"{uid}/{generation}", slug, drop)
+        name, adoptable = f"configmap/{names.anchor(slug)}", self._adoptable(slug, uid, generation)
+        return Orphan(name, f"{uid}/{generation}", slug, drop, adoptable)
+
+    def _adoptable(self, slug: str, uid: str, generation: int) -> Adoptable | None:
+        """What the preview serves below that anchor; a failed first deploy has no Ingress, and is not kept."""
+        deployment = self._watches.deployments.get(slug)
+        if deployment is None or not self._watches.ingresses.of(slug):
+            return None
+        owned = uid in {one["uid"] for one in deployment["metadata"].get("ownerReferences", [])}
+        revision = notes.read(annotation(deployment, notes.NOTE)) if owned else None
+        return Adoptable(revision, generation) if revision is not None else None
 
     def _objects(self, found: list[tuple[Resource, Object]], needed: Needed) -> Iterator[Orphan]:
         """What lost its anchor; what a preview with a record has too much goes when it is put right."""
