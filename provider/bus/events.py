@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,9 +81,10 @@ class EventPublisher:
 
     def publish(self, event: Event, trace: TraceContext | None = None) -> None:
         """Queue an event; a log event carries `data.lines`, a list."""
-        message = _Message(self._subjects.events(event.slug), event.event_id, event=event, trace=trace)
-        if not (message.is_log and self._merged(message)):
-            self._enqueue(message)
+        for part in _parts(event) if event.type is EventType.LOG else (event,):
+            message = _Message(self._subjects.events(event.slug), part.event_id, event=part, trace=trace)
+            if not (message.is_log and self._merged(message)):
+                self._enqueue(message)
 
     def tell_session(self, session_id: str, text: str, event_id: str, trace: TraceContext | None = None) -> None:
         """Queue a message to a session (contract.md, "Telling a session")."""
@@ -256,9 +257,25 @@ def _lines(event: Event) -> list[str]:
     return [str(line)[:_LINE_CHARS] for line in event.data.get("lines", ())]
 
 
+def _parts(event: Event) -> Iterator[Event]:
+    """A log event as one or more, none of which is large: no line of it is left out."""
+    part: list[str] = []
+    number = size = 0
+    for line in _lines(event):
+        size += len(line)
+        if len(part) == _LINES_PER_EVENT or size > _BYTES_PER_EVENT:
+            yield _part(event, part, number)
+            part, number, size = [], number + 1, len(line)
+        part.append(line)
+    yield _part(event, part, number)
+
+
+def _part(event: Event, lines: list[str], number: int) -> Event:
+    event_id = f"{event.event_id}-{number}" if number else event.event_id
+    return event.model_copy(update={"event_id": event_id, "data": {**event.data, "lines": lines}})
+
+
 def _event_payload(event: Event, limit: int) -> bytes:
-    if event.type is EventType.LOG:
-        event = event.model_copy(update={"data": {**event.data, "lines": _lines(event)[-_LINES_PER_EVENT:]}})
     left_out = {"phase"} if event.phase is None else None
     payload = event.model_dump_json(exclude=left_out).encode()
     return payload if len(payload) <= limit else _shortened(event.model_dump(mode="json", exclude=left_out))

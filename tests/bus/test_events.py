@@ -160,6 +160,18 @@ async def test_without_jetstream_events_are_published_plainly(
     await events.close()
 
 
+@pytest.mark.parametrize("lines", [[f"line {n}" for n in range(450)], [f"{n} {'x' * 3000}" for n in range(50)], []])
+async def test_an_event_with_many_lines_becomes_some(
+    nc: Client, subjects: Subjects, publisher: EventPublisher, lines: list[str]
+) -> None:
+    """What was held back of a log comes with the next lines: more than one event takes."""
+    publisher.publish(event("log", EventType.LOG, lines=lines))
+    await flushed(publisher)
+    told = await kept(nc, subjects)
+    assert [line for body in told for line in body["data"]["lines"]] == lines
+    assert len(told) == len({body["event_id"] for body in told}) == (3 if lines else 1)
+
+
 async def test_while_the_bus_is_away_log_lines_are_dropped_first_and_counted(
     start_server: Callable[..., NatsServer], connect: Connect, subjects: Subjects
 ) -> None:

@@ -19,6 +19,8 @@ from provider.platforms.container.workload import Workload
 from provider.settings import Settings
 
 STOP_GRACE = 5
+PARK_SECONDS, PARK_TRIES = 0.2, 20
+"""The engine starts what exited again within some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Runtime:
             ground = ground or await self._ground(slug, revision)
             # Nothing of it runs before it is kept apart from the others.
             await asyncio.gather(self._create(slug, name, revision, ground, checksum), _keep_apart())
-        if existing is None or not existing["State"]["Running"]:
+        if existing is None or not _runs(existing):
             await self._engine.start(name)
 
     async def _ground(self, slug: str, revision: Revision) -> _Ground:
@@ -226,8 +228,19 @@ class Runtime:
         await self._engine.restart(name, STOP_GRACE)
 
     async def park(self, slug: str, revision: Revision) -> None:
-        """Stop a failed container but keep it, so that its log can be read."""
-        await self._engine.stop(names.container(slug, revision.generation), STOP_GRACE)
+        """Stop a failed container but keep it, so that its log can be read.
+
+        One that crashes again and again may just be down when it is told, and the engine starts it anew: it is told
+        until it stays down.
+        """
+        name = names.container(slug, revision.generation)
+        for _ in range(PARK_TRIES):
+            await self._engine.stop(name, STOP_GRACE)
+            before = await self._engine.container(name)
+            await asyncio.sleep(PARK_SECONDS)
+            after = await self._engine.container(name)
+            if after is None or before is None or (_restarts(after) == _restarts(before) and not _runs(after)):
+                return
 
     async def retire_others(self, slug: str, keep: tuple[Revision, ...], up_to: int) -> list[str]:
         """The containers of generations up to `up_to` but those of `keep`; from now on none of them is used again."""
@@ -301,6 +314,14 @@ async def _keep_apart() -> None:
             hint="Is iptables installed, and does the provider run as root?",
             evidence=(str(error),),
         ) from error
+
+
+def _restarts(container: dict[str, Any]) -> int:
+    return int(container.get("RestartCount") or 0)
+
+
+def _runs(container: dict[str, Any]) -> bool:
+    return bool(container["State"]["Running"])
 
 
 def _name(container: dict[str, Any]) -> str:
