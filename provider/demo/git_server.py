@@ -139,6 +139,7 @@ class GitServer(LoopbackServer):
             env=clean_environment(self.root, _SERVER_CONFIG),
         )
         out, err = await process.communicate(stdin)
+        await reap(process)
         if process.returncode != 0:
             raise RuntimeError(f"git {arguments} failed: {err.decode(errors='replace')}")
         return out

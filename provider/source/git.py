@@ -242,3 +242,8 @@ async def reap(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None or not all(stream.at_eof() for stream in streams):
         kill(process)
     await process.communicate()
+    if process.stdin is not None:
+        process.stdin.close()
+        # That it did not read all is told here once more: asyncio logs what nobody asked for.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await process.stdin.wait_closed()

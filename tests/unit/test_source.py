@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import select
@@ -25,7 +26,7 @@ from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Tempo
 from provider.models import Secret
 from provider.settings import Settings
 from provider.source import Credentials, Source, valid_branch, valid_repo
-from provider.source.git import basic_authorization
+from provider.source.git import Git, basic_authorization
 
 REPO = "acme/shop"
 TOKEN = "ghs_AVeryRecognisableToken"
@@ -770,3 +771,14 @@ async def test_pushing_to_the_demo_server(tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_shell(script)
         assert await process.wait() == 0
         assert git(bare(host), "rev-parse", "refs/heads/pushed") == git(work / ".git", "rev-parse", "HEAD")
+
+
+async def test_a_process_that_does_not_read_all_that_it_is_given_is_no_error(tmp_path: Path) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    processes = Git(home=tmp_path, timeout=10.0, max_bytes=1 << 20)
+    # It has begun to be fed, with more than a pipe holds, when it ends.
+    result = await processes.run("-c", "alias.deaf=!read first", "deaf", stdin=b"\n" * (8 << 20))
+    gc.collect()
+    await asyncio.sleep(0)
+    assert (result.code, told) == (0, [])
