@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -19,6 +20,15 @@ from provider.tracing import Tracer
 log = structlog.get_logger(__name__)
 
 OF_A_REFUSAL = ("ok", "code", "reason", "message", "hint", "retryable", "whose")
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """A bug in telling is told in the log, and ends no deploy: whoever asked waits for its answer."""
+    try:
+        yield
+    except Exception:
+        log.exception("telemetry.failed")
 
 
 class Telemetry:
@@ -37,6 +47,7 @@ class Telemetry:
         self._tracer = tracer
         self._logbook = logbook
 
+    @_harmless()
     def emit(self, record: DeployRecord, kind: EventType, data: Mapping[str, Any]) -> None:
         """Something happened to a deploy."""
         shown = data if kind is EventType.LOG else self._logbook.event_data(record, data)
@@ -67,6 +78,7 @@ class Telemetry:
             seconds = round((now() - record.created_at).total_seconds(), 3)
             log.info("deploy.ended", ok=data["ok"], code=data["code"], built=record.built, seconds=seconds)
 
+    @_harmless()
     def served(self, name: str, incoming: Incoming, answer: Mapping[str, Any] | None) -> None:
         """A request was decided; see `endpoints.Served`."""
         self._metrics.request(name, answer)
@@ -74,6 +86,7 @@ class Telemetry:
         if entry is not None:
             self._events.audit(entry, incoming.trace)
 
+    @_harmless()
     def refused(self, incoming: Incoming, answer: Mapping[str, Any]) -> None:
         """A queued request that became no deploy is told as an event, since nobody may wait for its answer."""
         data = {key: answer.get(key) for key in OF_A_REFUSAL}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import pytest
+import structlog
+
 from provider.bus.events import EventPublisher
 from provider.masking import Everything
 from provider.metrics import Metrics
@@ -79,3 +82,12 @@ def test_a_builds_lines_are_events_alone() -> None:
     telemetry, taken, _, _ = made()
     telemetry.emit(deploy(), EventType.LOG, {"lines": ["a"]})
     assert (len(taken.events), taken.audited, taken.spans) == (1, [], [])
+
+
+@pytest.mark.parametrize("broken", ["publish", "audit", "event"])
+def test_a_bug_in_telling_ends_no_deploy(broken: str) -> None:
+    telemetry, taken, _, _ = made()
+    setattr(taken, broken, lambda: None)  # takes nothing of what it is given
+    with structlog.testing.capture_logs() as logged:
+        telemetry.emit(deploy(), EventType.STATE, {"ok": True, "code": None, "url": "https://shop"})
+    assert "telemetry.failed" in [line["event"] for line in logged]
