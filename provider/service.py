@@ -8,7 +8,7 @@ import os
 import signal
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from provider.introspection import Introspection
 from provider.keeper.keeper import Keeper
 from provider.leases import Leases
 from provider.metrics import Metrics, Present
-from provider.models import DeployRecord, EventType, Phase, PreviewState, Stage
+from provider.models import DeployRecord, EventType, Phase, PreviewState, Revision, Stage
 from provider.pipeline.causes import cancelled
 from provider.pipeline.context import Context
 from provider.pipeline.intake import Intake
@@ -230,13 +230,8 @@ class Provider:
         previews = await self._store.previews()
         for preview in previews:
             self._dashboard.on_preview(preview)  # whoever looks at a page finds it there again at once
-        unfinished = await self._store.unfinished_deploys()
         going = [one.slug for one in previews if one.state is PreviewState.REMOVING]
-        # What is just being verified may have its traffic already: to take it back and give it again helps nobody.
-        left = {*going, *(record.slug for record in unfinished if record.phase is Phase.VERIFY)}
-        await self._platform.start(
-            {one.slug: one.last_good for one in previews if one.last_good is not None and one.slug not in left}
-        )
+        await self._platform.start(self._serving(frozenset(going)))
         resumed = frozenset(record.slug for record in await self._leases.start() if record.slug)
         self._tasks = [
             asyncio.create_task(forever(self._watch_previews, 0), name="watch previews"),
@@ -248,13 +243,22 @@ class Provider:
             asyncio.create_task(forever(self._leases.once, self._settings.lease_seconds / BEATS), name="lease"),
             asyncio.create_task(forever(self._housekeeping, HOUSEKEEPING_SECONDS), name="housekeeping"),
             asyncio.create_task(self._put_right(going, resumed), name="put right"),
-            *(asyncio.create_task(forever(one.once, one.pause), name=one.name) for one in self._keeper.chores),
+            *(asyncio.create_task(one.run(), name=one.name) for one in self._keeper.chores),
         ]
         await self._endpoints.start()
         if self._jetstream:
             self._queue_task = asyncio.create_task(forever(self._queue.run, 0), name="queue")
         address = await self._http.start()
         log.info("provider.ready", prefix=self._settings.subject_prefix, http=address, previews=len(previews))
+
+    async def _serving(self, going: frozenset[str]) -> AsyncIterator[tuple[str, Revision]]:
+        """What is to serve, but for previews that are going."""
+        # What is just being verified may have its traffic already: to take it back and give it again helps nobody.
+        unfinished = await self._store.unfinished_deploys()
+        left = {*going, *(record.slug for record in unfinished if record.phase is Phase.VERIFY)}
+        async for slug, preview in self._store.each_preview():
+            if preview is not None and preview.last_good is not None and slug not in left:
+                yield slug, preview.last_good
 
     async def close(self) -> None:
         """Take no more requests, leave what is under way to the next process, say what is still to be said."""
@@ -289,11 +293,12 @@ class Provider:
     async def _watch_previews(self) -> None:
         """Deploys that are not a preview's newest any more end, whoever changed it."""
         async for preview in self._store.watch_previews():
-            self._runner.on_preview(preview)
-            self._keeper.on_preview(preview)
             self._waiting.on_preview(preview)
-            self._dashboard.on_preview(preview)
-            self._holding.on_preview(preview)
+            outline = preview.outline()  # what is kept of it: one for all
+            self._runner.on_preview(outline)
+            self._keeper.on_preview(outline)
+            self._dashboard.on_preview(outline)
+            self._holding.on_preview(outline)
 
     async def _watch_cancel_requests(self) -> None:
         """Stop deploys that somebody asked another provider to stop."""

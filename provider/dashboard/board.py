@@ -10,7 +10,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass
 
-from provider.models import PreviewRecord
+from provider.models import PreviewOutline
 
 MOST_GONE = 1000
 
@@ -23,7 +23,7 @@ class News:
     """
 
     mark: str
-    changed: tuple[PreviewRecord, ...]
+    changed: tuple[PreviewOutline, ...]
     gone: tuple[str, ...] = ()
     whole: bool = False
 
@@ -40,14 +40,14 @@ class Board:
         self._epoch = uuid.uuid4().hex[:8]
         self._version = 0
         self._oldest = 0
-        self._previews: dict[str, PreviewRecord] = {}
+        self._previews: dict[str, PreviewOutline] = {}
         self._changed: dict[str, int] = {}
         self._gone: dict[str, int] = {}
         self._next = asyncio.Event()
 
-    def on_preview(self, record: PreviewRecord) -> None:
+    def on_preview(self, record: PreviewOutline) -> None:
         """A record as it is now; a removed one's tombstone included."""
-        slug = record.slug
+        slug, record = record.slug, record.outline()
         if self._previews.get(slug) == record or (record.removed_at and slug not in self._previews):
             return
         self._version += 1
@@ -63,7 +63,7 @@ class Board:
         self._next.set()
         self._next = asyncio.Event()
 
-    def get(self, slug: str) -> PreviewRecord | None:
+    def get(self, slug: str) -> PreviewOutline | None:
         """The preview, unless it is gone."""
         return self._previews.get(slug)
 

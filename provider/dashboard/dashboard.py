@@ -21,7 +21,7 @@ from provider.dashboard.look import Look, Looks
 from provider.dashboard.pages import Pages, static_files
 from provider.dashboard.sse import EventStream
 from provider.introspection import Introspection
-from provider.models import PreviewRecord, now
+from provider.models import PreviewOutline, now
 from provider.settings import Settings
 from provider.store import Store
 from provider.store.lifetime import Policy
@@ -40,7 +40,7 @@ LONGEST_LOGIN = 4096
 class _Rendered:
     """A row of the list as it was made of that record."""
 
-    preview: PreviewRecord
+    preview: PreviewOutline
     row: views.Row
     html: str
 
@@ -135,7 +135,7 @@ class Dashboard:
             "meaning": views.STATE_MEANINGS[preview.state],
             "steps": views.steps(deploy, look.position is not None or deploy.held) if deploy is not None else (),
             "failure": views.failure_of(preview, deploy),
-            "past": views.history(preview.history),
+            "past": views.history(look.history),
             "width": views.CHART_WIDTH,
         }
         return {name: self._pages.section(name, values) for name in SECTIONS}
@@ -174,7 +174,7 @@ class Dashboard:
             "gone": list(news.gone),
         }
 
-    def _row(self, preview: PreviewRecord) -> _Rendered:
+    def _row(self, preview: PreviewOutline) -> _Rendered:
         """A preview in the list; made anew only when its record changed, for a thousand take a tenth of a second."""
         known = self._rows.get(preview.slug)
         if known is not None and known.preview is preview and not known.row.claim:  # a claim ends by itself

@@ -17,7 +17,7 @@ from provider.background import logged
 from provider.dashboard.pages import HERE, Pages, source_hash
 from provider.dashboard.views import PHASES
 from provider.errors import PreviewError
-from provider.models import Phase, PreviewRecord, PreviewState, now
+from provider.models import Phase, PreviewOutline, PreviewState, now
 
 GONE_AGE = timedelta(days=1)
 """How long it is said that a preview is gone; then nobody knows its URL any more."""
@@ -52,7 +52,7 @@ class HoldingPages:
             "script_hash": Markup(source_hash(script)),  # noqa: S704
         }
 
-    def page(self, preview: PreviewRecord, phase: Phase | None) -> str:
+    def page(self, preview: PreviewOutline, phase: Phase | None) -> str:
         """The page of a preview whose deploy is in that phase."""
         title, what = TITLES[preview.state] if preview.removed_at is None else GONE
         under_way = preview.state is PreviewState.PROVISIONING
@@ -91,17 +91,17 @@ class Holding:
         self._settle_seconds = settle_seconds
         self._again_seconds = again_seconds
         self._pages = HoldingPages()
-        self._previews: dict[str, PreviewRecord] = {}
+        self._previews: dict[str, PreviewOutline] = {}
         self._phases: dict[str, Phase] = {}
         self._gone: dict[str, datetime] = {}
         self._kept: dict[str, int] = {}
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
 
-    def on_preview(self, preview: PreviewRecord) -> None:
+    def on_preview(self, preview: PreviewOutline) -> None:
         """A preview's record as it is now; a removed one's tombstone included."""
         slug = preview.slug
-        self._previews[slug] = preview
+        self._previews[slug] = preview.outline()
         if preview.state is not PreviewState.PROVISIONING:
             self._phases.pop(slug, None)
         if preview.removed_at is not None:

@@ -10,7 +10,7 @@ from provider.bus.queries import IntrospectRequest
 from provider.dashboard.board import Board
 from provider.errors import PreviewError
 from provider.introspection import Introspection
-from provider.models import DeployRecord, PreviewRecord
+from provider.models import DeployRecord, PastDeploy, PreviewOutline, PreviewRecord
 from provider.store import Store
 from provider.store.line import positions
 
@@ -19,10 +19,12 @@ from provider.store.line import positions
 class Look:
     """What was seen. `position` is the newest deploy's among those that wait in the line; `problems` what wasn't seen.
 
-    `pods`, `events`, `logs` and `build_logs` are as `introspect` has them.
+    `preview` is no more than the outline, without `history`, where its record could not be read. `pods`, `events`,
+    `logs` and `build_logs` are as `introspect` has them.
     """
 
-    preview: PreviewRecord
+    preview: PreviewOutline
+    history: tuple[PastDeploy, ...] = ()
     deploy: DeployRecord | None = None
     position: int | None = None
     pods: list[dict[str, Any]] = field(default_factory=list)
@@ -53,17 +55,27 @@ class Looks:
             slug: which one.
             logs: so many of the last lines of both logs, too.
         """
-        preview = self._board.get(slug)
-        if preview is None:
+        outline = self._board.get(slug)
+        if outline is None:
             return None
         include: list[tuple[str, ...]] = [("pods", "events"), *((("logs",), ("build_logs",)) if logs else ())]
-        deploy, *found = await asyncio.gather(
-            self._deploy(preview.newest.deploy_id), *(self._seen(slug, parts, logs) for parts in include)
+        preview, deploy, *found = await asyncio.gather(
+            self._preview(outline),
+            self._deploy(outline.newest.deploy_id),
+            *(self._seen(slug, parts, logs) for parts in include),
         )
         record, position, problem = deploy
         seen = {name: value for one, _ in found for name, value in one.items()}
-        problems = [problem, *(one for _, one in found)]
-        return Look(preview, record, position, problems=tuple(dict.fromkeys(filter(None, problems))), **seen)
+        problems = tuple(dict.fromkeys(filter(None, (preview[1], problem, *(one for _, one in found)))))
+        whole = preview[0]
+        history = whole.history if whole is not None else ()
+        return Look(whole or outline, history, record, position, problems=problems, **seen)
+
+    async def _preview(self, outline: PreviewOutline) -> tuple[PreviewRecord | None, str]:
+        try:
+            return await self._store.get_preview(outline.slug), ""
+        except PreviewError as error:
+            return None, str(error)
 
     async def _deploy(self, deploy_id: str) -> tuple[DeployRecord | None, int | None, str]:
         try:

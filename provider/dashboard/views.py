@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from provider.models import DeployRecord, Failure, PastDeploy, Phase, PhaseTiming, PreviewRecord, PreviewState, now
+from provider.models import DeployRecord, Failure, PastDeploy, Phase, PhaseTiming, PreviewOutline, PreviewState, now
 from provider.store.claims import holding
 from provider.store.lifetime import Policy
 
@@ -78,7 +78,7 @@ class Row:
     words: str
 
 
-def row(preview: PreviewRecord, policy: Policy) -> Row:
+def row(preview: PreviewOutline, policy: Policy) -> Row:
     """A preview as the list shows it."""
     commit = preview.current.commit_sha if preview.current is not None else ""
     claim = holding(preview, now())
@@ -204,7 +204,7 @@ def _bars(by_phase: Mapping[Phase, float], longest: float) -> tuple[Bar, ...]:
     return tuple(bars)
 
 
-def failure_of(preview: PreviewRecord, deploy: DeployRecord | None) -> Failure | None:
+def failure_of(preview: PreviewOutline, deploy: DeployRecord | None) -> Failure | None:
     """Why the newest deploy failed, as far as it has."""
     if preview.failure is not None:
         return preview.failure

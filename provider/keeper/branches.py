@@ -18,7 +18,7 @@ import structlog
 from provider.errors import Code, PreviewError
 from provider.keeper.known import Known, Mine, Preview
 from provider.keeper.notices import Notices
-from provider.models import EventType, PreviewRecord, PreviewState, digest_of, now
+from provider.models import EventType, PreviewOutline, PreviewState, digest_of, now
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import retire
@@ -135,7 +135,7 @@ class Branches:
             data = {"branch": record.branch, "branch_gone_at": at.isoformat()}
             self._notices.tell(record, EventType.WARNING, "BranchGone", text, at, data)
 
-    async def _remove(self, record: PreviewRecord, gone: Collection[str], at: datetime) -> None:
+    async def _remove(self, record: PreviewOutline, gone: Collection[str], at: datetime) -> None:
         removed = await retire(self._ctx, self._runner, record.slug, branch_gone(gone, self._grace, at))
         log.info("branches.preview_removed", slug=record.slug, branch=record.branch)
         entry = {"action": "branch_gone", "who": "provider", "slug": record.slug, "branch": record.branch}

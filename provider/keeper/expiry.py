@@ -15,7 +15,7 @@ import structlog
 from provider.errors import Code, Permanent, PreviewError
 from provider.keeper.known import Known, Mine
 from provider.keeper.notices import Notices
-from provider.models import EventType, PreviewRecord, now
+from provider.models import EventType, PreviewOutline, now
 from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.pipeline.teardown import retire
@@ -72,13 +72,13 @@ class Expiry:
         at = self._clock()
         self._visits |= dict.fromkeys(self._visited(), at)
         await self._write_visits(at)
-        over: list[PreviewRecord] = []
+        over: list[PreviewOutline] = []
         for preview in self._known:
-            slug = preview.record.slug
-            if preview.ends is not None and preview.ends <= at and self._mine(slug):
-                over.append(preview.record)
-            elif preview.warns is not None and preview.warns <= at and self._mine(slug):
-                await self._announce(slug, at)
+            if preview.ends is not None and preview.ends <= at:
+                if self._mine(preview.record.slug):
+                    over.append(preview.record)
+            elif preview.warns is not None and preview.warns <= at and self._mine(preview.record.slug):
+                await self._announce(preview.record.slug, at)
         await asyncio.gather(*(self._remove(record, at) for record in over))
 
     async def _write_visits(self, at: datetime) -> None:
@@ -90,7 +90,7 @@ class Expiry:
                 del self._visits[slug]
                 await self._change(slug, visit)
 
-    def _pause(self, record: PreviewRecord) -> timedelta:
+    def _pause(self, record: PreviewOutline) -> timedelta:
         return timedelta(seconds=min(WRITTEN_EVERY, (self._policy.seconds(record) or WRITTEN_EVERY * 8) / 8))
 
     async def _change(self, slug: str, visit: datetime) -> None:
@@ -116,7 +116,7 @@ class Expiry:
         except Permanent as gone:
             log.debug("expiry.gone", slug=slug, error=str(gone))
 
-    async def _remove(self, record: PreviewRecord, at: datetime) -> None:
+    async def _remove(self, record: PreviewOutline, at: datetime) -> None:
         slug, seconds = record.slug, self._policy.seconds(record)
         try:
             async with self._slots:

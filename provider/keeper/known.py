@@ -1,4 +1,4 @@
-"""What the keeper knows of each preview: as the watch showed it last, without what is large.
+"""What the keeper knows of each preview: its outline, as the watch showed it last.
 
 A thousand records take a second to read; the keeper looks at them every few seconds. So it looks here, and whatever
 it decides is decided again by a reducer, on the record itself.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from provider.models import PreviewRecord
+from provider.models import PreviewOutline
 from provider.store.lifetime import Policy, branches
 
 Mine = Callable[[str], bool]
@@ -19,16 +19,16 @@ Mine = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A preview: its record without revisions and images, and what is asked of it again and again.
+    """A preview, and what is asked of it again and again.
 
     Args:
-        record: without revisions, images and failure.
+        record: its outline.
         branches: those that it is of.
         ends: when its time to live is over; None: never.
         warns: when its end is to be announced; None: never, or it is.
     """
 
-    record: PreviewRecord
+    record: PreviewOutline
     branches: frozenset[str]
     ends: datetime | None
     warns: datetime | None
@@ -41,21 +41,21 @@ class Known:
         self._policy = policy
         self._previews: dict[str, Preview] = {}
 
-    def on_preview(self, record: PreviewRecord) -> None:
+    def on_preview(self, record: PreviewOutline) -> None:
         """A preview's record changed."""
         if record.removed_at is not None:
             self._previews.pop(record.slug, None)
             return
-        light = record.model_copy(update={"current": None, "last_good": None, "images": (), "failure": None})
-        ends, warns = self._policy.expires_at(light), self._policy.warns_at(light)
-        self._previews[record.slug] = Preview(light, branches(record), ends, None if record.warned_at else warns)
+        ends, warns = self._policy.expires_at(record), self._policy.warns_at(record)
+        outline, warns = record.outline(), None if record.warned_at else warns
+        self._previews[record.slug] = Preview(outline, branches(record), ends, warns)
 
     def forget(self, slug: str) -> None:
         """There is no such preview any more, whatever the watch has told."""
         self._previews.pop(slug, None)
 
-    def get(self, slug: str) -> PreviewRecord | None:
-        """The record as it was seen last."""
+    def get(self, slug: str) -> PreviewOutline | None:
+        """Its outline as it was seen last."""
         found = self._previews.get(slug)
         return found.record if found is not None else None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from provider.models import Event, EventType, PreviewRecord, digest_of
+from provider.models import Event, EventType, PreviewOutline, digest_of
 from provider.pipeline.context import Reporter
 
 Publish = Callable[[Event], None]
@@ -24,7 +24,7 @@ class Notices:
         self._reporter = reporter
 
     def tell(
-        self, record: PreviewRecord, kind: EventType, reason: str, text: str, at: datetime, data: Mapping[str, Any]
+        self, record: PreviewOutline, kind: EventType, reason: str, text: str, at: datetime, data: Mapping[str, Any]
     ) -> None:
         """Say it as an event of the preview's newest deploy, and to the session that the preview is attached to.
 
@@ -41,7 +41,7 @@ class Notices:
             self._reporter.tell_session(record.session_id, text, event_id)
 
     def event(
-        self, record: PreviewRecord, kind: EventType, reason: str, text: str, at: datetime, data: Mapping[str, Any]
+        self, record: PreviewOutline, kind: EventType, reason: str, text: str, at: datetime, data: Mapping[str, Any]
     ) -> str:
         """The same as an event alone; returns its id."""
         event_id = digest_of([record.slug, record.newest.order, reason, dict(data)])[:32]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from provider.errors import Code, Permanent, PreviewError, Whose
 from provider.keeper.known import Mine
 from provider.keeper.notices import Notices
-from provider.models import EventType, Failure, PreviewRecord, Revision, now
+from provider.models import EventType, Failure, PreviewOutline, PreviewRecord, Revision, now
 from provider.platforms.base import Drift, Platform
 from provider.store import Store
 from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
@@ -32,6 +32,8 @@ OTHERS_SECONDS = 15.0
 """When another instance should have put right what is its: longer than it takes to be known as dead."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 AT_ONCE = 4
+PORTION = 50
+"""So many records are looked at together: all would be much memory, one by one many questions to an engine."""
 
 
 @dataclass(slots=True)
@@ -78,13 +80,13 @@ class Reconcile:
         self._touched.add(slug)
         self._wake.set()
 
-    def on_preview(self, preview: PreviewRecord) -> None:
+    def on_preview(self, preview: PreviewOutline) -> None:
         """A preview's record is this now. It is looked at when what shall run changed, not at each touch."""
         if not at_rest(preview):
             self._pauses.pop(preview.slug, None)
             self._known.pop(preview.slug, None)
             return
-        known = (preview.generation, _good(preview).deploy_id)
+        known = (preview.generation, preview.last_good.deploy_id if preview.last_good is not None else "")
         if self._known.get(preview.slug) != known:
             self._known[preview.slug] = known
             self.touched(preview.slug)
@@ -100,22 +102,41 @@ class Reconcile:
         self._wake.clear()
         slugs, self._touched = self._touched, set()
         try:
-            previews = await self._resting(slugs)
-            drifts = await self._platform.drift({slug: _good(one) for slug, one in previews.items()})
+            async for previews in self._resting(slugs):
+                await self._compare(previews)
         except BaseException:
             self._touched |= slugs
             self._wake.set()
             raise
-        lacks = {slug for slug, one in previews.items() if is_lacking(one)}
+
+    async def _compare(self, previews: Sequence[PreviewRecord]) -> None:
+        drifts = await self._platform.drift({one.slug: _good(one) for one in previews})
+        lacks = {one.slug for one in previews if is_lacking(one)}
         await asyncio.gather(*(self._attend(slug) for slug in {*drifts, *lacks}))
 
-    async def _resting(self, slugs: set[str | None]) -> dict[str, PreviewRecord]:
+    async def _resting(self, slugs: set[str | None]) -> AsyncIterator[Sequence[PreviewRecord]]:
+        """Those that are at rest and ours to look at, in portions."""
+        portion: list[PreviewRecord] = []
+        async for preview in self._ours(slugs):
+            if preview is not None and at_rest(preview):
+                portion.append(preview)
+            if len(portion) == PORTION:
+                yield portion
+                portion = []
+        if portion:
+            yield portion
+
+    async def _ours(self, slugs: set[str | None]) -> AsyncIterator[PreviewRecord | None]:
+        """The records; many are listed, which takes a tenth of what it takes to ask for each."""
         # One that is not known to rest is left alone: it is touched when its record says that it came to rest.
-        told = [slug for slug in slugs if slug in self._known and self._may(slug)]
-        found = [await self._store.get_preview(slug) for slug in told]
-        if None in slugs:
-            found += [one for one in await self._store.previews() if self._mine(one.slug)]
-        return {one.slug: one for one in found if one is not None and at_rest(one)}
+        wanted = {slug for slug in slugs if slug in self._known and self._may(slug)}
+        if None not in slugs and len(slugs) <= PORTION:
+            for slug in wanted:
+                yield await self._store.get_preview(slug)
+            return
+        async for slug, preview in self._store.each_preview():
+            if slug in wanted or (None in slugs and self._mine(slug)):
+                yield preview
 
     def _may(self, slug: str) -> bool:
         """Whether it is ours to look at; another instance's is when that had its time, for it may have died."""

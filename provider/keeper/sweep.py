@@ -111,12 +111,17 @@ class Sweep:
     async def _needed(self) -> Needed:
         """What the records need now. Deploys first: one that ends meanwhile stands in its preview's record."""
         deploys = await self._store.deploys()
-        previews, doubtful = await self._store.all_slugs()
         running = [one for one in deploys if one.finished_at is None]
-        busy = {one.slug for one in running if one.slug} | {one.slug for one in previews if _is_busy(one)}
+        previews: dict[str, Kept] = {}
+        busy = {one.slug for one in running if one.slug}
+        async for slug, preview in self._store.each_preview():
+            if preview is not None:
+                previews[slug] = _kept(preview)
+            if preview is None or _is_busy(preview):
+                busy.add(slug)
         return Needed(
-            previews={one.slug: _kept(one) for one in previews},
-            busy=doubtful | busy,
+            previews=previews,
+            busy=frozenset(busy),
             staged=frozenset(one.staged for one in running),
             builds=frozenset((one.slug, one.build_inputs) for one in running if one.slug),
             ended_builds=frozenset(_job(one) for one in deploys if one.finished_at is not None and _built(one))

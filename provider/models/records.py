@@ -34,11 +34,8 @@ class Origin(Tolerant):
     build_inputs: str = ""
 
 
-class Revision(Tolerant):
-    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups.
-
-    With its `origin` (None: an older provider made it) also enough to make a record of, should that be lost.
-    """
+class RevisionFields(Tolerant):
+    """What a revision says but for its manifests, which are the most of it, and its origin."""
 
     generation: int
     deploy_id: str
@@ -48,8 +45,16 @@ class Revision(Tolerant):
     digest: str
     inputs: str
     bundle: Bundle | None = None
-    manifests: tuple[dict[str, Any], ...]
     made_at: datetime
+
+
+class Revision(RevisionFields):
+    """What runs, or ran last and well: enough to put it back without git, build or registry look-ups.
+
+    With its `origin` (None: an older provider made it) also enough to make a record of, should that be lost.
+    """
+
+    manifests: tuple[dict[str, Any], ...]
     origin: Origin | None = None
 
 
@@ -147,7 +152,27 @@ class PreviewFields(Tolerant):
     removed_at: datetime | None = None
 
 
-class PreviewRecord(PreviewFields):
+class PreviewOutline(PreviewFields):
+    """A preview as it is listed, and kept in memory a thousand times: a tenth of its record, without what grows."""
+
+    current: RevisionFields | None = None
+    last_good: RevisionFields | None = None
+
+    def outline(self) -> PreviewOutline:
+        """No more than this of a record; its failure is without evidence and log."""
+        if type(self) is PreviewOutline:
+            return self
+        fields = {name: getattr(self, name) for name in PreviewOutline.model_fields}
+        for name in ("current", "last_good"):
+            if (revision := fields[name]) is not None:
+                kept = {key: getattr(revision, key) for key in RevisionFields.model_fields}
+                fields[name] = RevisionFields.model_construct(**kept)
+        if self.failure is not None:
+            fields["failure"] = self.failure.model_copy(update={"evidence": (), "log_tail": (), "details": None})
+        return PreviewOutline.model_construct(**fields)
+
+
+class PreviewRecord(PreviewOutline):
     """One preview. Changed only by `store.change_preview` with one of the reducers there.
 
     `history`: the deploys that decided its state, the last one first.

@@ -16,6 +16,7 @@ from provider.models.records import (
     DeployFields,
     DeployRecord,
     PreviewFields,
+    PreviewOutline,
     PreviewRecord,
     PreviewState,
 )
@@ -112,11 +113,10 @@ class PreviewSummary(PreviewFields):
     expires_at: datetime | None
 
     @classmethod
-    def of(cls, preview: PreviewRecord, expires_at: datetime | None) -> PreviewSummary:
+    def of(cls, preview: PreviewOutline, expires_at: datetime | None) -> PreviewSummary:
         """The preview as a list shows it."""
-        fields = _fields(preview, PreviewFields) | _shown(preview, expires_at)
-        if preview.failure is not None:
-            fields["failure"] = preview.failure.model_copy(update={"evidence": (), "log_tail": (), "details": None})
+        outline = preview.outline()
+        fields = _fields(outline, PreviewFields) | _shown(outline, expires_at)
         return cls.model_construct(**fields)
 
 
@@ -140,7 +140,7 @@ def _fields(record: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
     return {name: getattr(record, name) for name in kind.model_fields}
 
 
-def _shown(preview: PreviewRecord, expires_at: datetime | None) -> dict[str, Any]:
+def _shown(preview: PreviewOutline, expires_at: datetime | None) -> dict[str, Any]:
     serving = preview.last_good
     return {
         "commit_sha": serving.commit_sha if serving is not None else None,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from provider.errors import Code, Permanent, PreviewError, internal_error
-from provider.models import DeployRecord, Phase, PreviewRecord, PreviewState, now
+from provider.models import DeployRecord, Phase, PreviewOutline, PreviewState, now
 from provider.store import claims
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def late(record: DeployRecord, phase: Phase, last: PreviewError | None = None, w
     )
 
 
-def superseded_by(preview: PreviewRecord) -> Permanent:
+def superseded_by(preview: PreviewOutline) -> Permanent:
     """Why a deploy of this preview ends that is not its newest."""
     if preview.state is PreviewState.REMOVING or not preview.newest.deploy_id:
         return torn_down(preview.slug)
@@ -65,7 +65,7 @@ def superseded_by(preview: PreviewRecord) -> Permanent:
     )
 
 
-def overtaken(record: DeployRecord, preview: PreviewRecord | None) -> Permanent | None:
+def overtaken(record: DeployRecord, preview: PreviewOutline | None) -> Permanent | None:
     """Why a deploy ends that its preview, as the watch shows it, has no room for: None while it has.
 
     It is not the newest any more, or another session made a claim before anything of it is applied. One that is neither

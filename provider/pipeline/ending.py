@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from provider.errors import PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Phase, PhaseTiming, PreviewState, now
+from provider.models import DeployRecord, EventType, Phase, PhaseTiming, PreviewRecord, PreviewState, now
 from provider.pipeline import publish
 from provider.pipeline.context import Context
 from provider.pipeline.restore import restore
@@ -87,23 +87,25 @@ class Ending:
     async def tidy(self, slug: str, up_to: int) -> None:
         """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
         async with self._lock(slug):
-            preview = await repeat(lambda: self._ctx.store.get_preview(slug))
-            revisions = (preview.current, preview.last_good) if preview is not None else ()
-            keep = tuple(one for one in revisions if one is not None)
-            await tolerate(self._ctx.platform.retire(slug, keep, up_to))
+            await self._retire(slug, await repeat(lambda: self._ctx.store.get_preview(slug)), up_to)
 
     async def put_right(self, slug: str) -> None:
         """What a provider that was killed, or could not, has left undone: the last good serves, leftovers go."""
         async with self._lock(slug):
             preview = await repeat(lambda: self._ctx.store.get_preview(slug))
-            if preview is not None and preview.state is PreviewState.PROVISIONING:
+            if preview is None or preview.state is PreviewState.PROVISIONING:
                 return  # whoever deploys it sees to it
-            if preview is not None and preview.state is PreviewState.DEGRADED:
-                await tolerate(
-                    self._ctx.platform.restore(slug, preview.generation, None, preview.last_good), RESTORE_SECONDS
-                )
-        if preview is not None:
-            await self.tidy(slug, preview.generation)
+            if preview.state is not PreviewState.DEGRADED:
+                await self._retire(slug, preview, preview.generation)
+                return
+            await tolerate(
+                self._ctx.platform.restore(slug, preview.generation, None, preview.last_good), RESTORE_SECONDS
+            )
+        await self.tidy(slug, preview.generation)
+
+    async def _retire(self, slug: str, preview: PreviewRecord | None, up_to: int) -> None:
+        revisions = (preview.current, preview.last_good) if preview is not None else ()
+        await tolerate(self._ctx.platform.retire(slug, tuple(one for one in revisions if one is not None), up_to))
 
     async def _restore(self, running: Running) -> None:
         """Restoring must not be given up by an interruption, and not lose the first cause by its own failure."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from provider.errors import Code, Permanent
-from provider.models import DeployRecord, PreviewRecord, PreviewState, RequestFields
+from provider.models import DeployRecord, PreviewOutline, PreviewRecord, PreviewState, RequestFields
 from provider.pipeline.context import Context
 from provider.platforms import dockerfile
 from provider.policy import Asked, Breach, Counts, Decision, decide
@@ -152,7 +152,7 @@ async def _counts(ctx: Context, record: DeployRecord, rule: Rule, *, new: bool =
     return Counts(None if known else of_repository, None if same else of_session)
 
 
-def _takes_room(preview: PreviewRecord) -> bool:
+def _takes_room(preview: PreviewOutline) -> bool:
     """Whether anything of it runs, or is about to."""
     if preview.current is not None or preview.last_good is not None:
         return preview.state is not PreviewState.REMOVING

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from provider.errors import Code, PreviewError
-from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewOutline
 from provider.pipeline import report
 from provider.pipeline.admit import admit
 from provider.pipeline.build import build
@@ -100,7 +100,7 @@ class Runner:
         running = self._running.get(deploy_id)
         return running is not None and (running.record.order or 0) < order
 
-    def on_preview(self, preview: PreviewRecord) -> None:
+    def on_preview(self, preview: PreviewOutline) -> None:
         """A preview record changed: deploys that are not its newest any more end."""
         for deploy_id in self.on_slug(preview.slug):
             self._running[deploy_id].seen = preview

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from provider.errors import Code, PreviewError, Temporary
-from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, now
+from provider.models import DeployRecord, EventType, Failure, Phase, PreviewOutline, now
 from provider.pipeline.causes import bug, late
 from provider.pipeline.clock import Clock
 from provider.pipeline.context import Context
@@ -47,7 +47,7 @@ class Running:
     task: asyncio.Task[None] | None = None
     step: asyncio.Task[Any] | None = None
     stop: PreviewError | None = None
-    seen: PreviewRecord | None = None
+    seen: PreviewOutline | None = None
     turn: asyncio.Lock | None = None
     writing: asyncio.Task[None] | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)

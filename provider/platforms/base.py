@@ -7,7 +7,7 @@ say: every call is idempotent and can be repeated by another process after a cra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -154,8 +154,11 @@ class Platform(Protocol):
     def renew(self, epoch: int) -> None:
         """From now on this process acts by that epoch; it is higher than those of all that are dead by now."""
 
-    async def start(self, serving: Mapping[str, Revision]) -> None:
-        """Connect, take the platform's lock, and bring up what serves by slug, as the records say."""
+    async def start(self, serving: AsyncIterator[tuple[str, Revision]]) -> None:
+        """Connect, take the platform's lock, and bring up what serves by slug, as the records say.
+
+        They are read as they are asked for: not at all where what serves comes up by itself.
+        """
 
     async def close(self) -> None:
         """Stop watching and disconnect; builds and previews run on."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from provider.errors import Code, Permanent
-from provider.models import Claim, PreviewRecord, PreviewState
+from provider.models import Claim, PreviewOutline, PreviewRecord, PreviewState
 from provider.store.records import Reducer
 
 
@@ -44,7 +44,7 @@ class Seen:
         return held if held not in (None, after.claim) and held.session_id != asker.session_id else None
 
 
-def holding(record: PreviewRecord | None, at: datetime) -> Claim | None:
+def holding(record: PreviewOutline | None, at: datetime) -> Claim | None:
     """The claim in force at that time, if there is one."""
     claim = record.claim if record is not None else None
     return claim if claim is not None and claim.expires_at > at else None

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from provider.errors import Code, Permanent
-from provider.models import RECORD_VERSION, DeployRecord, LineRecord, PreviewRecord
+from provider.models import RECORD_VERSION, DeployRecord, LineRecord, PreviewOutline, PreviewRecord
 from provider.store.kv import Entry
 
 log = structlog.get_logger(__name__)
 
-Record = TypeVar("Record", PreviewRecord, DeployRecord, LineRecord)
+Record = TypeVar("Record", PreviewOutline, PreviewRecord, DeployRecord, LineRecord)
 
 
 def encode(record: PreviewRecord | DeployRecord | LineRecord) -> bytes:

@@ -201,9 +201,10 @@ class JetStreamKeyValue:
         with self._asking("entries"):
             listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix))
             try:
-                return [change for change in await listing.first(self._change) if isinstance(change, Entry)]
+                found = {message.subject: self._change(message) async for message in listing.waiting()}
             finally:
                 await listing.close()
+        return [change for change in found.values() if isinstance(change, Entry)]
 
     async def watch(self, prefix: str) -> AsyncIterator[Entry | Deleted]:
         """See `kv.KeyValue`. Each turn lists and then follows with the same consumer, so nothing falls between.
@@ -224,17 +225,21 @@ class JetStreamKeyValue:
                 await asyncio.sleep(min(1.0, self._relist))
 
     async def _turn(self, prefix: str, known: dict[str, int], *, whole: bool) -> AsyncIterator[Entry | Deleted]:
-        """One listing's differences from `known`, then what follows for a while."""
+        """One listing's differences from `known`, each as it comes, then what follows for a while."""
         after = 0 if whole else max(known.values(), default=0)
         with self._asking("watch"):
             listing = await Listing.of(self._nc, self._js, self._stream, self._subject(prefix), after)
         try:
+            listed = set[str]()
             with self._asking("watch"):
-                first = await listing.first(self._change)
-            gone = known.keys() - {change.key for change in first if isinstance(change, Entry)} if not after else ()
-            for change in [*(Deleted(key) for key in gone), *first]:
-                if _is_news(change, known):
-                    yield change
+                async for one in listing.waiting():
+                    change = self._change(one)
+                    listed.add(change.key)
+                    if _is_news(change, known):
+                        yield change
+            for key in known.keys() - listed if whole else ():
+                del known[key]
+                yield Deleted(key)
             until = time.monotonic() + self._relist
             while (left := until - time.monotonic()) > 0:
                 with self._asking("watch"):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from provider.models import Newest, PreviewRecord, PreviewState
+from provider.models import Newest, PreviewOutline, PreviewRecord, PreviewState
 from provider.settings import Settings
 from provider.store.claims import holding, living
 from provider.store.records import Reducer
@@ -73,14 +73,14 @@ class Policy:
         asked = "for ever (0)" if seconds == 0 else f"{seconds} s"
         return (f"ttl_seconds: {asked} is not allowed here; the preview lives {self.longest} s from its last access",)
 
-    def seconds(self, record: PreviewRecord) -> int:
+    def seconds(self, record: PreviewOutline) -> int:
         """How long it lives from its last access; 0: for ever."""
         seconds = self.allowed(self.ttl if record.ttl_seconds is None else record.ttl_seconds)
         if record.state is PreviewState.FAILED:
             return min(seconds or self.failed, self.failed)
         return seconds
 
-    def expires_at(self, record: PreviewRecord) -> datetime | None:
+    def expires_at(self, record: PreviewOutline) -> datetime | None:
         """When it goes unless somebody wants it; None: never, or it is going already. Never while it is claimed."""
         seconds = self.seconds(record)
         if not seconds or record.state is PreviewState.REMOVING:
@@ -90,7 +90,7 @@ class Policy:
         end = max(end, record.last_access + timedelta(seconds=busy.get(record.state, 0.0)))
         return max(end, record.claim.expires_at) if record.claim is not None else end
 
-    def warns_at(self, record: PreviewRecord) -> datetime | None:
+    def warns_at(self, record: PreviewOutline) -> datetime | None:
         """When its end is announced; None where it never ends."""
         end = self.expires_at(record)
         return end - timedelta(seconds=min(self.warning, self.seconds(record) / 4)) if end is not None else None
@@ -119,7 +119,7 @@ def warned(policy: Policy, at: datetime) -> Reducer:
     return reduce
 
 
-def unwarned(record: PreviewRecord, policy: Policy, at: datetime) -> bool:
+def unwarned(record: PreviewOutline, policy: Policy, at: datetime) -> bool:
     """Whether its end is near and was not announced."""
     due = policy.warns_at(record)
     return record.warned_at is None and due is not None and due <= at
@@ -139,7 +139,7 @@ def branch_seen(there: bool, at: datetime) -> Reducer:
     return reduce
 
 
-def branches(record: PreviewRecord) -> frozenset[str]:
+def branches(record: PreviewOutline) -> frozenset[str]:
     """The branches that it is of: the one deployed last, and the one of what serves."""
     serving = {record.last_good.branch} if record.last_good is not None else set()
     return frozenset({record.branch} | serving)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Self
 
@@ -15,8 +15,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-
-from provider.store.kv import Deleted, Entry
 
 log = structlog.get_logger(__name__)
 
@@ -104,19 +102,12 @@ class Pull:
 
 
 class Listing(Pull):
-    """The last value of each key below a subject, then what comes."""
+    """The last value of each key below a subject, then what comes; one that is rewritten meanwhile may come twice."""
 
     @classmethod
     async def of(cls, nc: Client, js: JetStreamContext, stream: str, subject: str, after: int = 0) -> Self:
         """`after`: list only what was written after that revision."""
         return await cls.open(nc, js, stream, subject, after=after, policy=DeliverPolicy.LAST_PER_SUBJECT)
-
-    async def first(self, change: Callable[[Msg], Entry | Deleted]) -> list[Entry | Deleted]:
-        """Everything that is there."""
-        found: dict[str, Entry | Deleted] = {}
-        async for message in self.waiting():
-            found[message.subject] = change(message)
-        return list(found.values())
 
 
 def _is_end(message: Msg) -> bool:

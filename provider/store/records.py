@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -15,7 +16,7 @@ from datetime import timedelta
 import structlog
 
 from provider.errors import Code, Permanent, PreviewError, Temporary
-from provider.models import DeployRecord, PreviewRecord, now
+from provider.models import DeployRecord, PreviewOutline, PreviewRecord, now
 from provider.store.approvals import Approvals
 from provider.store.cancels import Cancels
 from provider.store.encoding import Record, decode, encode, stamp
@@ -201,22 +202,23 @@ class Store:
         """The preview's record, a removed one's tombstone included."""
         return self._mine(await self._previews.get(f"preview.{slug}"), PreviewRecord)
 
-    async def previews(self) -> list[PreviewRecord]:
+    async def previews(self) -> list[PreviewOutline]:
         """Every preview that is not removed, by slug."""
-        records = [self._readable(entry, PreviewRecord) for entry in await self._previews.entries("preview.")]
-        return sorted((r for r in records if r and r.removed_at is None), key=lambda r: r.slug)
+        outlines = [self._readable(entry, PreviewOutline) for entry in await self._previews.entries("preview.")]
+        return sorted((one for one in outlines if one and one.removed_at is None), key=lambda one: one.slug)
 
-    async def all_slugs(self) -> tuple[list[PreviewRecord], frozenset[str]]:
-        """Every preview that is not removed, and the slugs of which nobody here knows what they need.
+    async def each_preview(self) -> AsyncIterator[tuple[str, PreviewRecord | None]]:
+        """The slug and the record of every preview that is not removed, one after the other: all would be much memory.
 
-        Their record is another installation's, or can't be read.
+        Without a record: that is another installation's, or can't be read, and nobody here knows what it needs.
         """
-        read = {
-            entry.key.partition(".")[2]: self._readable(entry, PreviewRecord)
-            for entry in await self._previews.entries("preview.")
-        }
-        doubtful = frozenset(slug for slug, record in read.items() if record is None)
-        return [record for record in read.values() if record and record.removed_at is None], doubtful
+        entries = deque(await self._previews.entries("preview."))
+        while entries:
+            entry = entries.popleft()
+            record = self._readable(entry, PreviewRecord)
+            if record is None or record.removed_at is None:
+                yield entry.key.partition(".")[2], record
+                await asyncio.sleep(0)  # whoever reads a thousand lets others work meanwhile
 
     async def change_preview(self, slug: str, reducer: Reducer) -> PreviewRecord:
         """Apply `reducer` to the present record by compare-and-set; the one way in which previews change.
@@ -265,7 +267,7 @@ class Store:
         """
         purged = 0
         for entry in await self._previews.entries("preview."):
-            record = self._readable(entry, PreviewRecord)
+            record = self._readable(entry, PreviewOutline)
             if record is None or record.removed_at is None or record.removed_at > now() - older_than:
                 continue
             try:

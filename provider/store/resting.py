@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from provider.errors import Code, Permanent
-from provider.models import BuiltImage, Failure, Newest, Phase, PreviewRecord, PreviewState, Revision
+from provider.models import BuiltImage, Failure, Newest, Phase, PreviewOutline, PreviewRecord, PreviewState, Revision
 from provider.store.records import Reducer
 
 
-def at_rest(record: PreviewRecord | None) -> bool:
+def at_rest(record: PreviewOutline | None) -> bool:
     """Whether the preview serves its last good revision, and nothing of it is changed; one may wait for approval."""
     return (
         record is not None
@@ -87,7 +87,7 @@ def lacking(generation: int, failure: Failure) -> Reducer:
     return reduce
 
 
-def is_lacking(record: PreviewRecord) -> bool:
+def is_lacking(record: PreviewOutline) -> bool:
     """Whether the record says so: no deploy fails in the phase `restore`."""
     return record.failure is not None and record.failure.phase is Phase.RESTORE
 

@@ -10,14 +10,14 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
 from nats.js.errors import NotFoundError
 
 from provider.demo.processes import Server
-from provider.models import PreviewRecord
+from provider.models import PreviewRecord, Revision
 from provider.platforms.kubernetes.platform import KubernetesPlatform
 from provider.settings import Settings
 from provider.store import open_store
@@ -58,14 +58,17 @@ class ScaleBench:
         store = await open_store(
             self._world.client.nats, self._world.client.subjects.bucket_prefix, settings.platform_id
         )
-        model = await store.get_preview(MODEL)
+        model, git = await store.get_preview(MODEL), self._world.git.root / "acme"
         assert model is not None
         async with httpx.AsyncClient(trust_env=False) as http:
             platform = await KubernetesPlatform.connect(settings=settings, http=http)
             platform.renew(await store.next_order("bench"))
-            await platform.start({})
+            await platform.start(_nothing())
             try:
-                slugs = iter([f"{MODEL}-{number}" for number in range(self._at_rest)])
+                names = [f"{MODEL}-{number}" for number in range(self._at_rest)]
+                for name in names:  # each of a repository of its own, whose branches are listed now and then
+                    (git / f"{name}.git").symlink_to(git / f"{MODEL}.git")
+                slugs = iter(names)
                 await asyncio.gather(*(_copies(store, platform, model, slugs) for _ in range(SEEDERS)))
             finally:
                 await platform.close()
@@ -157,6 +160,13 @@ async def _copies(store: Any, platform: KubernetesPlatform, model: PreviewRecord
         await platform.deploy(slug, copy.last_good, lambda _: None)
         record = copy.model_copy(update={"anchor_id": anchor})
         await store.change_preview(slug, lambda _, record=record: record)
+
+
+async def _nothing() -> AsyncIterator[tuple[str, Revision]]:
+    """What a platform that only seeds has to bring up."""
+    nothing: tuple[tuple[str, Revision], ...] = ()
+    for one in nothing:
+        yield one
 
 
 def _renamed(model: PreviewRecord, slug: str) -> PreviewRecord:

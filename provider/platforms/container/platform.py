@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TextIO
 
 import httpx
@@ -88,7 +88,7 @@ class ContainerPlatform:
     def renew(self, epoch: int) -> None:
         """Nothing to do: nobody else has the engine's lock."""
 
-    async def start(self, serving: Mapping[str, Revision]) -> None:
+    async def start(self, serving: AsyncIterator[tuple[str, Revision]]) -> None:
         """Take the engine's lock, set up the ingress, start what serves."""
         self._locks = take_locks(self._settings)
         self._secrets.remove_drafts()
@@ -96,7 +96,7 @@ class ContainerPlatform:
         await asyncio.to_thread(machine.keep_apart)
         await asyncio.to_thread(self._builds.sweep)
         await self._ingress.ensure()
-        await asyncio.gather(*(self._bring_up(slug, revision) for slug, revision in serving.items()))
+        await asyncio.gather(*[self._bring_up(slug, revision) async for slug, revision in serving])
         self._spawn(self._traffic.keep_up())
         if self._told is not None:
             self._spawn(self._upkeep.follow_engine(self._told))

@@ -119,7 +119,7 @@ class Applier:
                 version = await self._present_version(resource, name)
                 await self._anchors.check(fence)  # after the version was read: see `fence`
                 continue
-            self._watches.of(resource).applied(after)
+            after = self._watches.of(resource).applied(after)
             fence.versions[resource.kind, name] = after["metadata"]["resourceVersion"]
             return f"{_title(body)} {_outcome(before, after)}"
         raise refused(Refused(409, "Conflict", "it changes all the time"), _title(body))

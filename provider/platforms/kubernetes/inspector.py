@@ -91,7 +91,7 @@ def _look(pod: Object) -> PodLook:
         name=str(pod["metadata"]["name"]),
         phase="Terminating" if "deletionTimestamp" in pod["metadata"] else str(status.get("phase", "")),
         created_at=_created(pod),
-        node=str(pod["spec"].get("nodeName", "")),
+        node=str(pod["spec"].get("nodeName") or ""),
         message=" ".join(filter(None, (str(status.get("reason", "")), str(status.get("message", ""))))),
         containers=tuple(map(_container, status.get("containerStatuses") or [])),
     )

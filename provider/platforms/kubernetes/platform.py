@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import structlog
@@ -91,7 +91,7 @@ class KubernetesPlatform:
         """See `Platform`."""
         self._anchors.renew(epoch)
 
-    async def start(self, serving: Mapping[str, Revision]) -> None:
+    async def start(self, serving: AsyncIterator[tuple[str, Revision]]) -> None:
         """Begin to watch. What serves is the cluster's to keep up."""
         await self._watches.start()
 

@@ -17,6 +17,8 @@ from provider.platforms.kubernetes.refusals import unreachable
 from provider.platforms.kubernetes.resources import Resource
 
 SYNC_SECONDS = 30.0
+POD = ("spec.nodeName", "status")
+EVENT = ("involvedObject", "reason", "message", "type", "count", "lastTimestamp", "eventTime")
 
 
 class Watches:
@@ -25,22 +27,24 @@ class Watches:
     def __init__(self, api: Api, restarted: Restarted | None = None) -> None:
         self.changes = Changes()
 
-        def cache(resource: Resource, key_of: KeyOf = slug_of, *, metadata_only: bool = False) -> Cache:
-            return Cache(api, resource, key_of, self.changes, metadata_only=metadata_only, restarted=restarted)
+        def cache(resource: Resource, key_of: KeyOf, *keep: str, metadata_only: bool = False) -> Cache:
+            return Cache(
+                api, resource, key_of, self.changes, keep=keep, metadata_only=metadata_only, restarted=restarted
+            )
 
-        self.anchors = cache(resources.CONFIG_MAPS, name_of)
-        self.secrets = cache(resources.SECRETS, metadata_only=True)
-        self.services = cache(resources.SERVICES, name_of)
-        self.deployments = cache(resources.DEPLOYMENTS, name_of)
-        self.ingresses = cache(resources.INGRESSES, name_of)
+        self.anchors = cache(resources.CONFIG_MAPS, name_of, "data")
+        self.secrets = cache(resources.SECRETS, slug_of, metadata_only=True)
+        self.services = cache(resources.SERVICES, name_of, "spec")
+        self.deployments = cache(resources.DEPLOYMENTS, name_of, "spec", "status")
+        self.ingresses = cache(resources.INGRESSES, name_of, "spec")
         self.network_policies = cache(resources.NETWORK_POLICIES, name_of)
-        self.replica_sets = cache(resources.REPLICA_SETS)
-        self.pods = cache(resources.PODS)
-        self.endpoints = cache(resources.ENDPOINT_SLICES, _service_of)
-        self.events = cache(resources.EVENTS, _involved_uid)
-        self.jobs = cache(resources.JOBS, _build_of_job)
-        self.build_pods = cache(resources.BUILD_PODS, _build_of_pod)
-        self.build_events = cache(resources.BUILD_EVENTS, _involved_uid)
+        self.replica_sets = cache(resources.REPLICA_SETS, slug_of, "status")
+        self.pods = cache(resources.PODS, slug_of, *POD)
+        self.endpoints = cache(resources.ENDPOINT_SLICES, _service_of, "endpoints")
+        self.events = cache(resources.EVENTS, _involved_uid, *EVENT)
+        self.jobs = cache(resources.JOBS, _build_of_job, "spec", "status")
+        self.build_pods = cache(resources.BUILD_PODS, _build_of_pod, *POD)
+        self.build_events = cache(resources.BUILD_EVENTS, _involved_uid, *EVENT)
         self._caches = tuple(value for value in vars(self).values() if isinstance(value, Cache))
         self._tasks: list[asyncio.Task[None]] = []
 
