@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -107,7 +108,8 @@ class Leases:
         if left:
             # What their owners still do in the cluster, if they only slept, must lose against us.
             self._ctx.platform.renew(await self._membership.renew())
-            taken = [await self._take_over(record) for record in left]
+            # All at once: the last one would wait for the work of the first, which begins as soon as it is ours.
+            taken = await asyncio.gather(*map(self._take_over, left))
             # What the watches told was written before these ran here.
             for deploy_id in await self._ctx.store.cancels.asked():
                 self._runner.interrupt(deploy_id, cancelled("by a cancel request"))

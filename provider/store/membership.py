@@ -1,8 +1,9 @@
 """Which provider processes live: one heartbeat key each, judged by the observer's own clock.
 
 Clocks of machines differ and processes are stopped for seconds, so nobody compares times: another process is dead
-when its key did not change while this one looked at it again and again, or when its key is gone. A process that was
-taken for dead learns so by its next heartbeat, since its key is not as it left it.
+when its key did not change while this one looked at it again and again, or when its key is gone. Only the store's own
+clock is believed, and not wholly: by it, who was silent already when this process came has had half its time. A process
+that was taken for dead learns so by its next heartbeat, since its key is not as it left it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
@@ -120,7 +122,8 @@ class Membership:
         entries = await self._entries()
         at = time.monotonic()
         step, self._looked = min(at - self._looked, self.lease / 2), at
-        seen = {entry.key: self._seen_again(entry, step) for entry in entries}
+        beaten = max((entry.created for entry in entries if entry.key == self._key), default=None)
+        seen = {entry.key: self._seen_again(entry, step, beaten) for entry in entries}
         self._seen = seen
         since = {self.name: self._since}
         for entry in entries:
@@ -133,11 +136,13 @@ class Membership:
                 since[entry.key.removeprefix(_PREFIX)] = self._first_epoch(entry) or 0
         return Living(since)
 
-    def _seen_again(self, entry: Entry, step: float) -> _Seen:
+    def _seen_again(self, entry: Entry, step: float, beaten: datetime | None) -> _Seen:
+        """`beaten`: when this process beat last; whoever lives has the time of a beat, and more, to show it."""
         before = self._seen.get(entry.key)
-        if before is None or before.revision != entry.revision:
-            return _Seen(entry.revision)
-        return _Seen(entry.revision, before.quiet + step)
+        if before is None:
+            silent = (beaten - entry.created).total_seconds() if beaten is not None else 0.0
+            return _Seen(entry.revision, min(max(silent, 0.0), self.lease / 2))
+        return _Seen(entry.revision, before.quiet + step if before.revision == entry.revision else 0.0)
 
     async def _entries(self) -> list[Entry]:
         return [one for one in await self.bucket.entries(_PREFIX) if _read(one).get("platform_id") == self.platform_id]

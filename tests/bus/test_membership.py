@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from nats.aio.client import Client
 
 from provider.models import Owner
 from provider.store import Lapsed, Living, Membership
 from provider.store.jetstream import JetStreamKeyValue
-from provider.store.kv import KeyValue
+from provider.store.kv import KeyValue, MemoryKeyValue
 from tests.e2e.helpers import eventually
 
 LEASE = 0.3
@@ -125,3 +128,19 @@ def test_each_key_has_one_keeper_and_few_move() -> None:
     moved = [key for key in keys if three.keeper(key) != two.keeper(key)]
     assert all(three.keeper(key) == "c" for key in moved)
     assert not three.has(Owner(instance="a", epoch=0))
+
+
+@pytest.mark.parametrize(("silent", "half"), [(3600.0, True), (0.0, False)])
+async def test_who_was_silent_before_one_came_has_had_half_its_time(silent: float, half: bool) -> None:
+    """When all die at once, and come back under other names, nobody is there who saw it."""
+    bucket = MemoryKeyValue()
+    dead, newcomer = (Membership(bucket=bucket, platform_id="here", name=name, lease=9.0) for name in ("dead", "new"))
+    await dead.join()
+    last = bucket._entries["instance.dead"]
+    bucket._entries["instance.dead"] = replace(last, created=last.created - timedelta(seconds=silent))
+    await newcomer.join()
+    assert set((await newcomer.look()).since) == {"dead", "new"}, "it may live, on a bus that was away"
+    assert (newcomer._seen["instance.dead"].quiet == 4.5) is half
+    await dead.beat()
+    await newcomer.look()
+    assert newcomer._seen["instance.dead"].quiet == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -121,3 +122,26 @@ async def test_what_one_left_that_went_while_the_bus_failed_is_taken_over_with_t
     assert runner.ids == []
     await leases.once()
     assert runner.ids == ["d"]
+
+
+class Together(Store):
+    """A store that answers no write before all are asked for."""
+
+    all_there: asyncio.Barrier
+
+    async def save_deploy(self, record: DeployRecord) -> None:
+        await self.all_there.wait()
+        await super().save_deploy(record)
+
+
+async def test_what_a_dead_one_left_is_taken_over_together() -> None:
+    """Else the last one would wait for the work of the first, which begins as soon as it is taken over."""
+    store = Together(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    ids = [f"d-{number}" for number in range(50)]
+    for deploy_id in ids:
+        await store.create_deploy(deploy().model_copy(update={"deploy_id": deploy_id}))
+    store._owned.clear()
+    store.all_there, runner = asyncio.Barrier(len(ids)), Started()
+    async with asyncio.timeout(10):
+        await leases_of(store, runner, []).start()
+    assert sorted(runner.ids) == sorted(ids)
