@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
@@ -62,8 +63,7 @@ class Prober:
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             base_url=self._base,
-            # Never used, for probes speak plain HTTP; without it every client reads all the world's authorities.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=_no_authorities(),
             trust_env=False,
             http1=not self._work.http2,
             http2=self._work.http2,
@@ -93,6 +93,12 @@ class Prober:
         writer.close()
         self.last = f"port {self._work.port} accepts connections"
         return True
+
+
+@lru_cache(maxsize=1)
+def _no_authorities() -> ssl.SSLContext:
+    """Never used, for probes speak plain HTTP; without it every client reads all the world's authorities."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def startup_budget(work: Workload) -> float:
