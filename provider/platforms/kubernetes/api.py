@@ -7,7 +7,9 @@ retries nothing here: errors become `Temporary` and the runner decides, within t
 
 from __future__ import annotations
 
+import asyncio
 import json
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,13 +29,17 @@ from provider.settings import Settings
 
 MANAGER = "x1-preview-provider"
 TIMEOUT = 15.0
-PAGE = 100
-"""Objects in an answer: with all that is not kept of them, they take a megabyte of text and five when they are read."""
+PAGE, LISTS_AT_ONCE = 250, 3
+"""Objects in an answer, and answers at once: each is a megabyte of text, ten when it is read; little of it is kept."""
 WATCH_SECONDS = 240
 SILENCE_SECONDS = 90.0
 """A watch that is quiet for longer is dead: the server sends a bookmark about once a minute."""
 CONNECTIONS = 1000
 """No limit that is met: each log that is followed keeps one, and what waited for a free one would be an outage."""
+
+READ_BYTES = 32 * 1024
+"""What is read of a TLS connection at once: two of its records. asyncio keeps a buffer of that size for each, of 256 kB
+of its own accord; hundreds of logs that are followed are hundreds of connections over which next to nothing comes."""
 
 Object = dict[str, Any]
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -49,6 +55,7 @@ class Api:
     def __init__(self, *, client: ApiClient, namespaces: Mapping[Where, str]) -> None:
         self._client = client
         self._namespaces = namespaces
+        self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
 
     @classmethod
     async def connect(cls, settings: Settings) -> Api:
@@ -73,6 +80,7 @@ class Api:
                 evidence=(str(error),),
                 whose=Whose.PLATFORM,
             ) from error
+        SSLProtocol.max_size = READ_BYTES  # for the process: asyncio takes it from nowhere else
         configuration.retries = 0
         configuration.connection_pool_maxsize = CONNECTIONS
         # As all our clients: a kubeconfig says its proxy itself; to ask the environment takes each request two threads.
@@ -107,12 +115,13 @@ class Api:
         """Every object that is ours, some at a time, each time with the version to watch from."""
         query = {"labelSelector": resource.selector, "limit": str(PAGE)}
         accept = METADATA_ONLY.format("List") if metadata_only else None
-        while True:
-            page = await self._ask("list", "GET", resource, query=query, accept=accept)
-            yield page["items"] or [], str(page["metadata"]["resourceVersion"])  # null where there is no metadata
-            if not page["metadata"].get("continue"):
-                return
-            query["continue"] = page["metadata"]["continue"]
+        async with self._lists:
+            while True:
+                page = await self._ask("list", "GET", resource, query=query, accept=accept)
+                yield page["items"] or [], str(page["metadata"]["resourceVersion"])  # null where there is no metadata
+                if not page["metadata"].get("continue"):
+                    return
+                query["continue"] = page["metadata"]["continue"]
 
     async def create(self, resource: Resource, body: Object) -> Object:
         """Make an object that must not exist yet."""
