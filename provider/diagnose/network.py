@@ -54,7 +54,7 @@ NETWORK = (
         "refused",
         r"(?:ECONNREFUSED|ETIMEDOUT|ECONNRESET|EHOSTUNREACH|ENETUNREACH|Failed to connect to|[Cc]onnection (?:refused"
         r"|timed out|reset)"
-        r"|Network is unreachable|i/o timeout|NewConnectionError)",
+        r"|Network is unreachable|i/o timeout|NewConnectionError|Could not reach host|temporary error \(try again)",
         "NetworkUnreachable",
         "{where}: a server that the step needs could not be reached from the builds' network: the line in the evidence"
         " names it. Check that it is up, and that builds may reach it.",

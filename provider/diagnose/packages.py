@@ -1,4 +1,7 @@
-"""What package managers write: npm, yarn, pnpm, pip, Go, Cargo, apt, Maven. `{where}` is the step's line."""
+"""What package managers write: npm, yarn, pnpm, pip, Go, Cargo, apt, Maven. `{where}` is the step's line.
+
+Those of more languages are in `packages_more`.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,59 @@ PACKAGES = (
         r"Your lockfile needs to be updated, but yarn was run with",
         "LockFileOutOfDate",
         "{where}: yarn.lock does not agree with package.json: run `yarn install` and commit yarn.lock.",
+    ),
+    Case(
+        "yarn-berry-lock",
+        r"The lockfile would have been modified by this install",
+        "LockFileOutOfDate",
+        "{where}: yarn.lock does not agree with package.json: run `yarn install` and commit yarn.lock.",
+    ),
+    Case(
+        "yarn-package",
+        r"error Couldn't find package \"(?P<package>[^\"]+)\" on the|YN0035: │ (?P<package2>\S+): Package not found",
+        "PackageNotFound",
+        "{where}: the registry has no {package}, or not for everybody: correct its name in package.json, or give the"
+        " step a token for the registry (as a build arg).",
+    ),
+    Case(
+        "yarn-version",
+        r"error Couldn't find any versions for \"(?P<package>[^\"]+)\" that"
+        r"|YN0082: │ (?P<package2>\S+): No candidates",
+        "PackageNotFound",
+        "{where}: there is no such version of {package}: correct it in package.json, and commit yarn.lock.",
+    ),
+    Case(
+        "yarn-script",
+        r"error Command \"(?P<script>[^\"]+)\" not found\.|Couldn't find a script named \"(?P<script2>[^\"]+)\"",
+        "ScriptMissing",
+        '{where}: package.json has no script `{script}`: add it under "scripts", or correct its name at {where}.',
+    ),
+    Case(
+        "yarn-engine",
+        r"The engine \"(?P<tool>[^\"]+)\" is incompatible with this module\. Expected version \"(?P<wanted>[^\"]+)\"",
+        "ToolVersion",
+        "{where}: a package wants {tool} {wanted}, which the base image does not have: change the image after FROM, or"
+        ' "engines" in package.json.',
+    ),
+    Case(
+        "yarn-no-package-json",
+        r"Couldn't find a package\.json file in|Usage Error: No project found in|ERR_PNPM_NO_PKG_MANIFEST",
+        "FileMissing",
+        "{where}: there is no package.json in the image's folder by then: COPY package.json (and the lock file) before"
+        " that line, or set WORKDIR to where it is.",
+    ),
+    Case(
+        "pnpm-package",
+        r"(?P<package>\S+) is not in the npm registry, or you have no permission to fetch it",
+        "PackageNotFound",
+        "{where}: the registry has no {package}, or not for everybody: correct its name in package.json, or give the"
+        " step a token for the registry (as a build arg).",
+    ),
+    Case(
+        "pnpm-script",
+        r"ERR_PNPM_NO_SCRIPT\s+Missing script: (?P<script>\S+)",
+        "ScriptMissing",
+        '{where}: package.json has no script `{script}`: add it under "scripts", or correct its name at {where}.',
     ),
     Case(
         "pnpm-lock-missing",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from provider.diagnose.network import NETWORK
 from provider.diagnose.packages import PACKAGES
+from provider.diagnose.packages_more import PACKAGES_MORE
 from provider.diagnose.table import SHELL, Case, Table
 
 _C_FILE = r"(?P<file>[\w./+-]+\.(?:c|cc|cpp|cxx|h|hpp|m))"
@@ -14,6 +15,7 @@ _C_FILE = r"(?P<file>[\w./+-]+\.(?:c|cc|cpp|cxx|h|hpp|m))"
 TOOLS = Table(
     *NETWORK,
     *PACKAGES,
+    *PACKAGES_MORE,
     # --------------------------------------------------------------------- compilers
     Case(
         "header",

@@ -160,5 +160,10 @@ BUILDS: tuple[Fault[World], ...] = (
     tool("pip-requirements", "pip-requirements", "pip install -r requirements.txt", "FileMissing"),
     tool("go-error", "go-error", "go build ./...", "CompileError"),
     tool("cargo-lock", "cargo-lock", "cargo build --locked", "LockFileOutOfDate", code=101),
+    tool("yarn-lock", "yarn-berry-lock", "yarn install --immutable", "LockFileOutOfDate"),
+    tool("poetry-lock", "poetry-lock", "poetry install", "LockFileOutOfDate"),
+    tool("bundler-ruby", "bundler-ruby", "bundle install", "ToolVersion", code=18),
+    tool("composer-extension", "composer-extension", "composer install", "ToolMissing", code=2),
+    tool("apk-package", "apk-package", "apk add redis-tools", "PackageNotFound"),
     tool("apt-package", "apt-package", "apt-get install -y x1-nosuch", "PackageNotFound", code=100),
 )
