@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -58,11 +59,15 @@ class Hostile:
 
 
 @asynccontextmanager
-async def hostile_server() -> AsyncIterator[Hostile]:
-    """A server on a free port."""
+async def hostile_server(socket: Path | None = None) -> AsyncIterator[Hostile]:
+    """A server on a free port, or on that socket."""
     hostile = Hostile()
-    server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
-    hostile.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if socket is not None:
+        server = await asyncio.start_unix_server(hostile.serve, socket)
+        hostile.address = f"unix://{socket}"
+    else:
+        server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
+        hostile.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield hostile
     finally:

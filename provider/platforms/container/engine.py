@@ -22,7 +22,8 @@ import structlog
 
 from provider.errors import Code, PreviewError, Temporary
 from provider.platforms.base import PartStatus
-from provider.platforms.container.engine_errors import translated, unpullable, unreachable
+from provider.platforms.container.engine_answers import BoundedResponse, frames, lines, whole
+from provider.platforms.container.engine_errors import translated, understood, unpullable, unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ CALL_SECONDS = 60.0
 NO_AUTH = {"username": "", "password": ""}
 ENDINGS = ("died", "remove", "stop", "pause", "disconnect")
 EVENTS_SINCE = "24h"
+MOST_TAIL = 1 << 20
+"""Bytes of a container's last words."""
 LIBPOD = "http://engine/v4.0.0/libpod"
 DOCKER = "v1.40"
 """Known to every Podman since 2.0. Asked for its own it takes half a second: dpkg searches for what it runs."""
@@ -42,6 +45,14 @@ class Ending:
     slug: str | None
     container: str = ""
     died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One of the engine's events: all of it, and the attributes of what it is about."""
+
+    said: dict[str, Any]
+    about: dict[str, str]
 
 
 class Engine:
@@ -65,15 +76,16 @@ class Engine:
         """Disconnect."""
         await self._libpod.aclose()
         if self._docker is not None:
-            await self._docker.close()
+            await self._docker.session.close()  # which is ours
 
     async def part(self) -> PartStatus:
         """Whether the engine answers."""
         try:
             info = await self._podman("GET", "/info")
+            with understood("GET /info"):
+                version, runtime = info["version"]["Version"], info["host"]["ociRuntime"]["name"]
         except PreviewError as error:
             return PartStatus("engine", False, str(error), error.hint or "")
-        version, runtime = info["version"]["Version"], info["host"]["ociRuntime"]["name"]
         return PartStatus("engine", True, f"Podman {version} with {runtime} at {self._url}")
 
     async def container(self, name: str) -> dict[str, Any] | None:
@@ -121,74 +133,67 @@ class Engine:
             await self._client().containers.container(name).delete(force=True, v=True)
         return True
 
-    async def log(self, name: str, lines: int) -> tuple[str, ...]:
+    async def log(self, name: str, count: int) -> tuple[str, ...]:
         """The last lines of a container's output; none if it is gone."""
-        with translated(f"read the log of {name}"):
-            try:
-                chunks = await self._client().containers.container(name).log(stdout=True, stderr=True, tail=lines)
-            except aiodocker.DockerError as error:
-                if error.status == 404:
-                    return ()
-                raise
-        return tuple("".join(chunks).splitlines()[-lines:])
+        said = bytearray()
+        async for data in self.log_stream(name, {"tail": str(count)}):
+            said += data
+            del said[:-MOST_TAIL]
+        return tuple(said.decode(errors="replace").splitlines()[-count:])
 
     async def log_stream(self, name: str, params: dict[str, str]) -> AsyncIterator[bytes]:
         """A container's output, as long as `params` (`follow`, `tail`, `since`, `until`) say; none if it is gone."""
         timeout = httpx.Timeout(CALL_SECONDS, read=None)
         params = {"stdout": "true", "stderr": "true", **params}
-        with translated(f"read the log of {name}"):
+        call = f"read the log of {name}"
+        with translated(call):
             async with self._libpod.stream(
                 "GET", f"{LIBPOD}/containers/{name}/logs", params=params, timeout=timeout
             ) as answer:
-                if answer.is_error:
+                if answer.status_code == 404:
                     return
-                framed = b""
-                async for data in answer.aiter_raw():
-                    framed += data
-                    # Each frame: the stream's number, three zeros, its size; then what was said.
-                    while len(framed) >= 8 and len(framed) >= (end := 8 + int.from_bytes(framed[4:8], "big")):
-                        yield framed[8:end]
-                        framed = framed[end:]
+                if answer.is_error:
+                    raise unreachable(call, str(answer.status_code), answered=True)
+                async for data in frames(answer):
+                    yield data
 
     async def happened(self, labels: dict[str, str]) -> list[dict[str, Any]]:
         """What the engine remembers of containers with these labels, oldest first; nothing where it keeps no events."""
         filters = {"type": ["container"], "label": [f"{name}={value}" for name, value in labels.items()]}
-        with translated("list events"):
-            params = {"stream": "false", "since": EVENTS_SINCE, "filters": json.dumps(filters)}
-            answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
-        found = [] if answer.is_error else [json.loads(line) for line in answer.text.splitlines()]
+        found = self._events(filters, stream="false", since=EVENTS_SINCE)
         # The engine gives what has any of the labels.
-        return [one for one in found if labels.items() <= one["Actor"]["Attributes"].items()]
+        return [one.said async for one in found if one is not None and labels.items() <= one.about.items()]
 
     async def exit_codes(self, name: str) -> list[int]:
         """The codes of all exits of a container, in order, by the engine's events; none where it keeps no events."""
-        filters = json.dumps({"container": [name], "event": ["died"]})
-        with translated(f"list exits of {name}"):
-            params = {"stream": "false", "filters": filters}
-            answer = await self._libpod.get(f"{LIBPOD}/events", params=params)
-        if answer.is_error:
-            return []
-        died = [json.loads(line)["Actor"]["Attributes"] for line in answer.text.splitlines()]
-        return [int(attributes["containerExitCode"]) for attributes in died if attributes["name"] == name]
+        found = self._events({"container": [name], "event": ["died"]}, stream="false")
+        died = [one.about async for one in found if one is not None and one.about.get("name") == name]
+        with understood(f"list exits of {name}"):
+            return [int(about["containerExitCode"]) for about in died]
 
     async def endings(self) -> AsyncIterator[Ending]:
         """What ends, stops or goes, from now on; the first tells that it is listened to from now on.
 
         Ends when the engine ends it, or keeps no events.
         """
-        params = {"stream": "true", "filters": json.dumps({"event": list(ENDINGS)})}
-        with translated("follow events"):
-            timeout = httpx.Timeout(CALL_SECONDS, read=None)
+        async for one in self._events({"event": list(ENDINGS)}, stream="true"):
+            if one is None:
+                yield Ending(None)
+            elif (slug := one.about.get(self._slug_label)) or one.said.get("Type") == "network":
+                yield Ending(slug, one.about.get("name", ""), one.said.get("Action") == "died")
+
+    async def _events(self, filters: dict[str, list[str]], **params: str) -> AsyncIterator[_Event | None]:
+        """The engine's events, after a None when it listens; nothing where it keeps none."""
+        params = {**params, "filters": json.dumps(filters)}
+        timeout = httpx.Timeout(CALL_SECONDS, read=None)
+        with translated("read events"):
             async with self._libpod.stream("GET", f"{LIBPOD}/events", params=params, timeout=timeout) as answer:
                 if answer.is_error:
                     return
-                yield Ending(None)
-                async for line in answer.aiter_lines():
-                    event = json.loads(line)
-                    attributes = event["Actor"]["Attributes"]
-                    slug = attributes.get(self._slug_label)
-                    if slug or event["Type"] == "network":
-                        yield Ending(slug, str(attributes.get("name", "")), event["Action"] == "died")
+                yield None
+                async for said in lines(answer):
+                    about = said["Actor"]["Attributes"]
+                    yield _Event(said, {str(name): str(value) for name, value in about.items()})
 
     async def has_image(self, reference: str) -> bool:
         """Whether the engine holds that image."""
@@ -208,12 +213,14 @@ class Engine:
     async def image_id(self, reference: str) -> str | None:
         """An image's id, found by the rules by which Podman itself finds images; None if there is none."""
         found = await self._podman("GET", f"/images/{quote(reference, safe='')}/json", absent=404)
-        return None if found is None else str(found["Id"])
+        with understood(f"inspect image {reference}"):
+            return None if found is None else str(found["Id"])
 
     async def image_folder(self) -> Path:
         """Where the engine's storage keeps what it knows of images."""
-        store = (await self._podman("GET", "/info"))["store"]
-        return Path(store["graphRoot"]) / f"{store['graphDriverName']}-images"
+        info = await self._podman("GET", "/info")
+        with understood("GET /info"):
+            return Path(info["store"]["graphRoot"]) / f"{info['store']['graphDriverName']}-images"
 
     async def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name."""
@@ -256,7 +263,7 @@ class Engine:
         if (present := await self.network(name)) is not None:
             return present
         body = {"name": name, "driver": "bridge", "dns_enabled": False, "labels": labels, "network_interface": bridge}
-        made = await self._podman("POST", "/networks/create", json=body | {"options": {"isolate": "true"}}, absent=409)
+        made = await self._podman("POST", "/networks/create", body=body | {"options": {"isolate": "true"}}, absent=409)
         found = made or await self.network(name)
         if found is None:
             raise Temporary(
@@ -269,16 +276,19 @@ class Engine:
 
     async def networks(self) -> frozenset[str]:
         """The names of all networks."""
-        return frozenset(str(found["name"]) for found in await self._podman("GET", "/networks/json"))
+        found = await self._podman("GET", "/networks/json")
+        with understood("list networks"):
+            return frozenset(str(one["name"]) for one in found)
 
     async def labelled_networks(self, **labels: str) -> list[tuple[str, str]]:
         """Name and preview of the networks with these labels."""
         found = await self._podman("GET", "/networks/json")
-        return [
-            (str(one["name"]), str(one["labels"][self._slug_label]))
-            for one in found
-            if labels.items() <= (one.get("labels") or {}).items() and self._slug_label in one["labels"]
-        ]
+        with understood("list networks"):
+            return [
+                (str(one["name"]), str(one["labels"][self._slug_label]))
+                for one in found
+                if labels.items() <= (one.get("labels") or {}).items() and self._slug_label in one["labels"]
+            ]
 
     async def remove_network(self, name: str) -> bool:
         """Remove a network; whether it was there."""
@@ -287,16 +297,21 @@ class Engine:
     def _client(self) -> aiodocker.Docker:
         if self._docker is None:  # wants a running loop
             timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
-            self._docker = aiodocker.Docker(url=self._url, timeout=timeout, api_version=DOCKER)
+            connector = aiohttp.UnixConnector(self._url.removeprefix("unix://"))
+            session = aiohttp.ClientSession(connector=connector, timeout=timeout, response_class=BoundedResponse)
+            self._docker = aiodocker.Docker(
+                url="unix://localhost", connector=connector, session=session, timeout=timeout, api_version=DOCKER
+            )
         return self._docker
 
     async def _podman(
-        self, method: str, path: str, *, absent: int = 0, json: object = None, params: dict[str, str] | None = None
+        self, method: str, path: str, *, absent: int = 0, body: object = None, params: dict[str, str] | None = None
     ) -> Any:
         with translated(f"{method} {path}"):
-            answer = await self._libpod.request(method, LIBPOD + path, json=json, params=params)
-        if answer.status_code == absent:
-            return None
-        if answer.is_error:
-            raise unreachable(f"{method} {path}", f"{answer.status_code} {answer.text[:300]}")
-        return answer.json() if answer.content.strip() else {}
+            async with self._libpod.stream(method, LIBPOD + path, json=body, params=params) as answer:
+                data = await whole(answer)
+            if answer.status_code == absent:
+                return None
+            if answer.is_error:
+                raise unreachable(f"{method} {path}", f"{answer.status_code} {data[:300].decode(errors='replace')}")
+            return json.loads(data) if data.strip() else {}

@@ -20,10 +20,10 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-from pydantic_core import from_json
 
-from provider.errors import Code, Permanent, Temporary, Whose
-from provider.platforms.kubernetes.refusals import Expired, Refused, refused, unreachable
+from provider.errors import Code, Permanent, Whose
+from provider.platforms.kubernetes import answers
+from provider.platforms.kubernetes.refusals import Refused, refused, unreachable
 from provider.platforms.kubernetes.resources import Resource, Where
 from provider.settings import Settings
 
@@ -31,9 +31,12 @@ MANAGER = "x1-preview-provider"
 TIMEOUT = 15.0
 PAGE, LISTS_AT_ONCE = 250, 3
 """Objects in an answer, and answers at once: each is a megabyte of text, ten when it is read; little of it is kept."""
+MOST_PAGES = 400
 WATCH_SECONDS = 240
 SILENCE_SECONDS = 90.0
 """A watch that is quiet for longer is dead: the server sends a bookmark about once a minute."""
+MOST_BYTES = 32 << 20
+"""Of one answer: a page of large objects has a tenth of that."""
 CONNECTIONS = 1000
 """No limit that is met: each log that is followed keeps one, and what waited for a free one would be an outage."""
 
@@ -41,7 +44,7 @@ READ_BYTES = 32 * 1024
 """What is read of a TLS connection at once: two of its records. asyncio keeps a buffer of that size for each, of 256 kB
 of its own accord; hundreds of logs that are followed are hundreds of connections over which next to nothing comes."""
 
-Object = dict[str, Any]
+Object = answers.Object
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
@@ -81,7 +84,7 @@ class Api:
                 whose=Whose.PLATFORM,
             ) from error
         SSLProtocol.max_size = READ_BYTES  # for the process: asyncio takes it from nowhere else
-        configuration.retries = 0
+        configuration.retries = None  # 0 is for ever, with growing pauses
         configuration.connection_pool_maxsize = CONNECTIONS
         # As all our clients: a kubeconfig says its proxy itself; to ask the environment takes each request two threads.
         configuration.client_session_kwargs = {"trust_env": False}
@@ -103,7 +106,7 @@ class Api:
     async def get(self, resource: Resource, name: str) -> Object | None:
         """The object, or None if there is none. Raises no `Refused`: nobody can do better than to report it."""
         try:
-            return await self._ask("get", "GET", resource, name)
+            return answers.whole(await self._ask("get", "GET", resource, name))
         except Refused as error:
             if error.code == 404:
                 return None
@@ -116,21 +119,25 @@ class Api:
         query = {"labelSelector": resource.selector, "limit": str(PAGE)}
         accept = METADATA_ONLY.format("List") if metadata_only else None
         async with self._lists:
-            while True:
-                page = await self._ask("list", "GET", resource, query=query, accept=accept)
-                yield page["items"] or [], str(page["metadata"]["resourceVersion"])  # null where there is no metadata
-                if not page["metadata"].get("continue"):
+            for _ in range(MOST_PAGES):
+                page = answers.page(await self._ask("list", "GET", resource, query=query, accept=accept))
+                yield page.items, page.version
+                if not page.more:
                     return
-                query["continue"] = page["metadata"]["continue"]
+                if page.more == query.get("continue"):
+                    break
+                query["continue"] = page.more
+        raise unreachable(f"a list of {resource.plural} without end")
 
     async def create(self, resource: Resource, body: Object) -> Object:
         """Make an object that must not exist yet."""
-        return await self._ask("create", "POST", resource, body=body, query={"fieldManager": MANAGER})
+        return answers.whole(await self._ask("create", "POST", resource, body=body, query={"fieldManager": MANAGER}))
 
     async def update(self, resource: Resource, body: Object) -> Object:
         """Replace an object, which must still have the body's resourceVersion."""
         name = body["metadata"]["name"]
-        return await self._ask("update", "PUT", resource, name, body=body, query={"fieldManager": MANAGER})
+        query = {"fieldManager": MANAGER}
+        return answers.whole(await self._ask("update", "PUT", resource, name, body=body, query=query))
 
     async def apply(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
         """Server-side apply as our field manager; ours win over others'. Unknown fields are refused."""
@@ -139,14 +146,15 @@ class Api:
             query["dryRun"] = "All"
         name = body["metadata"]["name"]
         content = "application/apply-patch+yaml"
-        return await self._ask("patch", "PATCH", resource, name, body=body, query=query, content=content)
+        answer = await self._ask("patch", "PATCH", resource, name, body=body, query=query, content=content)
+        return answer if dry_run else answers.whole(answer)  # what is not kept has no version
 
     async def edit(self, resource: Resource, name: str, operations: list[Object]) -> Object:
         """JSON patch."""
-        return await self._ask(
-            "patch", "PATCH", resource, name, body=operations, content="application/json-patch+json",
-            query={"fieldManager": MANAGER},
-        )  # fmt: skip
+        query, content = {"fieldManager": MANAGER}, "application/json-patch+json"
+        return answers.whole(
+            await self._ask("patch", "PATCH", resource, name, body=operations, query=query, content=content)
+        )
 
     async def delete(
         self, resource: Resource, name: str, *, uid: str | None = None, version: str | None = None
@@ -175,11 +183,11 @@ class Api:
         kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         answer = await self._json("POST", path, {}, body={**kind, "spec": {"resourceAttributes": attributes}})
-        return bool(answer["status"]["allowed"])
+        return answers.field(answer, "status", "allowed") is True
 
     async def version(self) -> str:
         """The API server's version."""
-        return str((await self._json("GET", "/version", {}))["gitVersion"])
+        return str(answers.field(await self._json("GET", "/version", {}), "gitVersion"))[:100]
 
     # ------------------------------------------------------------------ streams
 
@@ -198,9 +206,8 @@ class Api:
         accept = METADATA_ONLY.format("") if metadata_only else None
         path = self._path("watch", resource, "")
         async with self._stream(path, query, accept) as content:
-            async for line in content:
-                change = _change(line)
-                yield change["type"], change["object"]
+            async for line in content:  # of 4 MiB at most, by the client's own buffers
+                yield answers.change(line)
 
     @asynccontextmanager
     async def log(
@@ -246,10 +253,9 @@ class Api:
         with _translated():
             timeout = aiohttp.ClientTimeout(total=TIMEOUT)
             response = await self._send(method, path, query, content, accept, timeout, body)
-            data = await response.read()
             if response.status >= 400:
-                raise _refusal(response, data)
-            return _parsed(data)
+                raise await _refusal(response)
+            return answers.parsed(await _read(response))
 
     @asynccontextmanager
     async def _stream(
@@ -260,7 +266,7 @@ class Api:
             response = await self._send("GET", path, query, "application/json", accept, timeout)
             try:
                 if response.status >= 400:
-                    raise _refusal(response, await response.read())
+                    raise await _refusal(response)
                 yield response.response.content
             finally:
                 response.response.close()
@@ -280,6 +286,23 @@ class Api:
         return await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
 
 
+async def _refusal(response: RESTResponse) -> Exception:
+    return answers.refusal(response.status, response.headers.get("Retry-After", ""), await _read(response))
+
+
+async def _read(response: RESTResponse) -> bytes:
+    """The whole answer, where it is not too large."""
+    data = bytearray()
+    try:
+        async for piece in response.response.content.iter_any():
+            data += piece
+            if len(data) > MOST_BYTES:
+                raise unreachable(f"an answer of more than {MOST_BYTES} bytes")
+    finally:
+        response.response.release()  # back to the others where it was read to its end, else closed
+    return bytes(data)
+
+
 class _translated:  # noqa: N801 - used as a `with` statement's word
     """Connection errors of the client become errors of ours."""
 
@@ -287,41 +310,5 @@ class _translated:  # noqa: N801 - used as a `with` statement's word
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError)):
+        if isinstance(error, (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, TimeoutError, OSError)):
             raise unreachable(str(error) or type(error).__name__) from error
-
-
-def _parsed(data: bytes) -> Object:
-    """An answer, or one line of a watch."""
-    try:
-        found: Object = from_json(data)
-    except ValueError as error:
-        raise unreachable(f"no JSON: {error}") from None
-    return found
-
-
-def _refusal(response: RESTResponse, data: bytes) -> Refused | Temporary | Expired:
-    """An answer of 400 and above: to be judged by the caller, or to be asked again."""
-    try:
-        status = json.loads(data)
-    except ValueError:
-        status = {}
-    message = str(status.get("message") or data[:300].decode(errors="replace"))
-    pause = response.headers.get("Retry-After", "")
-    delay = float(pause) if pause.isdigit() else None
-    if response.status == 410:
-        return Expired(message)
-    if response.status == 429 or response.status >= 500:
-        return unreachable(f"{response.status} {message}", delay)
-    return Refused(response.status, str(status.get("reason", "")), message)
-
-
-def _change(line: bytes) -> Object:
-    """One line of a watch; an ERROR in it ends the watch."""
-    change = _parsed(line)
-    if change["type"] == "ERROR":
-        status = change["object"]
-        if status.get("code") == 410:
-            raise Expired(str(status.get("message")))
-        raise unreachable(f"watch: {status.get('message')}")
-    return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ import aiohttp
 from provider.diagnose.builds import DIAGNOSED_LINES
 from provider.errors import PreviewError
 from provider.platforms.base import LogSink
-from provider.platforms.kubernetes.api import Api
+from provider.platforms.kubernetes.api import TIMEOUT, Api
 from provider.platforms.kubernetes.refusals import Refused
 from provider.platforms.kubernetes.resources import Resource
 
@@ -88,9 +89,9 @@ def _line(raw: bytes) -> str:
 
 async def last_lines(api: Api, resource: Resource, pod: str, count: int, *, previous: bool = False) -> tuple[str, ...]:
     """The last lines of a pod's log; nothing where it has none (yet, or any more)."""
-    try:
-        async with api.log(resource, pod, previous=previous, tail=count) as stream:
-            text = await stream.read(-1)
-    except (Refused, PreviewError):
-        return ()
-    return tuple(line[:LINE_BYTES] for line in text.decode(errors="replace").splitlines()[-count:])
+    tail: deque[str] = deque(maxlen=count)
+    with contextlib.suppress(Refused, PreviewError, TimeoutError):
+        async with asyncio.timeout(TIMEOUT), api.log(resource, pod, previous=previous, tail=count) as stream:
+            async for lines in lines_of(stream):
+                tail.extend(lines)
+    return tuple(tail)
