@@ -158,7 +158,7 @@ def not_placed(reason: str, words: str, *, requests: str = "", told: tuple[str, 
             whose=Whose.PLATFORM if reason == "FailedCreate" else Whose.USER,
         )
     values = found.values
-    asks = f" (asked {values['asked']}; used {values['used']} of {values['limited']})" if values.get("asked") else ""
+    asks = f" (asked {values['asked']}; used {values['used']} of {values['limited']})" if values.get("used") else ""
     facts = {"requests": requests or "its spec.resources.requests", "asks": asks}
     return Finding(
         code=found.case.code or Code.DEPLOYMENT_NOT_READY,

@@ -109,6 +109,12 @@ def test_asked_and_there() -> None:
     assert "3 Insufficient memory" in found.hint
 
 
+def test_a_limit_range_says_what_was_asked_and_not_what_is_used() -> None:
+    found = not_placed("FailedCreate", 'pods "a" is forbidden: maximum memory usage per Container is 8Gi, but limit is 9Gi')
+    assert (found.code, found.reason) == (Code.POLICY_DENIED, "LimitRange")
+    assert "asked was 9Gi" in found.hint
+
+
 def test_a_secret_that_nobody_sent_is_the_cause_where_the_app_names_it() -> None:
     empty = {"API_TOKEN": "PARTNER_TOKEN"}
     assert lacks_secret(["sh: API_TOKEN: is empty"], empty) == ("API_TOKEN", "PARTNER_TOKEN")
