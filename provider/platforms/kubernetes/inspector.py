@@ -104,7 +104,7 @@ def _container(found: Object) -> ContainerLook:
     last: Object = (found.get("lastState") or {}).get("terminated") or {}
     return ContainerLook(
         name=str(found["name"]),
-        image=str(found.get("image", "")),
+        image=_image(found),
         state=name,
         ready=bool(found.get("ready")),
         restarts=int(found.get("restartCount", 0)),
@@ -115,6 +115,12 @@ def _container(found: Object) -> ContainerLook:
         last_exit_code=last.get("exitCode"),
         last_reason=str(last.get("reason", "")),
     )
+
+
+def _image(found: Object) -> str:
+    """Where it came from, with its digest: containerd calls an image that was pulled by digest by another one (seen)."""
+    pulled = str(found.get("imageID", ""))
+    return pulled if "@" in pulled else str(found.get("image", ""))
 
 
 def _event(found: Object) -> EventLook:

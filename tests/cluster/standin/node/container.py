@@ -12,7 +12,7 @@ from tests.cluster.standin.controllers.base import Cache
 from tests.cluster.standin.controllers.events import EventRecorder
 from tests.cluster.standin.node import probes
 from tests.cluster.standin.node.environment import ConfigError, environment_of, expand
-from tests.cluster.standin.node.images import Images, NotPulled
+from tests.cluster.standin.node.images import Images, NotPulled, shown
 from tests.cluster.standin.node.log import ContainerLog
 from tests.cluster.standin.node.program import KILLED_CODE, TERMINATED_CODE, Exit, Life, Program
 
@@ -79,7 +79,7 @@ class Container:
         """Its entry in the pod's `containerStatuses`."""
         return {
             "name": self.name,
-            "image": self.spec["image"],
+            "image": shown(self.spec["image"], self.image_id),
             "imageID": self.image_id,
             **({"containerID": self.id} if self.id else {}),
             "ready": self.ready,

@@ -97,5 +97,10 @@ def _split(rest: str) -> tuple[str, str]:
 
 def _image_id(image: str) -> str:
     if found := re.search(r"sha256:[0-9a-f]{64}$", image):
-        return f"{image.partition('@')[0].partition(':')[0]}@{found[0]}"
+        return f"{image.partition('@')[0]}@{found[0]}"
     return f"{image}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+
+
+def shown(image: str, image_id: str) -> str:
+    """What a status calls the image: containerd gives one that came by digest its configuration's digest for a name."""
+    return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}" if image_id and "@" in image else image
