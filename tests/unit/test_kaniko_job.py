@@ -102,6 +102,7 @@ def test_what_kaniko_is_told() -> None:
         "--push-retry=3",
         "--image-fs-extract-retry=3",
         "--image-download-retry=3",
+        "--skip-push-permission-check",
         "--insecure",
         "--insecure-registry=x1-registry:5000",
         "--label=org.opencontainers.image.source=https://github.com/acme/shop",

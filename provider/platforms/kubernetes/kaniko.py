@@ -96,6 +96,8 @@ def arguments(plan: BuildPlan, settings: Settings, created: datetime) -> list[st
         f"--push-retry={RETRIES}",
         f"--image-fs-extract-retry={RETRIES}",
         f"--image-download-retry={RETRIES}",
+        # The check is never repeated, and a cluster's network may know a pod some seconds after it began (seen).
+        "--skip-push-permission-check",
     ]
     sub_path = plan.context.strip("/").removeprefix("./")
     if sub_path not in {"", "."}:
