@@ -59,6 +59,16 @@ async def test_the_provider_works_with_what_is_installed_and_nothing_else(name: 
             await world.nothing_left_but_jobs("installed")
 
 
+@pytest.mark.parametrize("namespace", [BUILDS, PREVIEWS])
+async def test_a_pod_that_says_no_limits_takes_little_of_the_quota(namespace: str, tmp_path: Path) -> None:
+    """Where a LimitRange names just the most, that is what such a pod asks for (seen)."""
+    pod = {"containers": [{"name": "a", "image": "a"}]}
+    async with stand_in(tmp_path, built("base")) as place:
+        metadata = {"name": "a", "namespace": namespace}
+        made = await place.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod})
+    assert made["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "100m"
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_every_variable_of_the_provider_is_a_setting(name: str) -> None:
     values = _environment(built(name))
