@@ -11,6 +11,7 @@ import pytest
 
 from provider.client import PreviewFailed
 from tests.cluster.apps import App
+from tests.cluster.places import PREVIEWS, Place
 from tests.cluster.standin.script import AppScript, commit_of
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
@@ -108,10 +109,25 @@ async def test_a_bundle_that_somebody_deletes(cluster: ClusterWorld, standin: Wo
     assert await cluster.guest.text(good.url) == "good\n"
 
 
+@asynccontextmanager
+async def unlimited(place: Place) -> AsyncIterator[None]:
+    """Without the limits and the quota that `manifests/base` gives previews: they refuse what no node could take."""
+    api, where = place.api, place.previews
+    found = [one for kind in ("LimitRange", "ResourceQuota") if (one := await api.get(kind, where, PREVIEWS))]
+    for one in found:
+        await api.delete(one["kind"], where, PREVIEWS)
+    try:
+        yield
+    finally:
+        for one in found:
+            await api.create({**one, "metadata": {"name": PREVIEWS, "namespace": where}})
+
+
 async def test_no_node_takes_it(impatient: ClusterWorld) -> None:
     """On a real cluster by its size, on the stand-in by what its scheduler says."""
     big = {"resources": {"requests": {"memory": "900Gi"}, "limits": {"memory": "901Gi"}}}
-    failed = await fails(impatient, "fails-node", App(spec=big))
+    async with unlimited(impatient.place):
+        failed = await fails(impatient, "fails-node", App(spec=big))
     assert told(failed) == ("deployment_not_ready", "Unschedulable", "platform")
     assert "Insufficient memory" in failed.reply["message"]
     assert "resources.requests" in failed.reply["hint"]
