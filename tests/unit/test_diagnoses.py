@@ -110,7 +110,8 @@ def test_asked_and_there() -> None:
 
 
 def test_a_limit_range_says_what_was_asked_and_not_what_is_used() -> None:
-    found = not_placed("FailedCreate", 'pods "a" is forbidden: maximum memory usage per Container is 8Gi, but limit is 9Gi')
+    words = 'pods "a" is forbidden: maximum memory usage per Container is 8Gi, but limit is 9Gi'
+    found = not_placed("FailedCreate", words)
     assert (found.code, found.reason) == (Code.POLICY_DENIED, "LimitRange")
     assert "asked was 9Gi" in found.hint
 

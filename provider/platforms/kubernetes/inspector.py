@@ -118,7 +118,7 @@ def _container(found: Object) -> ContainerLook:
 
 
 def _image(found: Object) -> str:
-    """Where it came from, with its digest: containerd calls an image that was pulled by digest by another one (seen)."""
+    """Where it came from, with its digest: containerd names what was pulled by digest by its configuration (seen)."""
     pulled = str(found.get("imageID", ""))
     return pulled if "@" in pulled else str(found.get("image", ""))
 
