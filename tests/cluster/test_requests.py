@@ -207,8 +207,11 @@ async def _stored(world: ClusterWorld) -> AsyncIterator[Counter[str]]:
     jetstream = world.client.nats.jetstream()
     streams = [str(stream.config.name) for stream in await jetstream.streams_info()]
     buckets = [stream.removeprefix("KV_") for stream in streams if stream.startswith("KV_")]
-    new = {"cb": count, "ordered_consumer": True, "deliver_policy": DeliverPolicy.NEW}
-    counting = [await jetstream.subscribe(f"$KV.{bucket}.>", **new) for bucket in buckets]
+    new = DeliverPolicy.NEW
+    counting = [
+        await jetstream.subscribe(f"$KV.{bucket}.>", cb=count, ordered_consumer=True, deliver_policy=new)
+        for bucket in buckets
+    ]
     try:
         yield written
     finally:
