@@ -42,6 +42,23 @@ from tests.e2e.helpers import Visitor, trusted_client
 Json = dict[str, Any]
 
 REPO = "acme/app"
+HELD_TTL = 1_000_000
+"""Seconds to live that the policy lets nobody have without an approval."""
+HELD_SECONDS = 1.0
+"""How long an approval is waited for that nobody gives."""
+POLICY = {
+    "apiVersion": "x1agent.io/v1",
+    "kind": "PreviewPolicy",
+    "rules": [
+        {
+            "name": "all",
+            "repositories": [REPO],
+            "action": "allow",
+            "beyond": "hold",
+            "limits": {"ttlSeconds": HELD_TTL - 1},
+        }
+    ],
+}
 SPEED = 100.0
 CHANGES = {"create", "update", "patch", "delete", "deletecollection"}
 APPS = {
@@ -95,7 +112,7 @@ class Arena:
         store = await open_store(self.nc, prefix.bucket_prefix, names["platform_id"])
         return Chain(self, slug, prefix, store, names)
 
-    def settings(self, names: dict[str, str], gate: Gate, slug: str) -> Settings:
+    def settings(self, names: dict[str, Any], gate: Gate, slug: str) -> Settings:
         """Settings of a provider that has its own user in the cluster, by which its requests are known."""
         user = f"{USER}-{next(self._numbers)}"
         self.gates[user] = (gate, slug)
@@ -145,7 +162,7 @@ class Chain:
     slug: str
     subjects: Subjects
     store: Store
-    names: dict[str, str]
+    names: dict[str, Any]
     provider: Mortal | None = None
     lives: int = 0
 
@@ -155,6 +172,13 @@ class Chain:
         self.lives += 1
         await self.provider.start()
         return self.provider
+
+    async def changed(self, **settings: Any) -> None:
+        """Let the next provider, with these settings, take the present one's place."""
+        self.names.update(settings)
+        if self.provider is not None:
+            await self.provider.close()
+            await self.live()
 
     def another(self, sabotage: Sabotage | None = None, **names: str) -> Mortal:
         """A provider that is not started yet; `names` are settings of its own."""
@@ -248,8 +272,10 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
         http = await cleanup.enter_async_context(trusted_client(place.ca_file.read_text()))
         cleanup.enter_context(lives_are_told_apart(unhandled))
         known = {name.lower(): value for name, value in place.environment().items() if name != "KUBECONFIG"}
+        (folder / "policy.json").write_text(json.dumps(POLICY))  # JSON is YAML
         environment = {
             **known,
+            "policy_file": folder / "policy.json",
             "nats_url": nats.address,
             "git_base_url": git.url,
             "api_url": api.url,

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.crash.arena import Arena, Chain
+from tests.crash.asking import Run
 from tests.crash.gate import Point, Side, points
-from tests.crash.scenarios import SCENARIOS, Run, judge_of, play
+from tests.crash.scenarios import SCENARIOS, judge_of, play
 
 AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
