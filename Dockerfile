@@ -5,10 +5,12 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 FROM ${BASE} AS build
 # For builders that do not reach PyPI: pip's own settings.
 ARG PIP_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS
+# `runtime`, or `otel`: with what sends spans.
+ARG WITH=runtime
 WORKDIR /src
-COPY requirements-runtime.lock ./
+COPY requirements-${WITH}.lock ./
 RUN python3 -m venv /opt/x1-preview \
- && /opt/x1-preview/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements-runtime.lock
+ && /opt/x1-preview/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements-${WITH}.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY provider provider
 COPY templates templates

@@ -112,13 +112,14 @@ bench: install $(BIN)/kubectl ## Measure against the bare engine: make bench ARG
 COMPILE := $(BIN)/pip-compile --quiet --all-build-deps --strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-lock: ## Solve the dependencies anew: all into requirements.lock, what runs into requirements-runtime.lock
+lock: ## Solve the dependencies anew: all into requirements.lock, what runs into requirements-runtime.lock and -otel.lock
 	@.ci/install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
 	$(COMPILE) --upgrade --all-extras --output-file=requirements.lock pyproject.toml
 	@sed 's/ \\$$//; /^ *--hash/d' requirements.lock > $(VENV)/solved.txt
 	$(COMPILE) --constraint $(VENV)/solved.txt --no-annotate --output-file=requirements-runtime.lock pyproject.toml
+	$(COMPILE) --constraint $(VENV)/solved.txt --no-annotate --extra=otel --output-file=requirements-otel.lock pyproject.toml
 	$(filter-out --all-build-deps,$(COMPILE)) --upgrade --no-annotate --output-file=.ci/audit.lock .ci/audit.in
 
 clean: ## Remove what was made here, the environment too

@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/x1-preview-provider:test"
 BASE = "localhost/debian-python:test"
 PATIENCE = 240.0
+TRACER = """
+from provider.settings import Settings
+from provider.tracing import open_tracer
+print(type(open_tracer(Settings(), "one")).__name__)
+"""
 
 
 @pytest.mark.timeout(420)
@@ -42,17 +47,25 @@ async def test_the_image_serves_without_root_and_writes_nowhere_else(stack: Stac
         assert [user for user, _ in users] == ["10001"], f"one process, and not root's: {processes}"
 
 
-async def _build(stack: Stack, folder: Path) -> None:
+@pytest.mark.timeout(420)
+async def test_an_image_with_what_sends_spans_can_be_asked_for(stack: Stack, tmp_path: Path) -> None:
+    await _build(stack, tmp_path, "otel")
+    here = ("--rm", "--network=none", "--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9", "--entrypoint=python")
+    runtime = f"--runtime={stack.limits.runtime}"
+    assert (await podman(stack, runtime, "run", *here, IMAGE, "-c", TRACER)).split()[-1] == "OtelTracer"
+
+
+async def _build(stack: Stack, folder: Path, kind: str = "runtime") -> None:
     """Build it without a network: pip takes what was downloaded for it here."""
     wheels = folder / "wheels"
-    await _download(wheels, "--require-hashes", f"--requirement={ROOT / 'requirements-runtime.lock'}")
+    await _download(wheels, "--require-hashes", f"--requirement={ROOT / f'requirements-{kind}.lock'}")
     await _download(wheels, "setuptools>=68")  # nkeys is published as source only
     archive = base_archive(folder / "base.tar")
     await podman(stack, "import", str(archive), BASE)
     status, output = await run(
         *("podman", "build", f"--runtime={stack.limits.runtime}", "--network=none", "--pull=never", "--layers=false"),
         *(f"--build-arg=BASE={BASE}", "--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/wheels"),
-        *(f"--volume={wheels}:/wheels:ro", f"--tag={IMAGE}", str(ROOT)),
+        *(f"--build-arg=WITH={kind}", f"--volume={wheels}:/wheels:ro", f"--tag={IMAGE}", str(ROOT)),
         env=_engine(stack),
         timeout=PATIENCE,
     )
