@@ -7,10 +7,12 @@ is in `screen`.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from provider.client import Event, PreviewFailed
@@ -21,6 +23,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e
 """C0, DEL, C1, line separators, and what turns the direction of text (it can make a line read as another)."""
 
 LABEL_WIDTH = 15
+VALUES_AT = LABEL_WIDTH + 3
+EVENTS_AT = 42
+"""Columns at which the values of fields and what happened begin."""
 
 
 def clean(text: object) -> str:
@@ -35,15 +40,24 @@ def lines_of(texts: Iterable[str]) -> list[str]:
     return [clean(line) for text in texts for line in str(text).rstrip("\n").split("\n")]
 
 
-def say(line: str = "") -> None:
-    """A line of the result, on stdout."""
-    sys.stdout.write(f"{line}\n")
+def say(line: str = "", hang: int = 0) -> None:
+    """A line of the result, on stdout. Where it is longer than a terminal, it goes on at the column `hang`."""
+    sys.stdout.write(f"{_wrapped(line, hang, sys.stdout)}\n")
 
 
-def tell(line: str = "") -> None:
-    """A line beside the result (progress, warnings, failures), on stderr."""
-    sys.stderr.write(f"{line}\n")
+def tell(line: str = "", hang: int = 0) -> None:
+    """A line beside the result (progress, warnings, failures), on stderr; `hang` as in `say`."""
+    sys.stderr.write(f"{_wrapped(line, hang, sys.stderr)}\n")
     sys.stderr.flush()
+
+
+def _wrapped(line: str, hang: int, stream: TextIO) -> str:
+    """The line broken between words, for a person; words that are too long, and logs (no `hang`), are left whole."""
+    if not hang or not stream.isatty():
+        return line
+    width = max(os.get_terminal_size(stream.fileno()).columns, 2 * hang)
+    parts = textwrap.wrap(line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)
 
 
 def say_json(value: object) -> None:
@@ -55,7 +69,7 @@ def say_fields(fields: Iterable[tuple[str, object]]) -> None:
     """`label  value` lines for what is there."""
     for label, value in fields:
         if value not in (None, "", (), [], {}):
-            say(f"  {clean(label):<{LABEL_WIDTH}} {clean(value)}")
+            say(f"  {clean(label):<{LABEL_WIDTH}} {clean(value)}", VALUES_AT)
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -69,7 +83,7 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def tell_warnings(warnings: Iterable[str]) -> None:
     """Warnings of a reply."""
     for warning in warnings:
-        tell(f"warning: {clean(warning)}")
+        tell(f"warning: {clean(warning)}", len("warning: "))
 
 
 def short(commit_sha: str | None) -> str:
@@ -132,7 +146,8 @@ def _tell_boldly(line: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, highlight=False).print(Text(line, style="bold red"), soft_wrap=True)
+    text = Text(_wrapped(line, 2, sys.stderr), style="bold red")
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def _of(failed: object, name: str) -> Any:
@@ -142,14 +157,14 @@ def _of(failed: object, name: str) -> Any:
 
 def _field(label: str, value: object) -> None:
     if value:
-        tell(f"  {label:<{LABEL_WIDTH}} {clean(value)}")
+        tell(f"  {label:<{LABEL_WIDTH}} {clean(value)}", VALUES_AT)
 
 
 def _block(label: str, texts: Sequence[str], mark: str) -> None:
     if texts:
         tell(f"  {label}:")
         for line in lines_of(texts):
-            tell(f"    {mark}{line}".rstrip())
+            tell(f"    {mark}{line}".rstrip(), 4 + len(mark) if mark == "- " else 0)
 
 
 def _hint(hint: str | None) -> None:

@@ -35,6 +35,8 @@ CALM_SECONDS = 0.2
 SPARE = ("REPOSITORY", "COMMIT", "BRANCH")
 """What a narrow table does without, in this order."""
 LONGEST_BRANCH = 28
+LEAST_URL = 24
+"""Columns in which a URL can be read, on some lines; with less it is left out: `preview open` has it."""
 GAP = 2
 
 
@@ -67,6 +69,9 @@ def listing_table(records: Iterable[Record], width: int) -> Table:
     for spare in SPARE:
         if sum(max(map(len, (name, *cells))) + GAP for name, cells in columns.items()) > width:
             columns.pop(spare, None)
+    others = sum(max(map(len, (name, *cells))) + GAP for name, cells in columns.items() if name != "URL")
+    if width - others < LEAST_URL:
+        columns.pop("URL", None)
     shown = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
         shown.add_column(name, no_wrap=name != "URL", overflow="fold")
@@ -87,6 +92,8 @@ def record_view(record: Record) -> Table:
 
     shown = Table(box=None, show_header=False, pad_edge=False, title=Text(clean(record.slug or record.deploy_id)))
     shown.title_justify, shown.title_style = "left", "bold"
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")  # a URL is of no use without its end
     for label, value in record_fields(record):
         if value not in (None, "", (), [], {}):
             shown.add_row(Text(f"  {label}", style="dim"), state(value) if label == "state" else Text(clean(value)))

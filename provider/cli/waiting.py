@@ -27,7 +27,7 @@ from provider.cli.options import (
     one_of,
     wrong,
 )
-from provider.cli.output import clean, fields_of_event, print_failure, say, tell
+from provider.cli.output import EVENTS_AT, clean, fields_of_event, print_failure, say, tell
 from provider.cli.previews import show_record
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _say(event: Event, as_json: bool) -> None:
         say(json.dumps(event.reply))
     else:
         for line in fields_of_event(event):
-            say(line)
+            say(line, 0 if event.type == "log" else EVENTS_AT)
     sys.stdout.flush()
 
 
