@@ -17,6 +17,7 @@ import httpx
 from nats.js.errors import NotFoundError
 
 from provider.demo.processes import Server
+from provider.keeper.keeper import LATER
 from provider.models import PreviewRecord, Revision
 from provider.platforms.kubernetes.platform import KubernetesPlatform
 from provider.settings import Settings
@@ -77,7 +78,7 @@ class ScaleBench:
         """At rest: start, state, CPU and watches."""
         provider = self._world.provider
         seconds = await start_to_ready(provider, self._world.client)
-        await asyncio.sleep(QUIET_SECONDS / 2)  # it looks at everything once
+        await asyncio.sleep(LATER + QUIET_SECONDS / 2)  # it looks at everything once, and sweeps for the first time
         before = cpu(_pid(provider))
         await asyncio.sleep(QUIET_SECONDS)
         share = 100 * (cpu(_pid(provider)) - before) / QUIET_SECONDS
