@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provider import names, render
-from provider.models import DeployRecord, Origin, Revision, now
+from provider.models import DeployRecord, Origin, Revision
 from provider.pipeline.context import Context
 
 DRY_DIGEST = "sha256:" + "0" * 64
@@ -33,7 +33,7 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
         inputs=record.inputs,
         bundle=record.bundle,
         manifests=manifests,
-        made_at=now(),
+        made_at=record.created_at,  # the same whenever it is asked for: applied again, it changes nothing
         origin=Origin(
             repo_full_name=request.repo_full_name,
             installation_id=request.installation_id,
