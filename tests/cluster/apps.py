@@ -37,6 +37,7 @@ class App:
         build_hangs: a RUN step takes a minute.
         build_slow: a RUN step takes some seconds: time to prepare what shall happen after it.
         slow: it listens only after a while.
+        says: it prints this line when it starts.
         late: its path `/late.html` is there only after a while.
         spec: merged into its spec.
     """
@@ -48,6 +49,7 @@ class App:
     build_hangs: bool = False
     build_slow: bool = False
     slow: bool = False
+    says: str = ""
     late: bool = False
     spec: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Content] = field(default_factory=dict)
@@ -72,6 +74,8 @@ class App:
     def _command(self) -> str | None:
         if self.crash is not None:
             return f"echo giving up; exit {self.crash}"
+        if self.says:
+            return f"echo {self.says}; exec httpd -f -p 8080 -h /www"
         if self.slow:
             return "sleep 3; exec httpd -f -p 8080 -h /www"
         return f"(sleep 3; cp /www/index.html {LATE}) & exec httpd -f -p 8080 -h /www" if self.late else None
@@ -80,7 +84,8 @@ class App:
         """The same for the stand-in's pods."""
         if self.crash is not None:
             return AppScript(crash=self.crash, ready_after=60.0, log=("giving up",))
-        return AppScript(answers=self._answer, ready_after=SLOW if self.slow else 0.0)
+        log = (self.says,) if self.says else ()
+        return AppScript(answers=self._answer, ready_after=SLOW if self.slow else 0.0, log=log)
 
     def build_script(self) -> BuildScript:
         """The same for the stand-in's builds."""
