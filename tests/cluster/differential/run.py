@@ -12,7 +12,7 @@ from tests.cluster.differential.normal import Normaliser
 from tests.cluster.differential.steps import Answer, Json, Scenario, Step, at
 from tests.cluster.differential.target import Target
 
-PATIENCE = 20.0  # seconds for a controller to do its work
+PATIENCE = 60.0  # seconds for a controller to do its work; namespaces go slowly where many go at once
 PAUSE = 0.1
 AT_ONCE = 6
 
