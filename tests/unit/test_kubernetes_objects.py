@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes.aio import client
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +28,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "Secret": client.V1Secret,
     "Service": client.V1Service,
 }
+NETWORK = Path(__file__).resolve().parents[2] / "manifests" / "base" / "network.yaml"
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "my-app.anchor", "uid": "u1"}
 VOLUMES = [
     {"name": "data", "kind": "emptyDir", "mountPath": "/data", "sizeLimit": "1Gi"},
@@ -166,9 +169,13 @@ def policy(settings: Settings | None = None) -> Any:
 def reaches(address: str) -> bool:
     """Whether a preview may open a connection there."""
     at = ipaddress.ip_address(address)
-    blocks = [to["ipBlock"] for rule in policy()["egress"] for to in rule["to"] if "ipBlock" in to]
-    inside = [block for block in blocks if at in ipaddress.ip_network(block["cidr"])]
-    return any(not any(at in ipaddress.ip_network(one) for one in block["except"]) for block in inside)
+    inside = [block for block in blocks(policy()) if at in ipaddress.ip_network(block["cidr"])]
+    return any(not any(at in ipaddress.ip_network(one) for one in block.get("except", ())) for block in inside)
+
+
+def blocks(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The addresses that a policy lets out to."""
+    return [to["ipBlock"] for rule in spec["egress"] for to in rule["to"] if "ipBlock" in to]
 
 
 def test_the_policy_is_for_the_previews_pods_alone_and_both_ways() -> None:
@@ -191,10 +198,16 @@ def test_the_public_internet_is_reached(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.169.254", "127.0.0.1",
-     "fd00::1", "fe80::1", "64:ff9b::a00:1"],
+     "0.0.0.1", "192.0.0.8", "198.18.0.1", "224.0.0.1", "255.255.255.255",
+     "fd00::1", "fe80::1", "64:ff9b::a00:1", "::1", "::ffff:10.0.0.1"],
 )  # fmt: skip
 def test_nothing_private_is(address: str) -> None:
     assert not reaches(address)
+
+
+def test_what_is_public_is_so_to_builds_and_previews_alike() -> None:
+    found = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(NETWORK.read_text())}
+    assert blocks(policy()) == blocks(found["x1-builds"])
 
 
 def test_names_are_asked_for_in_the_cluster() -> None:
