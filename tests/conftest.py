@@ -18,6 +18,7 @@ from provider.demo.stack import Stack, local_stack
 
 LONGEST = (
     "faults/test_faults.py",
+    "e2e/test_image.py",
     "e2e/test_failures_of_deploys.py",
     "e2e/test_restarts.py",
     "cluster/test_restarts.py",
