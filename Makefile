@@ -37,10 +37,10 @@ demo: install ## Show it all on this machine: make demo ARGS="--help"
 
 test: install $(BIN)/kubectl ## Run the tests: make test ARGS="tests/unit -k slug"
 ifeq ($(strip $(ARGS)),)
-	@# Five workers, each with a stack of its own, on two cores or more: much of a test is waiting. The crash points are
+	@# Four workers, each with a stack of its own, on two cores or more: much of a test is waiting. The crash points are
 	@# some of them, the soak is a short one: all of it is `make crash` and `make soak`. Their short forms on the engine
 	@# are not in CI's twenty minutes: `make test ARGS="tests/crash/test_engine.py tests/soak/test_engine_soak.py"`.
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
 		--ignore=tests/crash/test_engine.py --ignore=tests/soak/test_engine_soak.py
 else
 	$(BIN)/python -m pytest $(ARGS)

@@ -171,14 +171,14 @@ class Builds:
         await self._stop(self._folder / name)
 
     async def stop_all(self, slug: str) -> list[str]:
-        """Stop every build of a preview; returns the job names of those that were there."""
+        """Stop every build of a preview, and remove what those left that ended; returns the job names of what ran."""
         stopped = []
         for folder in self._folders():
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
                 plan = json.loads((folder / "plan.json").read_text())
                 if plan["slug"] == slug:
+                    stopped += [str(plan["job_name"])] if build_process.is_alive(folder) else []
                     await self._stop(folder)
-                    stopped.append(str(plan["job_name"]))
         return stopped
 
     def _folders(self) -> list[Path]:
