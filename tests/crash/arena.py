@@ -258,6 +258,9 @@ async def arena(folder: Path) -> AsyncIterator[Arena]:
         place = await cleanup.enter_async_context(stand_in(folder, speed=SPEED))
         assert place.standin is not None
         nats = nats_server(folder)
+        # Each chain has buckets of its own, and room is set apart for all that they might hold.
+        (folder / "room.conf").write_text("jetstream { max_file_store: 100TB }\n")
+        nats.argv = (*nats.argv, "--config", str(folder / "room.conf"))
         await nats.start()
         cleanup.push_async_callback(nats.stop)
         (folder / "git").mkdir()
