@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from rapidfuzz import fuzz, process
 
-from provider.bus.queries import SLUG_ALLOWED, DeployOrSlugRequest, ListRequest, SlugRequest
+from provider.bus.queries import SLUG_ALLOWED, DeployOrSlugRequest, ListRequest
 from provider.errors import Code, InvalidRequest
 from provider.models import ProvisionRequest, SecretValues, StoredRequest
 
@@ -144,11 +144,6 @@ def provision_request(body: Mapping[str, Any]) -> ProvisionRequest:
 def query(model: type[M], body: Mapping[str, Any]) -> M:
     """The request of that kind (see `queries`) that `body` is; raises as `provision_request` does."""
     return _parse(model, _without_nulls(body))
-
-
-def slug_request(body: Mapping[str, Any]) -> SlugRequest:
-    """The request that only names a preview; raises as `provision_request` does."""
-    return query(SlugRequest, body)
 
 
 def deploy_or_slug_request(body: Mapping[str, Any]) -> DeployOrSlugRequest:

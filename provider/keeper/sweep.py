@@ -90,6 +90,8 @@ class Sweep:
                 return True  # nobody knows, so nothing of it is removed
         if record.removed_at is not None:
             return False
+        if record.newest.order:
+            return True  # somebody has begun to deploy it meanwhile, and takes over what is there
         log.warning("sweep.adopted", slug=slug, repo=record.repo_full_name, deploy_id=found.revision.deploy_id)
         text = f"The record of {slug} was lost; it has one again, made of what it serves."
         self._notices.event(record, EventType.WARNING, "Adopted", text, now(), {"generation": found.generation})

@@ -4,12 +4,14 @@ import json
 import string
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.bus import requests
+from provider.bus.queries import TouchRequest
 from provider.errors import Code, InvalidRequest, PreviewError
 from provider.models import AcceptanceCheck, PreviewState, ProvisionRequest
 from provider.names import is_branch
@@ -190,10 +192,10 @@ class TestFingerprint:
 
 class TestOthers:
     def test_slug(self) -> None:
-        assert requests.slug_request({"slug": "my-app", "x": 1}).slug == "my-app"
+        assert requests.query(TouchRequest, {"slug": "my-app", "x": 1}).slug == "my-app"
         for body, code in [({}, Code.MISSING_FIELDS), ({"slug": "A"}, Code.INVALID_REQUEST)]:
             with pytest.raises(InvalidRequest) as caught:
-                requests.slug_request(body)
+                requests.query(TouchRequest, body)
             assert caught.value.code is code
 
     def test_deploy_or_slug(self) -> None:
@@ -259,7 +261,7 @@ def test_whatever_json_comes_only_preview_errors_go(value: object) -> None:
 def test_whatever_stands_in_a_field_only_preview_errors_go(fields: dict[str, object]) -> None:
     for parse in (
         requests.provision_request,
-        requests.slug_request,
+        partial(requests.query, TouchRequest),
         requests.deploy_or_slug_request,
         requests.list_request,
     ):
