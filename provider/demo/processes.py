@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -34,13 +35,28 @@ class StackError(RuntimeError):
     """The local stack cannot start or go on; the message is for the person at the terminal."""
 
 
+def _hundreds_of_ports() -> Iterator[range]:
+    """Ranges of ports that no other process of ours hands out: an abstract socket holds each as long as we live."""
+    for first in random.sample(range(20000, 30000, 100), 100):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as ticket:
+            ticket.bind(f"\0x1-preview-ports-{first}")
+            yield range(first, first + 100)
+            ticket.detach()
+
+
+_ports = itertools.chain.from_iterable(_hundreds_of_ports())
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on.
+    """A TCP port of 127.0.0.1 that nobody listens on, and that this process and its like hand out only once.
 
     It lies below the kernel's ephemeral range: no outgoing connection takes it while its server is
     down, so a killed server can be started again on the same port.
+
+    Raises:
+        StackError: there is none left between 20000 and 29999.
     """
-    for port in random.sample(range(20000, 30000), 200):
+    for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

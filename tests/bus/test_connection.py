@@ -9,10 +9,11 @@ import pytest
 
 from provider.bus.connection import connect as connect_bus
 from provider.bus.connection import has_jetstream, settled
+from provider.demo.processes import free_port
 from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.settings import Settings
 
-from .conftest import NatsServer, free_port
+from .conftest import NatsServer
 
 
 def settings(url: str, **more: object) -> Settings:

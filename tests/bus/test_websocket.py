@@ -12,10 +12,11 @@ import trustme
 
 from provider.bus.connection import connect, has_jetstream
 from provider.client import BusUnreachable, PreviewClient
+from provider.demo.processes import free_port
 from provider.errors import Permanent, Temporary
 from provider.settings import Settings
 
-from .conftest import NatsServer, free_port
+from .conftest import NatsServer
 
 # What nats-py 2.16.0 does with aiohttp.
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float':DeprecationWarning")

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, expect
 
+from provider.demo.processes import free_port
 from provider.models import PreviewState, now
-from tests.bus.conftest import free_port
 from tests.dashboard.browser import DESKTOP, OF_THE_MACHINE, PHONE, tab, visit
 from tests.dashboard.site import Engine, Site, Words, deploy, many, preview, site
 

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider.dashboard.access import HEADERS
+from provider.demo.processes import free_port
 from provider.errors import Code, Temporary
 from provider.models import Newest, PreviewState, now
-from tests.bus.conftest import free_port
 from tests.dashboard.site import Engine, Site, Words, deploy, many, preview, site
 
 TOKEN = "a-token-of-the-tests"

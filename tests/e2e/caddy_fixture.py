@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,15 +15,10 @@ from typing import Any
 import httpx
 from aiohttp import web
 
+from provider.demo.processes import free_port
 from provider.settings import Settings
 
 DOMAIN = "preview.localhost"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -16,6 +16,7 @@ import pytest
 from playwright.async_api import expect
 
 from provider.dashboard.holding import HoldingPages
+from provider.demo.processes import free_port
 from provider.errors import Code, Permanent, Temporary
 from provider.models import Phase, PreviewState
 from provider.platforms.container import ingress
@@ -23,7 +24,7 @@ from provider.platforms.container.ingress import Ingress, Route
 from provider.platforms.container.routes import RouteTable
 from tests.dashboard.browser import chromium, tab, visit
 from tests.dashboard.site import preview
-from tests.e2e.caddy_fixture import DOMAIN, App, Caddy, Visitor, free_port, running_app, running_caddy, settings_for
+from tests.e2e.caddy_fixture import DOMAIN, App, Caddy, Visitor, running_app, running_caddy, settings_for
 from tests.e2e.helpers import eventually
 
 HOST = f"a.{DOMAIN}"
