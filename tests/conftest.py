@@ -16,6 +16,8 @@ from provider.demo.base_image import push_base_image
 from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
+pytest_plugins = ["tests.telling"]
+
 LONGEST = (
     "faults/test_faults.py",
     "e2e/test_image.py",

@@ -30,7 +30,6 @@ from tests.crash.mortal import Mortal
 from tests.crash.scenarios import HELD, SCENARIOS, play
 from tests.e2e.helpers import builds_below, visitor
 from tests.soak.engine_judge import EngineJudge, engine_judge
-from tests.zygote import Forked
 
 TOLD = ("event", "x1.", "session", "stream")
 LIVES, FEW_LIVES = 12, 2
@@ -165,7 +164,7 @@ async def engine_arena(folder: Path) -> AsyncIterator[EngineArena]:
         "SWEEP_GRACE": "0.5",
         FOLDER: str(folder),
     }
-    async with local_world(environment=settings, kind=Forked) as world, visitor(world.stack) as guest:
+    async with local_world(environment=settings) as world, visitor(world.stack) as guest:
         await world.provider.stop()
         world.provider.argv = [*world.provider.argv[:2], "tests.crash.engine_provider"]
         nc = Client()

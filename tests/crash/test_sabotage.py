@@ -21,6 +21,7 @@ from tests.crash.arena import Arena, Chain, Question
 from tests.crash.mortal import Mortal, Sabotage
 from tests.crash.scenarios import judge_of
 from tests.e2e.helpers import PAUSE, eventually
+from tests.telling import Tell
 
 LEASE = "1.5"
 GRACE = 1.0
@@ -285,9 +286,9 @@ async def test_with_the_guard_all_is_well(crash_arena: Arena, case: Case) -> Non
 
 
 @EACH
-async def test_without_the_guard_the_violation_is_seen(crash_arena: Arena, case: Case) -> None:
+async def test_without_the_guard_the_violation_is_seen(crash_arena: Arena, case: Case, tell: Tell) -> None:
     async with duel(crash_arena, case.saboteur) as one:
         seen = await case.story(one)
     red = sorted(one for one in seen.ever if case.invariant in one)
-    print(f"without {case.guard} -> {case.invariant}: {'; '.join(red)}")
+    tell(f"without {case.guard} -> {case.invariant}: {'; '.join(red)}")
     assert red, seen

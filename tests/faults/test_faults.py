@@ -8,15 +8,16 @@ import pytest
 
 from tests.faults.report import score, table
 from tests.faults.run import catalogue, names
+from tests.telling import Tell
 
 LEAST = 60
 
 
 @pytest.mark.timeout(600)
-async def test_every_fault_is_told_right(tmp_path: Path) -> None:
+async def test_every_fault_is_told_right(tmp_path: Path, tell: Tell) -> None:
     outcomes = await catalogue(tmp_path)
     missed = [one for one in outcomes if one.wrong]
-    print(score(outcomes))
+    tell(score(outcomes))
     assert missed == [], table(missed)
     assert sorted(one.name for one in outcomes) == sorted(names())
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.soak.engine import SHORT_ENGINE, engine_soak
+from tests.telling import Tell
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_is_lost_on_the_engine(tmp_path: Path) -> None:
+async def test_nothing_is_lost_on_the_engine(tmp_path: Path, tell: Tell) -> None:
     result = await engine_soak(tmp_path, secrets.randbelow(1 << 32), SHORT_ENGINE, print)
-    print(result)
+    tell(str(result))
     assert result.ok, str(result)
