@@ -49,6 +49,7 @@ from provider.platforms.choice import open_platform
 from provider.policy.watched import LOOK_SECONDS, WatchedPolicy
 from provider.settings import Settings
 from provider.source import Credentials, Source
+from provider.spec import SPEC_PATH
 from provider.store import Membership, Store, memory_store, open_shelf, open_store
 from provider.telemetry import Telemetry
 from provider.tenure import Tenure
@@ -205,7 +206,9 @@ class Provider:
             settings=settings,
             nc=nc,
             platform=await open_platform(settings, http, metrics.watch_restarted),
-            source=Source(settings=settings, credentials=Credentials(settings=settings, http=http), http=http),
+            source=Source(
+                settings=settings, credentials=Credentials(settings=settings, http=http), http=http, wanted=(SPEC_PATH,)
+            ),
             store=store,
             jetstream=jetstream,
             membership=store.membership(settings.instance_name or uuid.uuid4().hex[:12], settings.lease_seconds),

@@ -12,7 +12,7 @@ import typer
 from provider.cli.exits import Exit
 from provider.cli.options import NatsUrl, Prefix, settings_for
 from provider.cli.output import clean, say, say_json, say_table
-from provider.cli.startup import quickly
+from provider.cli.startup import quickly, settle
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as Nats
@@ -28,6 +28,7 @@ def serve(nats_url: NatsUrl = None, prefix: Prefix = None) -> None:
         settings = settings_for(nats_url, prefix)
         from provider.service import serve as run
 
+    settle()
     raise typer.Exit(asyncio.run(run(settings)))
 
 

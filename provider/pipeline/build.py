@@ -7,7 +7,7 @@ from pathlib import Path
 
 from provider import names
 from provider.errors import Code, PreviewError
-from provider.models import BuiltImage, DeployRecord, now
+from provider.models import BuiltImage, DeployRecord, PreviewRecord, now
 from provider.pipeline import policing
 from provider.pipeline.context import Context
 from provider.platforms.base import BuildPlan, CloneCredential, Written
@@ -25,9 +25,9 @@ async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
     known, since it was interrupted or the platform is away, the deploy keeps it.
     """
     slug = str(record.slug)
-    known = await _known_digest(ctx, record, slug)
+    known = await _known_digest(ctx, record, await ctx.store.latest_preview(slug))  # `admit` wrote it just now
     if known is None and await ctx.line.build_turn(record, ctx.clock):
-        known = await _known_digest(ctx, record, slug)  # somebody may have built it meanwhile
+        known = await _known_digest(ctx, record, await ctx.store.get_preview(slug))  # built meanwhile, perhaps
     if known is not None:
         ctx.line.built(record.deploy_id)
         return record.model_copy(update={"digest": known, "built": False})
@@ -65,10 +65,11 @@ async def _credential(ctx: Context, record: DeployRecord) -> CloneCredential | N
     return found
 
 
-async def _known_digest(ctx: Context, record: DeployRecord, slug: str) -> str | None:
-    preview = await ctx.store.get_preview(slug)
-    for image in preview.images if preview is not None else ():
-        if image.build_inputs == record.build_inputs and await ctx.platform.has_image(slug, image.digest):
+async def _known_digest(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> str | None:
+    if preview is None:
+        return None
+    for image in preview.images:
+        if image.build_inputs == record.build_inputs and await ctx.platform.has_image(preview.slug, image.digest):
             return image.digest
     return None
 

@@ -264,7 +264,9 @@ class Runner:
             data |= {"code": failure.code, "reason": failure.reason, "message": failure.message}
         structlog.contextvars.bind_contextvars(**_shown_as(record))
         self._ctx.emit(record, EventType.PHASE_FINISHED, data)
-        await self._ending.save_beside(running, record.model_copy(update=update))
+        running.record = record.model_copy(update=update)
+        if phase is not Phase.VERIFY:  # how it ends is written at once
+            await self._ending.save_beside(running, running.record)
         if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
             await self._ending.written(running)
         self._overtake(running)

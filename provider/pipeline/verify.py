@@ -19,7 +19,7 @@ from provider.pipeline.context import Context
 from provider.spec import Runtime
 
 ANSWERS_KEPT = 20
-FIRST_PAUSE, LONGER = 0.01, 1.15
+FIRST_PAUSE, LONGER = 0.005, 1.1
 """Seconds after the first failed round, and how many times longer after each further one, up to VERIFY_INTERVAL: an
 ingress learns of a new route within some milliseconds, an app that is not well takes longer."""
 

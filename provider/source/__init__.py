@@ -3,6 +3,7 @@
     source.py        Source: resolve, look, read, export; the caches below `state_dir/git`
     fetch.py         Fetcher: brings commits into the caches
     wire.py          the quick way to do that, by git's own protocol
+    objects.py       what a commit holds, asked of one git process
     cache.py         one bare repository on disk that can be thrown away at any time
     remote.py        one repository on its host: its URL, its authorization, what its failures mean
     tree.py          what stands at a path of a commit

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from provider.source.tree import Entry
@@ -41,6 +42,20 @@ class Ahead:
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """All that a commit holds, by path; of some files the contents, by their oid."""
+
+    commit: str
+    entries: Mapping[str, Entry]
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files together."""
+        return sum(entry.size for entry in self.entries.values())
+
+
 class Cache:
     """A bare repository at `path`. Whoever changes it holds `lock`.
 
@@ -49,7 +64,7 @@ class Cache:
         max_bytes: the size of all packs together from which it is not kept for another fetch.
 
     Attributes:
-        listing: a commit that was just fetched, and all that is in it, while that may be asked for.
+        holding: what a commit holds that was just fetched, while that may be asked for.
         ahead: its tree, as it is being written out for whoever asks for that next.
     """
 
@@ -57,7 +72,7 @@ class Cache:
         self.path = path
         self._max_bytes = max_bytes
         self.lock = asyncio.Lock()
-        self.listing: tuple[str, dict[str, Entry]] | None = None
+        self.holding: Holding | None = None
         self.ahead: Ahead | None = None
 
     @staticmethod

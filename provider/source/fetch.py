@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 import httpx
 
 from provider.errors import Temporary
-from provider.source.cache import Cache
+from provider.source.cache import Cache, Holding
 from provider.source.failures import lost, machine, unusable
 from provider.source.git import Git, GitTimeout, Result
+from provider.source.objects import Objects
 from provider.source.remote import Cause, Remote, cause_of, commit_not_found, failure, unreachable
 from provider.source.tree import entries
 from provider.source.wire import HEADS, Wire
@@ -37,13 +38,17 @@ class Fetcher:
         http: the client for the quick way; stays its owner's to close.
         timeout: seconds for one git operation.
         max_bytes: the most that the files of a commit may have together.
+        wanted: the paths of files whose contents are read with a commit.
     """
 
-    def __init__(self, *, git: Git, http: httpx.AsyncClient, timeout: float, max_bytes: int) -> None:
+    def __init__(
+        self, *, git: Git, http: httpx.AsyncClient, timeout: float, max_bytes: int, wanted: Sequence[str]
+    ) -> None:
         self._git = git
         self._wire = Wire(http=http, git=git, timeout=timeout)
         self._timeout = timeout
         self._max_bytes = max_bytes
+        self._wanted = wanted
 
     async def commit(self, remote: Remote, cache: Cache, sha: str | None) -> str:
         """Bring a commit (None: the branch's head) with its whole tree into the cache; returns its sha."""
@@ -88,20 +93,34 @@ class Fetcher:
 
     async def _over_wire(self, remote: Remote, cache: Cache, sha: str | None) -> str | None:
         """The quick way (see `wire`); None when `git fetch` has to be asked."""
+        if not self._wire.can(remote):
+            return None
         try:
-            head = await self._wire.fetch(remote, cache, sha)
+            await cache.prepare()
+            async with Objects(self._git, cache, self._wanted) as objects:
+                head = await self._wire.fetch(remote, cache, sha, beside=objects.start)
+                commit = sha or head
+                if head is None or commit is None:
+                    return None
+                cache.holding = await objects.holding(commit)
         except GitTimeout:
             raise self._late(remote) from None
         except OSError as error:
             raise machine(error) from None
-        commit = sha or head
-        if head is None or commit is None or not await self._is_whole(remote, cache, commit):
+        if not await self._is_commit(remote, cache, commit):
             return None
         if commit == head:
             cache.point(remote.branch_ref, head)
-        elif (await self._ask(remote, cache, "cat-file", "-t", commit)).out != b"commit\n":
-            return None  # what a branch holds is a commit, but a request can name a tree or a tag
         return commit
+
+    async def _is_commit(self, remote: Remote, cache: Cache, sha: str) -> bool:
+        """Whether it is one, and whole: a request can name a tree or a tag."""
+        if cache.holding is not None:
+            self._check_size(remote, sha, cache.holding.size)
+            return True
+        if (await self._ask(remote, cache, "cat-file", "-t", sha)).out != b"commit\n":
+            return False
+        return await self._is_whole(remote, cache, sha)
 
     async def _by_git(self, remote: Remote, cache: Cache, sha: str | None) -> str:
         branch = remote.branch_refspec
@@ -126,17 +145,20 @@ class Fetcher:
                 listed = await self._ask(remote, cache, *_SIZES, sha, max_out=_MAX_LISTING)
                 total = sum(int(size) for size in listed.out.split() if size != b"-")
             else:
-                found = entries(listed.out.decode(errors="surrogateescape"))
-                total = sum(entry.size for entry in found.values())
-                cache.listing = (sha, found)
+                cache.holding = Holding(sha, entries(listed.out.decode(errors="surrogateescape")))
+                total = cache.holding.size
         except ValueError:  # git calls the size of what is missing BAD
             return False
-        if listed.truncated or total > self._max_bytes:
+        self._check_size(remote, sha, self._max_bytes + 1 if listed.truncated else total)
+        return listed.code == 0
+
+    def _check_size(self, remote: Remote, sha: str, total: int) -> None:
+        """Refuse a commit whose files have more than `max_bytes` together."""
+        if total > self._max_bytes:
             raise unusable(
                 "TooLarge",
                 f"the files of {remote.repo} at {sha[:12]} are larger than GIT_MAX_BYTES ({self._max_bytes}) allows",
             )
-        return listed.code == 0
 
     async def _on_branch(self, remote: Remote, cache: Cache, sha: str) -> bool | None:
         """Whether the commit is part of the branch; None when git cannot tell."""

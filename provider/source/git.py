@@ -15,7 +15,7 @@ import os
 import re
 import resource
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,33 +160,84 @@ class Git:
         Raises:
             GitTimeout: it did not end in time.
         """
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd="/",
-            env=clean_environment(self._home, _CONFIG | dict(config or {})) | dict(env or {}),
-            start_new_session=True,
-            # Python ignores SIGXFSZ; so does git then, and says "File too large" instead of dying without a word.
-            restore_signals=False,
-            umask=0o022,
-        )
+        process = await self._started(arguments, _CONFIG | dict(config or {}), env or {}, asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(self._timeout):
-                self._limit(process.pid)
                 return await _talk(process, stdin, max_out)
         except TimeoutError:
             raise GitTimeout from None
         finally:
             await reap(process)
 
+    async def talk(self, *arguments: str) -> Talk:
+        """Run git to ask it again and again; whoever does that ends it."""
+        process = await self._started(arguments, _CONFIG, {}, asyncio.subprocess.DEVNULL)
+        return Talk(process, self._timeout)
+
+    async def _started(
+        self, arguments: Sequence[str], config: Mapping[str, str], env: Mapping[str, str], stderr: int
+    ) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            cwd="/",
+            env=clean_environment(self._home, config) | dict(env),
+            start_new_session=True,
+            # Python ignores SIGXFSZ; so does git then, and says "File too large" instead of dying without a word.
+            restore_signals=False,
+            umask=0o022,
+        )
+        self._limit(process.pid)
+        return process
+
     def _limit(self, pid: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # our own; only root may pass it
         most = self._max_bytes if hard == resource.RLIM_INFINITY else min(self._max_bytes, hard)
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+class Talk:
+    """A git process that answers questions.
+
+    Args:
+        process: reads them, and writes its answers.
+        timeout: seconds for each answer; after them GitTimeout is raised.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, timeout: float) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._process = process
+        self._questions, self._answers = process.stdin, process.stdout
+        self._timeout = timeout
+
+    def write(self, questions: bytes) -> None:
+        """Ask; they have to fit into a pipe."""
+        self._questions.write(questions)
+
+    async def line(self) -> str:
+        """The next line; empty when there is none any more."""
+        return (await self._in_time(self._answers.readline())).decode(errors="replace").rstrip("\n")
+
+    async def read(self, count: int) -> bytes:
+        """The next bytes, so many. Raises IncompleteReadError."""
+        return await self._in_time(self._answers.readexactly(count))
+
+    async def end(self) -> None:
+        """End the process; repeatable."""
+        kill(self._process)
+        await reap(self._process)
+
+    async def _in_time(self, answer: Awaitable[bytes]) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await answer
+        except TimeoutError:
+            raise GitTimeout from None
 
 
 async def _talk(process: asyncio.subprocess.Process, stdin: Input, max_out: int) -> Result:

@@ -25,7 +25,7 @@ import httpx
 
 from provider.errors import Code, InvalidRequest, Permanent, PreviewError
 from provider.settings import Settings
-from provider.source.cache import Ahead, Cache
+from provider.source.cache import Ahead, Cache, Holding
 from provider.source.credentials import Credential, Credentials
 from provider.source.failures import lost, machine, unusable
 from provider.source.fetch import Fetcher
@@ -42,11 +42,19 @@ _SHA = re.compile(r"[0-9a-f]{7,40}")
 class Source:
     """Reads repositories below `settings.git_base_url`.
 
+    Args:
+        settings: where repositories are, and what limits there are.
+        credentials: mints those to clone with.
+        http: asks hosts; stays its owner's to close.
+        wanted: the paths of small files that are read of most commits: their contents come with the commit.
+
     `look`, `kind`, `read` and `export` need a commit that `resolve` returned in this process; to
     resolve a full sha that is cached costs nothing, so it is done again before each use.
     """
 
-    def __init__(self, *, settings: Settings, credentials: Credentials, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, *, settings: Settings, credentials: Credentials, http: httpx.AsyncClient, wanted: Sequence[str] = ()
+    ) -> None:
         self._builds_here = settings.platform == "container"
         self._base_url = settings.git_base_url
         self._folder = settings.state_dir.absolute() / "git"
@@ -54,7 +62,7 @@ class Source:
         self._timeout = settings.git_timeout
         self._git = Git(home=self._folder, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes)
         self._fetcher = Fetcher(
-            git=self._git, http=http, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes
+            git=self._git, http=http, timeout=settings.git_timeout, max_bytes=settings.git_max_bytes, wanted=wanted
         )
         self._credentials = credentials
         self._caches: dict[str, Cache] = {}
@@ -126,9 +134,9 @@ class Source:
         """
         wanted = {path: clean for path in paths if (clean := relative(path)) is not None}
         found = {".": Entry("dir", sha, 0)}
-        commit, listing = self._cache(repo).listing or (None, {})
-        if commit == sha:
-            found |= listing
+        holding = self._holding(repo, sha)
+        if holding is not None:
+            found |= holding.entries
         elif names := sorted(set(wanted.values()) - {"."}):
             arguments = ("ls-tree", "-z", "-l", "-t", "--full-tree", sha, "--", *names)
             result = await self._local(repo, sha, *arguments)
@@ -159,6 +167,9 @@ class Source:
             raise _unreadable(
                 "TooLarge", path, f"{path} has {entry.size} bytes at {sha[:12]}; at most {max_bytes} are read"
             )
+        holding = self._holding(repo, sha)
+        if holding is not None and entry.oid in holding.contents:
+            return holding.contents[entry.oid]
         return (await self._local(repo, sha, "cat-file", "blob", entry.oid, max_out=max_bytes)).out
 
     async def export(self, repo: str, sha: str, into: Path) -> None:
@@ -167,7 +178,7 @@ class Source:
         Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
         """
         tree, cache = await asyncio.to_thread(_made_empty, into), self._cache(repo)
-        ahead, cache.listing = cache.ahead, None
+        ahead, cache.holding = cache.ahead, None
         if ahead is not None and ahead.sha == sha:
             cache.ahead = None
             try:
@@ -263,6 +274,11 @@ class Source:
             async with cache.lock:
                 await cache.discard()
         raise lost(repo, sha, "could not be read from the cache", result.complaints)
+
+    def _holding(self, repo: str, sha: str) -> Holding | None:
+        """What the commit holds, if it is the one that was fetched last."""
+        holding = self._cache(repo).holding
+        return holding if holding is not None and holding.commit == sha else None
 
     def _cache(self, repo: str, suffix: str = "") -> Cache:
         """Named by a hash: no name can lead out of the folder, whatever the file system thinks of case."""

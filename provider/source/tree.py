@@ -1,4 +1,4 @@
-"""What stands at a path of a commit, read from what `git ls-tree` prints."""
+"""What stands at a path of a commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GITMODULES = ".gitmodules"
 _MODULE_PATH = re.compile(r"^\s*path\s*=\s*(\S.*?)\s*$", re.MULTILINE)
 
 # By the first two digits of git's mode. A submodule (16) is nothing: its files are not in the repository.
-_KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
+KINDS: dict[str, Kind] = {"10": "file", "04": "dir", "12": "symlink"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,6 @@ def entries(listed: str) -> dict[str, Entry]:
     for line in listed.split("\0")[:-1]:
         meta, _, path = line.partition("\t")
         mode, _, oid, size = meta.split()
-        if kind := _KINDS.get(mode[:2]):
+        if kind := KINDS.get(mode[:2]):
             found[path] = Entry(kind, oid, 0 if size == "-" else int(size))
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -26,6 +26,8 @@ HEADS = "refs/heads/"
 _FLUSH, _DELIMITER = b"0000", b"0001"
 _PACK_DATA = 1
 _SHA = re.compile(r"[0-9a-f]{40}")
+_LEAVE_SECONDS = 0.001
+"""In which the requests leave: nothing else is done while a process is started."""
 _ODD = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 
 
@@ -51,32 +53,45 @@ class Wire:
         self._git = git
         self._timeout = timeout
 
-    async def fetch(self, remote: Remote, cache: Cache, sha: str | None) -> str | None:
+    def can(self, remote: Remote) -> bool:
+        """Whether the remote is one that can be asked this way."""
+        return remote.url.startswith(("http://", "https://")) and not special_network(remote.url)
+
+    async def fetch(
+        self, remote: Remote, cache: Cache, sha: str | None, *, beside: Callable[[], Awaitable[None]]
+    ) -> str | None:
         """Bring a commit (None: the branch's head) into the cache; returns the branch's head, or None: ask git.
 
-        Nothing is marked in the cache: the caller looks first whether the whole tree is there.
+        Nothing is marked in the cache: the caller looks first whether the whole tree is there. `beside` is done while
+        the host works.
 
         Raises:
             GitTimeout: the server let the time pass.
             OSError: the cache cannot be written.
         """
-        if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
-            return None
         # What takes the commit is there before it comes, and one that was named comes while the branch is looked up.
         head = asyncio.create_task(self._in_time(self._head(remote)))
-        asked, brought = await asyncio.gather(head, self._bring(remote, cache, sha, head), return_exceptions=True)
-        for failed in (asked, brought):
+        bringing = self._bring(remote, cache, sha, head)
+        asked, brought, *others = await asyncio.gather(head, bringing, _after_leave(beside), return_exceptions=True)
+        for failed in (asked, brought, *others):
             if isinstance(failed, BaseException):
                 raise failed
         return asked if brought and isinstance(asked, str) else None
 
     async def _bring(self, remote: Remote, cache: Cache, sha: str | None, head: asyncio.Task[str | None]) -> bool:
         """Have one commit (None: the branch's head) in the cache; False: ask git."""
-        await cache.prepare()
         boundary = _Boundary()
         pack = self._pack(remote, cache, sha, head, boundary)
-        # Git is started first and reads what comes as it comes; a pack that ends early is an error to it.
-        indexed = await self._git.run(f"--git-dir={cache.path}", "index-pack", "--stdin", "--fix-thin", stdin=pack)
+        first = asyncio.create_task(anext(pack, b""))
+        try:
+            # Git is started before the pack is there and reads it as it comes; one that ends early is an error to it.
+            await asyncio.sleep(_LEAVE_SECONDS)
+            command = (f"--git-dir={cache.path}", "index-pack", "--stdin", "--fix-thin")
+            indexed = await self._git.run(*command, stdin=_resumed(first, pack))
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await pack.aclose()
         if indexed.code:
             cache.sweep()
             return False
@@ -110,9 +125,7 @@ class Wire:
         Raises:
             GitTimeout: the server let the time pass.
         """
-        if not remote.url.startswith(("http://", "https://")) or special_network(remote.url):
-            return None
-        return await self._in_time(self._heads(remote))
+        return await self._in_time(self._heads(remote)) if self.can(remote) else None
 
     async def _heads(self, remote: Remote) -> frozenset[str]:
         found: set[str] = set()
@@ -163,6 +176,18 @@ class Wire:
                 raise ValueError(f"status {answer.status_code}")
             async with aclosing(_packets(answer.aiter_bytes())) as packets:
                 yield packets
+
+
+async def _after_leave(work: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(_LEAVE_SECONDS)
+    await work()
+
+
+async def _resumed(first: asyncio.Task[bytes], rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """All parts, of which the first was asked for already."""
+    yield await first
+    async for part in rest:
+        yield part
 
 
 def _wanted(cache: Cache, remote: Remote, commit: str) -> list[str]:

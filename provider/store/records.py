@@ -202,6 +202,11 @@ class Store:
         """The preview's record, a removed one's tombstone included."""
         return self._mine(await self._previews.get(f"preview.{slug}"), PreviewRecord)
 
+    async def latest_preview(self, slug: str) -> PreviewRecord | None:
+        """The preview's record as this process wrote it last, and read only where it did not."""
+        wrote = self._wrote.get(slug)
+        return wrote[0] if wrote is not None else await self.get_preview(slug)
+
     async def previews(self) -> list[PreviewOutline]:
         """Every preview that is not removed, by slug."""
         outlines = [self._readable(entry, PreviewOutline) for entry in await self._previews.entries("preview.")]
