@@ -19,6 +19,7 @@ import structlog
 from provider.errors import Code, PreviewError, Temporary
 from provider.models import DeployRecord, EventType, LineRecord, Phase, Stage, Ticket, short_repo
 from provider.pipeline.clock import Clock
+from provider.pipeline.line_check import LineCheck
 from provider.pipeline.line_writer import LineWriter
 from provider.settings import Settings
 from provider.store import Store
@@ -34,8 +35,6 @@ RESERVE_SECONDS = 10.0
 CLUSTER_BUILDS = 10
 WAITS_FOR_A_TURN = {Phase.RESOLVE, Phase.ADMIT, Phase.BUILD}
 """Phases of a deploy that waits for its turn; one that is taken over later than in these goes on at once."""
-
-CHECK_SECONDS = 30.0
 
 Emit = Callable[[DeployRecord, EventType, Mapping[str, Any]], None]
 """Publishes an event of a deploy; never blocks, never fails."""
@@ -84,13 +83,12 @@ class Line:
     """
 
     def __init__(self, *, store: Store, limits: rules.Limits, emit: Emit, waited: Waited | None = None) -> None:
-        self._store = store
         self._limits = limits
         self._emit = emit
         self._waited = waited or (lambda *_: None)
         self._writer = LineWriter(store.line, limits, seen=self._see, failed=self._fail)
         self._places: dict[str, _Place] = {}
-        self._lost: set[str] = set()
+        self._check = LineCheck(store=store, writer=self._writer, limits=limits, own=self._places)
         self._announcing: asyncio.TimerHandle | None = None
         self._announced_at = 0.0
 
@@ -98,7 +96,7 @@ class Line:
         """Learn what others write, and take out what they left, where that is `mine` to do; for ever."""
         async with asyncio.TaskGroup() as both:
             both.create_task(self._writer.watch())
-            both.create_task(self._check_for_ever(mine))
+            both.create_task(self._check.run(mine))
 
     async def close(self) -> None:
         """Give back what is to be given back; deploys under way keep their places."""
@@ -220,31 +218,7 @@ class Line:
         """The deploy does not run here any more, but may elsewhere: its place stays."""
         self._places.pop(deploy_id, None)
 
-    async def check(self) -> None:
-        """Take out of the line what somebody left there: deploys that are over, and those without a record.
-
-        A place is reserved before the record is made, so that has to lack at two checks.
-        """
-        line = self._writer.line
-        strangers = [one.deploy_id for one in line.tickets if one.deploy_id not in self._places] if line else []
-        found = {deploy_id: await self._store.get_deploy(deploy_id) for deploy_id in strangers}
-        lost = {deploy_id for deploy_id, record in found.items() if record is None}
-        over = {deploy_id for deploy_id, record in found.items() if record is not None and _needs_none(record)}
-        over, self._lost = over | (lost & self._lost), lost
-        if gone := over - self._places.keys():
-            log.info("line.dropped", deploy_ids=sorted(gone))
-            self._writer.write(rules.left(gone))
-
     # ----------------------------------------------------------------------------- parts
-
-    async def _check_for_ever(self, mine: Callable[[str], bool]) -> None:
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            try:
-                if mine("line"):
-                    await self.check()
-            except PreviewError as error:
-                log.warning("line.not_checked", error=str(error))
 
     @property
     def _new(self) -> int:
@@ -298,7 +272,3 @@ async def _until(place: _Place, reached: Callable[[Stage], bool]) -> None:
             raise place.failed
         place.changed.clear()
         await place.changed.wait()
-
-
-def _needs_none(record: DeployRecord) -> bool:
-    return record.report is not None or record.joins is not None or record.held
