@@ -106,7 +106,7 @@ def main() -> None:
     with quickly():
         import provider.platforms.container.platform
         import provider.platforms.kubernetes.platform
-        import provider.service  # noqa: F401
+        import provider.process  # noqa: F401
     from provider.cli import main as preview
 
     assert threading.active_count() == 1

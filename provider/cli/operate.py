@@ -26,7 +26,7 @@ def serve(nats_url: NatsUrl = None, prefix: Prefix = None) -> None:
     """Run the provider until SIGTERM. Its settings are environment variables."""
     with quickly():
         settings = settings_for(nats_url, prefix)
-        from provider.service import serve as run
+        from provider.process import serve as run
 
     settle()
     raise typer.Exit(asyncio.run(run(settings)))
@@ -56,7 +56,7 @@ def doctor(
 
 async def _parts(settings: Settings) -> list[PartStatus]:
     """The bus, and the parts that the composition root names for the platform."""
-    from provider.service import parts
+    from provider.process import parts
 
     bus, platform = await asyncio.gather(bus_parts(settings), parts(settings))
     return [*bus, *platform]

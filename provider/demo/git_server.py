@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import ClientError, web
+from aiohttp import ClientConnectionResetError, ClientError, web
 
 from provider.demo.loopback import LoopbackServer
 from provider.models import Secret
@@ -102,6 +102,8 @@ class GitServer(LoopbackServer):
         feeding = asyncio.ensure_future(_feed(request, process))
         try:
             return await _relay(request, process)
+        except ClientConnectionResetError:  # it asked, and went: there is nobody to tell
+            return web.Response(status=499)
         finally:
             feeding.cancel()
             await reap(process)

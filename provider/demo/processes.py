@@ -41,7 +41,7 @@ def _hundreds_of_ports() -> Iterator[range]:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as ticket:
             ticket.bind(f"\0x1-preview-ports-{first}")
             yield range(first, first + 100)
-            ticket.detach()
+            ticket.detach()  # open, so that nobody else has these, until we end
 
 
 _ports = itertools.chain.from_iterable(_hundreds_of_ports())

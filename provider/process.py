@@ -1,0 +1,77 @@
+"""The provider as a process: from its settings to its exit code; and a look at its parts without one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import ssl
+
+import httpx
+import structlog
+
+from provider import logs
+from provider.bus.connection import connect
+from provider.platforms.base import PartStatus
+from provider.platforms.choice import open_platform
+from provider.service import Provider
+from provider.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+END_SECONDS = 9.0
+"""From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
+
+
+async def serve(settings: Settings) -> int:
+    """Run a provider until SIGTERM or SIGINT; returns the process's exit code (0: ended as asked)."""
+    logs.configure(settings)
+    stop = asyncio.Event()
+    causes: list[str] = []
+
+    def closed() -> None:
+        causes.append("the bus connection was closed for good")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        nc = await connect(settings, closed)
+        stack.push_async_callback(nc.close)
+        http = await stack.enter_async_context(http_client(settings))
+        provider = await Provider.build(settings, nc, http)
+        stack.push_async_callback(provider.close)
+        await provider.start()
+        await stop.wait()
+        log.info("provider.stopping", why=causes or "asked to")
+        unexpected = bool(causes)
+        loop.call_later(END_SECONDS, _end, int(unexpected))
+    return 1 if unexpected else 0
+
+
+def _end(status: int) -> None:
+    """End the process as a kill would, which every record allows: something did not let go in time."""
+    log.warning("provider.killed_itself")
+    os._exit(status)
+
+
+async def parts(settings: Settings) -> list[PartStatus]:
+    """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
+    async with http_client(settings) as http:
+        platform = await open_platform(settings, http)
+        try:
+            return [*await platform.parts(), *await platform.permissions()]
+        finally:
+            await platform.close()
+
+
+def http_client(settings: Settings) -> httpx.AsyncClient:
+    """The client for the platform's API, git's host, the registry and Caddy's admin API.
+
+    Reading the world's certificate authorities takes 40 ms, so that is done only where one of them speaks TLS.
+    """
+    urls = (settings.api_url, settings.git_base_url, settings.caddy_admin_url)
+    plain = settings.registry_insecure and not any(url.startswith("https") for url in urls)
+    return httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
