@@ -63,6 +63,12 @@ class Leases:
         except Lapsed:
             await self._begin_anew()
         self._kept_at = time.monotonic()
+        try:
+            await self._look()
+        except Lapsed:  # since the beat; what is to be taken over is seen with the next one
+            await self._begin_anew()
+
+    async def _look(self) -> None:
         before, self._living = self._living, await self._membership.look()
         if self._living != before:
             self._reviewed = -math.inf  # until it is done: a review that fails is tried with the next beat

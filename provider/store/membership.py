@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -86,8 +87,13 @@ class Membership:
         if alone:
             for entry in await self._entries():
                 await self._bury(entry)
-        self.epoch = self._since = self._revision = await self.bucket.put(self._key, self._value(None))
-        await self.beat()
+        while True:
+            self.epoch = self._since = self._revision = await self.bucket.put(self._key, self._value(None))
+            try:
+                await self.beat()
+            except Lapsed:  # taken for dead in this very moment
+                continue
+            return
 
     async def renew(self) -> int:
         """Begin an epoch above all there were, in the same life; returns it."""
@@ -97,25 +103,30 @@ class Membership:
     async def beat(self) -> int:
         """Say that this process lives; returns the revision. Raises `Lapsed`."""
         value = self._value(self._since)
-        for _ in range(2):
-            try:
-                self._revision = await self.bucket.update(self._key, value, self._revision)
-            except WrongRevision:
-                # An earlier beat that seemed to fail may have come through late: then it is still ours.
-                entry = await self.bucket.get(self._key)
-                if entry is None or self._first_epoch(entry) != self._since:
-                    break
-                self._revision = entry.revision
-            else:
-                return self._revision
+        with suppress(WrongRevision):
+            self._revision = await self.bucket.update(self._key, value, self._revision)
+            return self._revision
+        with suppress(WrongRevision):
+            self._revision = await self.bucket.update(self._key, value, await self._own_revision())
+            return self._revision
         raise Lapsed(self.name)
 
     async def leave(self) -> None:
         """End this life: others go on with what is unfinished, at once."""
-        try:
+        with suppress(WrongRevision):
             await self.bucket.delete(self._key, self._revision)
-        except WrongRevision:
+            return
+        try:
+            await self.bucket.delete(self._key, await self._own_revision())
+        except (WrongRevision, Lapsed):
             log.info("membership.not_left", instance=self.name)
+
+    async def _own_revision(self) -> int:
+        """The last of this life: a beat that seemed to fail, or was cut off, may have come through. Raises `Lapsed`."""
+        entry = await self.bucket.get(self._key)
+        if entry is None or self._first_epoch(entry) != self._since:
+            raise Lapsed(self.name)
+        return entry.revision
 
     async def look(self) -> Living:
         """Who lives. Call it every few seconds: quiet time counts only from one look to the next."""

@@ -79,6 +79,48 @@ async def test_who_leaves_is_dead_at_once(bucket: KeyValue) -> None:
     assert set((await one.look()).since) == {"one"}
 
 
+async def test_who_is_stopped_in_the_middle_of_a_beat_leaves_all_the_same(bucket: KeyValue) -> None:
+    """The beat came through, and nobody heard that it did."""
+    one, two = member(bucket, "one"), member(bucket, "two")
+    await one.join()
+    await two.join()
+    before = two._revision
+    await two.beat()
+    two._revision = before
+    await two.leave()
+    assert set((await one.look()).since) == {"one"}
+
+
+async def test_a_namesake_that_came_is_not_taken_away(bucket: KeyValue) -> None:
+    first, second, observer = member(bucket, "pod"), member(bucket, "pod"), member(bucket, "other")
+    await observer.join()
+    await first.join()
+    await second.join()
+    await first.leave()
+    assert (await observer.look()).has(second.owner)
+
+
+class Buries(MemoryKeyValue):
+    """A bucket in which somebody removes the first heartbeat at once."""
+
+    buried = 0
+
+    async def put(self, key: str, value: bytes) -> int:
+        revision = await super().put(key, value)
+        if not self.buried:
+            self.buried = revision
+            await self.delete(key, revision)
+        return revision
+
+
+async def test_who_is_taken_for_dead_while_joining_joins_again() -> None:
+    bucket = Buries()
+    one = member(bucket, "one")
+    await one.join()
+    assert one.epoch > bucket.buried > 0
+    assert (await member(bucket, "two").look()).has(one.owner)
+
+
 async def test_a_namesake_takes_the_place(bucket: KeyValue) -> None:
     first, second, observer = member(bucket, "pod"), member(bucket, "pod"), member(bucket, "other")
     await observer.join()

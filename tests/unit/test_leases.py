@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -16,7 +17,7 @@ from provider.pipeline.context import Context
 from provider.pipeline.runner import Runner
 from provider.platforms.base import Platform
 from provider.settings import Settings
-from provider.store import Store
+from provider.store import Living, Membership, Store
 from provider.store.kv import MemoryKeyValue
 
 DEAD = Owner(instance="dead", epoch=1)
@@ -35,6 +36,9 @@ class Started:
         return deploy_id in self.ids
 
     def renew(self, _: int) -> None:
+        return None
+
+    async def abandon(self) -> None:
         return None
 
 
@@ -122,6 +126,35 @@ async def test_what_one_left_that_went_while_the_bus_failed_is_taken_over_with_t
     assert runner.ids == []
     await leases.once()
     assert runner.ids == ["d"]
+
+
+class Stopped(Membership):
+    """Is taken for dead between a beat and what it does next, once."""
+
+    buried = True
+
+    async def look(self) -> Living:
+        if not self.buried:
+            self.buried = True
+            (entry,) = await self._entries()
+            await self._bury(entry)
+        return await super().look()
+
+
+async def test_who_is_taken_for_dead_before_it_takes_over_begins_anew() -> None:
+    store = Store(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    runner, told = Started(), list[str]()
+    leases = leases_of(store, runner, told)
+    leases._membership = membership = Stopped(bucket=store._deploys, platform_id="here", name="mine", lease=9.0)
+    await leases.start()
+    await store.create_deploy(deploy())
+    store._owned.clear()
+    leases._reviewed = -math.inf
+    membership.buried = False
+    await leases.once()
+    assert (told, runner.ids) == (["lapsed"], [])
+    await leases.once()
+    assert (told, runner.ids) == (["lapsed", "taken_over"], ["d"])
 
 
 class Together(Store):
