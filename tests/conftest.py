@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from provider.demo import stack as demo_stack
@@ -17,6 +18,8 @@ from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
 pytest_plugins = ["tests.telling"]
+hypothesis.settings.register_profile("unhurried")  # four workers share the machine's cores
+hypothesis.settings.load_profile("unhurried")
 
 LONGEST = (
     "faults/test_faults.py",

@@ -292,7 +292,7 @@ async def skeletons(one: Site, text: str) -> list[tuple[list[Any], list[str]]]:
 
 
 @given(text=TEXT)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 async def test_nothing_that_others_write_becomes_markup(anything: Anything, text: str) -> None:
     """The tags, the attributes, and the places that links lead to are those that any other text gives."""
     assert await skeletons(anything.site, text) == anything.usual

@@ -52,7 +52,6 @@ def streamed(masker: Masker, lines: list[str], cuts: list[int]) -> list[str]:
 
 
 @given(SECRETS, NOISE, NOISE, st.integers(0, 7))
-@settings(deadline=None)
 def test_a_value_is_masked_however_it_is_written(secret: str, before: str, after: str, way: int) -> None:
     text = written(secret)[way]
     shown = Masker([secret]).text(f"{before} {text} {after}")
@@ -60,7 +59,6 @@ def test_a_value_is_masked_however_it_is_written(secret: str, before: str, after
     assert "***" in shown
 
 
-@settings(deadline=None)
 @given(SECRETS, st.binary(max_size=7), st.binary(max_size=7), st.booleans())
 def test_a_value_inside_of_base64_is_masked(secret: str, before: bytes, after: bytes, safe: bool) -> None:
     encode = base64.urlsafe_b64encode if safe else base64.b64encode
@@ -70,7 +68,6 @@ def test_a_value_inside_of_base64_is_masked(secret: str, before: bytes, after: b
     assert "***" in shown
 
 
-@settings(deadline=None)
 @given(SECRETS, NOISE, st.lists(st.integers(1, 12), min_size=1, max_size=12), st.lists(st.integers(0, 3)), st.data())
 def test_a_value_is_masked_where_lines_and_pieces_cut_it(
     secret: str, noise: str, widths: list[int], cuts: list[int], data: st.DataObject
@@ -94,7 +91,6 @@ def pieces(text: str, size: int) -> list[str]:
     return [text[at : at + size] for at in range(len(text) - size + 1)] if size < len(text) else []
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(PRINTABLE, max_size=20), max_size=20), st.lists(st.integers(0, 5)), SECRETS)
 def test_what_holds_no_secret_comes_out_as_it_went_in(lines: list[str], cuts: list[int], secret: str) -> None:
     if bare(secret) in bare("".join(lines)):
@@ -103,7 +99,7 @@ def test_what_holds_no_secret_comes_out_as_it_went_in(lines: list[str], cuts: li
 
 
 @given(st.lists(st.text("ab \n%2F", max_size=9), max_size=30), st.lists(st.integers(0, 4)), st.text("ab", min_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_texts_that_are_all_beginnings_lose_no_line(lines: list[str], cuts: list[int], secret: str) -> None:
     lines = [line.replace("\n", "") for line in lines]
     shown = streamed(Masker([secret]), lines, cuts)

@@ -72,7 +72,7 @@ def test_a_name_is_cut_only_when_it_has_to_be() -> None:
     assert len(names.fit("x" * 64)) == 63
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(slugs, shas, st.integers(0, 10**6))
 def test_derived_names_are_valid_and_the_same_each_time(slug: str, sha: str, generation: int) -> None:
     made = derived(slug, sha, generation, f"{slug[:20].rstrip('-')}.example.com")
@@ -80,14 +80,14 @@ def test_derived_names_are_valid_and_the_same_each_time(slug: str, sha: str, gen
     assert made == derived(slug, sha, generation, f"{slug[:20].rstrip('-')}.example.com")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sets(slugs | long_slugs, min_size=2, max_size=6), shas, st.integers(0, 99))
 def test_different_slugs_never_share_a_name(some: set[str], sha: str, generation: int) -> None:
     for kind in zip(*(derived(slug, sha, generation, "www.example.com") for slug in some), strict=True):
         assert len(set(kind)) == len(some)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sets(st.integers(0, 10**6), min_size=2, max_size=5))
 def test_generations_of_the_longest_slug_never_share_a_name(generations: set[int]) -> None:
     assert len({names.secret_bundle(LONGEST, one) for one in generations}) == len(generations)

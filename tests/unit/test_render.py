@@ -96,7 +96,7 @@ def test_the_longest_slug_fits_everywhere() -> None:
         assert all(LABEL_VALUE.fullmatch(value) for value in one["metadata"]["labels"].values())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.text(max_size=80), min_size=2, max_size=4, unique=True))
 def test_label_values_are_valid_and_unique(texts: list[str]) -> None:
     values = [render.label_value(text) for text in texts]
@@ -411,7 +411,7 @@ def test_hostile_paths_appear_unchanged(path: str) -> None:
     assert container(manifests(a_spec)[0])["volumeMounts"] == [{"name": "v", "mountPath": path}]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60) | st.lists(st.text(max_size=20)) | st.dictionaries(st.text(max_size=20), st.text()))
 def test_every_interpolation_reads_back_as_what_it_was(value: Any) -> None:
     names = ("slug", "namespace", "labels", "annotations", "port", "app_protocol")

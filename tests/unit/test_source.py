@@ -435,7 +435,7 @@ _PIECES = st.sampled_from(["a", "Z", ".", "..", "/", "-", "@", "{", "@{", ".lock
 _NAMES = st.lists(_PIECES | st.sampled_from([" ", "\t", "\x7f", "é", "+", "#", "HEAD", "}"]), max_size=6).map("".join)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_NAMES)
 def test_branch_names_are_judged_as_git_does(name: str) -> None:
     asked = subprocess.run(["git", "check-ref-format", f"refs/heads/{name}"], check=False)

@@ -532,7 +532,7 @@ def test_the_json_schema_describes_every_field() -> None:
 
 # ---------------------------------------------------------------------------------- properties
 
-quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 anything = st.text(st.characters(codec=None), max_size=200)
 yamlish = st.text("ab:-[]{}&*!|>%@\"'#,?\n\t \\\0\ud800<~", max_size=80)
 json_like = st.recursive(
