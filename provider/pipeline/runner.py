@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from provider.errors import Code, PreviewError
+from provider.errors import PreviewError
 from provider.models import DeployRecord, EventType, Failure, Phase, PreviewOutline
 from provider.pipeline import report
 from provider.pipeline.admit import admit
@@ -30,7 +30,7 @@ from provider.pipeline.resolve import resolve
 from provider.pipeline.rollout import rollout
 from provider.pipeline.steps import DEADLINE_SLACK, PhaseStep, Running, Steps
 from provider.pipeline.verify import verify
-from provider.store import Lost
+from provider.store import Lost, reducers
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -38,8 +38,6 @@ log = structlog.get_logger(__name__)
 PREPARE: dict[Phase, PhaseStep] = {Phase.RESOLVE: resolve, Phase.ADMIT: admit, Phase.BUILD: build}
 CHANGE: dict[Phase, PhaseStep] = {Phase.DEPLOY: deploy, Phase.ROLLOUT: rollout, Phase.VERIFY: verify}
 ORDER = (*PREPARE, *CHANGE, Phase.PUBLISH)
-
-NOT_SHARED = {Code.CANCELLED, Code.CLAIMED, Code.BUDGET_EXCEEDED}
 
 
 class Runner:
@@ -315,7 +313,7 @@ class Runner:
             await self._ending.save(running, record.model_copy(update={"report": leader.approval.answer}))
             return True
         alone = record.answer_id == record.deploy_id
-        if alone and leader.failure is not None and leader.failure.code in NOT_SHARED:
+        if alone and leader.failure is not None and leader.failure.code in reducers.NOT_SHARED:
             running.record = record.model_copy(update={"joins": None, "phase": Phase.ADMIT})
             return False
         warnings = (

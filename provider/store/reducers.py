@@ -30,6 +30,8 @@ from provider.store.wishes import fresh, kept, order_of, wishes_of
 
 TORN_DOWN = ""
 """What stands in `newest.deploy_id` when the last accepted change is a teardown."""
+NOT_SHARED = {Code.CANCELLED, Code.CLAIMED, Code.BUDGET_EXCEEDED}
+"""How a deploy ends for its own asker, and not for those that joined it."""
 
 
 def still_newest(preview: PreviewRecord | None, deploy: DeployRecord) -> bool:
@@ -47,9 +49,10 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: i
 
     A preview without a record begins after generation `lost`, the newest that the platform still knows of it.
 
-    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it. One that waited for
-    its approval (see `held`) goes on. Raises `slug_taken`,
-    `claimed`, `superseded`, or `cancelled` when a later teardown was accepted.
+    A joining deploy leaves its order behind: it was accepted, so an older one must not pass it. It stays joined after
+    the other's end, unless that is not shared (see `NOT_SHARED`): then the first that comes is the newest itself,
+    whenever it was accepted, and the others join it. One that waited for its approval (see `held`) goes on. Raises
+    `slug_taken`, `claimed`, `superseded`, or `cancelled` when a later teardown was accepted.
     """
     order = order_of(deploy)
 
@@ -58,21 +61,22 @@ def admitted(deploy: DeployRecord, url: str, inputs: str, now: datetime, lost: i
             return fresh(deploy, url, inputs, now, generation=lost + 1)
         _same_owner(record, deploy)
         waited = still_newest(record, deploy) and record.state is PreviewState.AWAITING_APPROVAL
-        known = record.newest.order == order and record.newest.deploy_id != TORN_DOWN
+        known = record.newest.order == order and record.newest.deploy_id != TORN_DOWN and not _ended_alone(record)
         if not waited and (known or still_newest(record, deploy)):
             return record
         claim = claims.passed(record, claims.Asker(deploy.request.session_id, deploy.request.force), now)
+        latest = max(order, record.newest.order)
         if record.removed_at is None and _under_way(record, inputs):
             # Also one that was accepted a little earlier: the last accepted wants the same.
-            latest = max(order, record.newest.order)
             return _with(record, newest=record.newest.model_copy(update={"order": latest}), claim=claim)
-        if not waited:
+        if not waited and not _given_up(record, inputs):
             _not_older(record, order)
         if record.removed_at is not None:
             return fresh(deploy, url, inputs, now, generation=record.generation + 1)
         # A teardown that was begun takes away what ran, so there is nothing to go back to.
         nothing = {"current": None, "last_good": None} if record.state is PreviewState.REMOVING else {}
-        wishes = wishes_of(deploy, url, inputs, now) | kept(record, deploy)
+        newest = {"newest": Newest(order=latest, deploy_id=deploy.deploy_id, inputs=inputs)}
+        wishes = wishes_of(deploy, url, inputs, now) | kept(record, deploy) | newest
         return _with(record, **wishes, claim=claim, generation=record.generation + 1, **nothing)
 
     return reduce
@@ -248,6 +252,16 @@ def _with(record: PreviewRecord, **changes: object) -> PreviewRecord:
 def _under_way(record: PreviewRecord, inputs: str) -> bool:
     same = record.newest.inputs == inputs and record.newest.deploy_id != TORN_DOWN
     return same and record.state is PreviewState.PROVISIONING and record.failure is None
+
+
+def _ended_alone(record: PreviewRecord) -> bool:
+    """Whether the newest deploy ended by what only it had to do with."""
+    return record.failure is not None and record.failure.code in NOT_SHARED
+
+
+def _given_up(record: PreviewRecord, inputs: str) -> bool:
+    """Whether the newest deploy would have done just this, for itself and all that joined it, and ended alone."""
+    return record.removed_at is None and record.newest.inputs == inputs and _ended_alone(record)
 
 
 def _owns(record: PreviewRecord, deploy: DeployRecord) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from provider.client import PreviewFailed
+from provider.models import now
 from tests.cluster.apps import App
 from tests.cluster.standin.world import World
 from tests.cluster.test_fencing import stopped_in
@@ -73,6 +76,37 @@ async def test_another_installations_secrets_are_not_touched(cluster: ClusterWor
     assert failed.code == "slug_taken"
     await asyncio.sleep(GRACE)
     assert await cluster.leftovers("theirs") >= before
+
+
+async def test_whoever_joined_a_deploy_that_is_cancelled_gets_one_all_the_same(cluster: ClusterWorld) -> None:
+    """They want the same, so one of them deploys for all; that the first was stopped is no answer to them."""
+    began, leader_id, *ids = now(), *(f"given-up-{number}" for number in range(3))
+    sha = await cluster.commit("given-up", App(body="wanted\n", build_slow=True))
+    leader = asyncio.create_task(refused(cluster.deploy("given-up", sha, deploy_id=leader_id)))
+    await has_joined(cluster, leader_id, None)
+    others = []
+    for deploy_id in ids:
+        others.append(asyncio.create_task(cluster.deploy("given-up", sha, deploy_id=deploy_id)))
+        await has_joined(cluster, deploy_id, leader_id)
+    await cluster.client.cancel(deploy_id=leader_id)
+    assert (await leader).code == "cancelled"
+    done = await asyncio.gather(*others)
+    assert [one.commit_sha for one in done] == [sha, sha]
+    assert await cluster.guest.text(done[0].url) == "wanted\n"
+    told = [event async for event in cluster.client.past_events("given-up", since=began)]
+    assert len(told) < 100, "nobody went round in circles"
+
+
+async def has_joined(world: ClusterWorld, deploy_id: str, leader: str | None) -> None:
+    """Wait until a deploy builds, or has joined that one."""
+
+    async def there() -> bool:
+        with suppress(PreviewFailed):
+            record = (await world.client.status(deploy_id=deploy_id)).reply
+            return bool(record["joins"] == leader if leader is not None else record["phase"] == "build")
+        return False
+
+    await eventually(there)
 
 
 async def test_a_stale_provider_adds_nothing_that_the_newer_revision_does_without(

@@ -25,6 +25,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
 URL = "https://my-app.example"
 FAILURE = Failure(code=Code.KANIKO_BUILD_FAILED, message="no")
+CANCELLED = Failure(code=Code.CANCELLED, message="no")
 
 
 def deploy(deploy_id: str, order: int | None, repo: str = "acme/app", branch: str = "main") -> DeployRecord:
@@ -150,6 +151,28 @@ class TestJoining:
     def test_one_that_joined_stays_joined_after_the_other_s_end(self) -> None:
         record = apply(PROVISIONING, admit(D2), reducers.failed(D1, FAILURE))
         assert reducers.joins(admit(D2)(record), D2) == "d1"
+
+    @pytest.mark.parametrize("code", reducers.NOT_SHARED)
+    def test_one_that_joined_goes_on_alone_after_an_end_that_is_not_shared(self, code: Code) -> None:
+        ended = apply(PROVISIONING, admit(D2), reducers.failed(D1, Failure(code=code, message="no")))
+        record = apply(ended, admit(D2))
+        assert reducers.joins(record, D2) is None
+        assert (record.newest.deploy_id, record.newest.order, record.generation) == ("d2", 20, 2)
+        assert (record.state, record.failure) == (PreviewState.PROVISIONING, None)
+        assert admit(D2)(record) == record, "and only once"
+
+    @pytest.mark.parametrize(("first", "other"), [(D2, D3), (D3, D2)])
+    def test_of_several_that_joined_the_first_to_come_goes_on(self, first: DeployRecord, other: DeployRecord) -> None:
+        ended = apply(PROVISIONING, admit(D2), admit(D3), reducers.failed(D1, CANCELLED))
+        going = apply(ended, admit(first))
+        assert (going.newest.deploy_id, going.newest.order) == (first.deploy_id, 30)
+        assert reducers.joins(admit(other)(going), other) == first.deploy_id
+
+    def test_an_older_one_that_wants_something_else_does_not_pass_a_cancelled_one(self) -> None:
+        ended = apply(None, admit(D2), reducers.failed(D2, CANCELLED))
+        assert code_of(ended, admit(D1, "other")) is Code.SUPERSEDED
+        torn = apply(ended, reducers.removing(40, AT, slug="my-app", platform_id="here"))
+        assert code_of(torn, admit(D1)) is Code.CANCELLED
 
     def test_other_inputs_or_an_ended_deploy_are_not_joined(self) -> None:
         assert reducers.joins(apply(PROVISIONING, admit(D2, "other")), D2) is None
