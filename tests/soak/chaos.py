@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.cluster.standin.faults import Fault
 from tests.soak.world import SoakWorld
 
 PROVIDER = "system:serviceaccount:*"
+STARTS = 10
+"""How often whoever supervises a provider starts it again that ended by itself."""
 LONGEST_FREEZE = 20.0
 """Seconds: longer than a lease."""
 SPARED_SECONDS = 25.0
@@ -29,6 +32,7 @@ class Chaos:
     world: SoakWorld
     random: random.Random
     done: Counter[str] = field(default_factory=Counter)
+    _kills: Counter[str] = field(default_factory=Counter)
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def signals(self, kills: int, pause: float) -> None:
@@ -41,6 +45,7 @@ class Chaos:
             if self.random.random() < 0.75:
                 await self.world.kill(one)
                 self.done["SIGKILL"] += 1
+                self._kills[one.name] += 1
                 self._later(one)
             else:
                 self.done["SIGSTOP"] += 1
@@ -103,12 +108,13 @@ class Chaos:
     def _later(self, one: Server) -> None:
         async def start() -> None:
             await asyncio.sleep(self.random.choice((0.0, 0.0, 2.0)))
-            deaths = self.done["SIGKILL"]
-            try:
-                await one.start()
-            except StackError:
-                if self.done["SIGKILL"] == deaths:
-                    raise
+            kills = self._kills[one.name]
+            for _ in range(STARTS):
+                with suppress(StackError):  # a provider ends when the bus does not answer it at its start
+                    await one.start()
+                if one.pid is not None or self._kills[one.name] != kills:  # killed again: that is another start
+                    return
+                self.done["started again"] += 1
 
         self._beside(start())
 
