@@ -7,12 +7,15 @@ import contextlib
 import os
 import signal
 import ssl
+import time
 
 import httpx
 import structlog
 
 from provider import logs
 from provider.bus.connection import connect
+from provider.bus.identity import BusClient
+from provider.errors import Temporary
 from provider.platforms.base import PartStatus
 from provider.platforms.choice import open_platform
 from provider.service import Provider
@@ -20,6 +23,8 @@ from provider.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+START_SECONDS, START_PAUSE = 20.0, 0.5
+"""How long a start is tried again, and after what pause: an outage of moments need not be a supervisor's matter."""
 END_SECONDS = 9.0
 """From SIGTERM to the end, whatever hangs: Kubernetes and systemd kill a while later, and may be set to less."""
 
@@ -41,14 +46,36 @@ async def serve(settings: Settings) -> int:
         nc = await connect(settings, closed)
         stack.push_async_callback(nc.close)
         http = await stack.enter_async_context(http_client(settings))
-        provider = await Provider.build(settings, nc, http)
+        provider = await _started(settings, nc, http)
         stack.push_async_callback(provider.close)
-        await provider.start()
         await stop.wait()
         log.info("provider.stopping", why=causes or "asked to")
         unexpected = bool(causes)
         loop.call_later(END_SECONDS, _end, int(unexpected))
     return 1 if unexpected else 0
+
+
+async def _started(settings: Settings, nc: BusClient, http: httpx.AsyncClient) -> Provider:
+    """A provider that takes requests; a part of the platform that is away at its start is waited for a little."""
+    patience = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return await _start(await Provider.build(settings, nc, http))
+        except Temporary as error:
+            if time.monotonic() > patience:
+                raise
+            log.warning("provider.not_started", error=str(error), evidence=error.evidence)
+        await asyncio.sleep(START_PAUSE)
+
+
+async def _start(provider: Provider) -> Provider:
+    """Start it; nothing of it is left where that fails."""
+    try:
+        await provider.start()
+    except BaseException:
+        await provider.close()
+        raise
+    return provider
 
 
 def _end(status: int) -> None:

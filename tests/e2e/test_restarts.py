@@ -287,3 +287,20 @@ async def test_bus_without_jetstream_does_the_platforms_part(own_stack: Stack) -
             assert len(log_lines(world, "store.memory_only")) == 1
     finally:
         await plain.stop()
+
+
+async def test_a_part_that_is_away_as_a_provider_starts_is_waited_for(own_world: World) -> None:
+    """The bus's store, killed under it, and Caddy would end a start; a supervisor would have to begin it again."""
+    caddy = own_world.stack.caddy
+    await own_world.provider.stop()
+    await caddy.stop()
+    starting = asyncio.create_task(own_world.provider.start())
+
+    async def tried() -> bool:
+        assert not starting.done(), "it goes on"
+        return "provider.not_started" in own_world.provider.log.read_text()
+
+    await eventually(tried)
+    await caddy.start()
+    await starting
+    assert (await deployed(own_world, "after-all")).built

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from tests.cluster.standin.requests import flag, number
 from tests.cluster.standin.status import Cause, bad_request, invalid
@@ -39,17 +40,18 @@ async def serve(request: web.BaseRequest, store: Store, logs: PodLogs, pod: Obje
         written = logs.lines(meta["namespace"], meta["name"], container, previous=previous)
     except KeyError:
         raise _not_started(pod, container, previous=previous) from None
-    await response.prepare(request)
-    writer = _Writer(response, query, _since(query, store.now()))
-    first = _first(written, number(query, "tailLines"), writer.since)
-    if previous or not flag(query, "follow"):
-        await writer.write(written[first:])
-        return response
-    index = 0
-    async for line in logs.follow(meta["namespace"], meta["name"], container):
-        if index >= first and not await writer.write([line]):
-            break
-        index += 1
+    with suppress(ClientConnectionResetError):  # whoever asked is gone
+        await response.prepare(request)
+        writer = _Writer(response, query, _since(query, store.now()))
+        first = _first(written, number(query, "tailLines"), writer.since)
+        if previous or not flag(query, "follow"):
+            await writer.write(written[first:])
+            return response
+        index = 0
+        async for line in logs.follow(meta["namespace"], meta["name"], container):
+            if index >= first and not await writer.write([line]):
+                break
+            index += 1
     return response
 
 
