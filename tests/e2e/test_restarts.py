@@ -10,6 +10,7 @@ import pytest
 
 from provider.client import PreviewClient, new_deploy_id
 from provider.demo.git_server import Content
+from provider.demo.processes import StackError
 from provider.demo.stack import Stack, nats_server
 from provider.demo.world import World, local_world
 from tests.e2e.apps import app_files
@@ -294,13 +295,23 @@ async def test_a_part_that_is_away_as_a_provider_starts_is_waited_for(own_world:
     caddy = own_world.stack.caddy
     await own_world.provider.stop()
     await caddy.stop()
-    starting = asyncio.create_task(own_world.provider.start())
 
-    async def tried() -> bool:
-        assert not starting.done(), "it goes on"
-        return "provider.not_started" in own_world.provider.log.read_text()
+    async def begun(tries: int) -> asyncio.Task[None]:
+        starting = asyncio.create_task(own_world.provider.start())
 
-    await eventually(tried)
+        async def tried() -> bool:
+            assert not starting.done(), "it goes on"
+            return own_world.provider.log.read_text().count("provider.not_started") >= tries
+
+        await eventually(tried)
+        return starting
+
+    starting, began = await begun(1), time.monotonic()
+    await own_world.provider.stop()
+    with pytest.raises(StackError, match="status 0"):
+        await starting
+    assert time.monotonic() - began < 10, "it can be told to give up"
+    starting = await begun(3)
     await caddy.start()
     await starting
     assert (await deployed(own_world, "after-all")).built
