@@ -141,7 +141,7 @@ async def test_a_git_that_ends_or_hangs(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
     sha = commit(repository, {"a": ("100644", b"")})
-    async with objects(repository, timeout=0.3) as asked:
+    async with objects(repository, timeout=0.3 if outcome else 30.0) as asked:
         await asked.start()
         os.kill(started[0].pid, what)
         if outcome is None:
