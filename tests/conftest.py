@@ -18,7 +18,7 @@ from provider.demo.processes import Server
 from provider.demo.stack import Stack, local_stack
 
 pytest_plugins = ["tests.telling"]
-hypothesis.settings.register_profile("unhurried")  # four workers share the machine's cores
+hypothesis.settings.register_profile("unhurried", deadline=None)  # four workers share the machine's cores
 hypothesis.settings.load_profile("unhurried")
 
 LONGEST = (
