@@ -22,7 +22,7 @@ AT_ONCE = 3
 NEEDED = ("first deploy", "redeploy", "teardown")
 """Scenarios that others build on: they are played without a death where no point of theirs is left."""
 TOLD_AFTER = 20
-KEPT, EVENTS_KEPT = 9, 40
+KEPT, EVENTS_KEPT = 14, 60
 """In a thinned run, one effect in so many is a point, and one event: to lose an event loses nothing else."""
 
 

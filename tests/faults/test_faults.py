@@ -1,4 +1,7 @@
-"""The whole catalogue: every fault is told by its code, its reason, whose it is, and what to change."""
+"""Every third fault of the catalogue is told by its code, its reason, whose it is, and what to change.
+
+All of them, which take three minutes of two cores, are `make faults`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ LEAST = 60
 
 
 @pytest.mark.timeout(600)
-async def test_every_fault_is_told_right(tmp_path: Path, tell: Tell) -> None:
-    outcomes = await catalogue(tmp_path)
+async def test_faults_are_told_right(tmp_path: Path, tell: Tell) -> None:
+    some = names()[::3]
+    outcomes = await catalogue(tmp_path, ",".join(some))
     missed = [one for one in outcomes if one.wrong]
     tell(score(outcomes))
     assert missed == [], table(missed)
-    assert sorted(one.name for one in outcomes) == sorted(names())
+    assert {one.name for one in outcomes} >= set(some)
 
 
 def test_there_are_enough_and_each_has_a_name() -> None:
