@@ -59,7 +59,7 @@ faults: install $(BIN)/kubectl ## Cause every fault of the catalogue, compare wh
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 crash: install $(BIN)/kubectl ## Kill a provider at every single point, and judge what is left
-	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile -s --every-crash-point $(ARGS)
+	$(BIN)/python -m pytest tests/crash -n 2 --dist loadfile --every-crash-point $(ARGS)
 
 fuzz: install ## Feed strangers' input to all that reads it: make fuzz ARGS="--fuzz-examples 20000"
 	$(BIN)/python -m pytest tests/fuzz -n 2 --dist load --fuzz-examples 2000 --timeout 3600 $(ARGS)

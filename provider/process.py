@@ -8,8 +8,6 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 import httpx
 import structlog
@@ -48,29 +46,25 @@ async def serve(settings: Settings) -> int:
         nc = await connect(settings, closed)
         stack.push_async_callback(nc.close)
         http = await stack.enter_async_context(http_client(settings))
-        provider = await _unless_stopped(_started(settings, nc, http), stop)
-        if provider is None:
-            return int(bool(causes))
-        stack.push_async_callback(provider.close)
-        await stop.wait()
+        starting = asyncio.create_task(_started(settings, nc, http))
+        stack.push_async_callback(_ended, starting)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()  # or why it did not start
+        await stopped
         log.info("provider.stopping", why=causes or "asked to")
-        unexpected = bool(causes)
-        loop.call_later(END_SECONDS, _end, int(unexpected))
-    return 1 if unexpected else 0
+        status = int(bool(causes))  # before we close it ourselves
+        loop.call_later(END_SECONDS, _end, status)
+    return status
 
 
-async def _unless_stopped(starting: Coroutine[Any, Any, Provider], stop: asyncio.Event) -> Provider | None:
-    """The provider that starts; None, and nothing of it is left, when it is asked to stop before it has."""
-    work, stopped = asyncio.create_task(starting), asyncio.create_task(stop.wait())
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if work.done():
-        return work.result()
-    log.info("provider.stopping", why="asked to, before it was ready")
-    asyncio.get_running_loop().call_later(END_SECONDS, _end, 0)
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
-    return None
+async def _ended(starting: asyncio.Task[Provider]) -> None:
+    """Close the provider, or give its start up: then nothing of it is left either."""
+    starting.cancel()
+    (outcome,) = await asyncio.gather(starting, return_exceptions=True)
+    if isinstance(outcome, Provider):
+        await outcome.close()
 
 
 async def _started(settings: Settings, nc: BusClient, http: httpx.AsyncClient) -> Provider:

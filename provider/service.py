@@ -143,10 +143,17 @@ class Provider:
         else:
             log.warning("store.memory_only", detail=MEMORY_ONLY)
             store = memory_store(settings.platform_id)
+        shelf = await open_shelf(
+            nc if jetstream else None,
+            subjects.logs_bucket,
+            settings.state_dir / "logs",
+            most=settings.build_logs_bytes,
+            age=settings.build_logs_seconds,
+        )
         return cls(
             settings=settings,
             nc=nc,
-            platform=await open_platform(settings, http, metrics.watch_restarted),
+            platform=await open_platform(settings, http, metrics.watch_restarted),  # last, since nobody would close it
             source=Source(
                 settings=settings, credentials=Credentials(settings=settings, http=http), http=http, wanted=(SPEC_PATH,)
             ),
@@ -154,13 +161,7 @@ class Provider:
             jetstream=jetstream,
             membership=store.membership(settings.instance_name or uuid.uuid4().hex[:12], settings.lease_seconds),
             logbook=Logbook(
-                shelf=await open_shelf(
-                    nc if jetstream else None,
-                    subjects.logs_bucket,
-                    settings.state_dir / "logs",
-                    most=settings.build_logs_bytes,
-                    age=settings.build_logs_seconds,
-                ),
+                shelf=shelf,
                 most=settings.build_log_bytes,
                 secrets=lambda: own | nc.secrets,
             ),
