@@ -38,6 +38,8 @@ _DUPLICATES = 120.0
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_AT_ONCE = 32
+"""Messages of which each is sent without waiting for the one before; the connection keeps them in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class EventPublisher:
         self._subjects = subjects
         self._jetstream = jetstream
         self._queue: deque[_Message] = deque()
+        self._going: list[_Message] = []
         self._queue_length = queue_length
         self._dropped: Counter[tuple[str | None, str]] = Counter()
         self._stream_ready = False
@@ -118,7 +121,7 @@ class EventPublisher:
             async with asyncio.timeout(timeout):
                 await self.flush()
         except TimeoutError:
-            log.warning("events.not_sent", messages=len(self._queue))
+            log.warning("events.not_sent", messages=self.waiting)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -126,12 +129,12 @@ class EventPublisher:
     @property
     def waiting(self) -> int:
         """How many messages are not sent yet."""
-        return len(self._queue)
+        return len(self._queue) + len(self._going)
 
     # ------------------------------------------------------------------------- queue
 
     def _enqueue(self, message: _Message) -> None:
-        if len(self._queue) >= self._queue_length:
+        while len(self._queue) >= self._queue_length:
             self._make_room()
         self._queue.append(message)
         self._idle.clear()
@@ -151,8 +154,7 @@ class EventPublisher:
 
     def _merged(self, message: _Message) -> bool:
         """Add the lines to the last queued event, where that is one of the same log and still small."""
-        # The first in the queue may be on its way already, so it is left alone.
-        last = self._queue[-1] if len(self._queue) > 1 else None
+        last = self._queue[-1] if self._queue else None
         if last is None or last.event is None or message.event is None or not last.is_log:
             return False
         old, new = last.event, message.event
@@ -172,48 +174,59 @@ class EventPublisher:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                await self._send_first()
+                await self._send_some()
                 self._report_dropped()
             self._idle.set()
 
-    async def _send_first(self) -> None:
+    async def _send_some(self) -> None:
         """Send the head of the queue, however long that takes."""
+        self._going = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
         pause = _FIRST_PAUSE
-        while self._queue:
-            message = self._queue[0]
-            try:
-                if not self._nc.is_connected:
-                    raise nats.errors.ConnectionReconnectingError
-                await self._send(message)
-            except nats.js.errors.BadRequestError as error:
-                log.error("events.refused", subject=message.subject, error=str(error))
-            except (nats.errors.BadSubjectError, ValueError, TypeError) as error:
-                log.error("events.unsendable", subject=message.subject, error=type(error).__name__)
-            except (nats.errors.Error, TimeoutError) as error:
-                say = log.warning if pause == _FIRST_PAUSE else log.debug
-                say("events.waiting", error=type(error).__name__, detail=str(error), queued=len(self._queue))
-                self._stream_ready = False
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                continue
-            # The queue may have lost its head to newer messages meanwhile.
-            if self._queue and self._queue[0] is message:
-                self._queue.popleft()
-            return
+        while (error := await self._try()) is not None:
+            say = log.warning if pause == _FIRST_PAUSE else log.debug
+            say("events.waiting", error=type(error).__name__, detail=str(error), queued=self.waiting)
+            self._stream_ready = False
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _send(self, message: _Message) -> None:
+    async def _try(self) -> Exception | None:
+        """Send what is to go; returns why it has to be tried again, with what then still is to go."""
+        kept = self._jetstream and self._going[-1].event is not None
+        try:
+            if not self._nc.is_connected:
+                raise nats.errors.ConnectionReconnectingError
+            if self._jetstream:
+                await self._ensure_stream()
+            errors = await asyncio.gather(*map(self._send, self._going))
+            if not kept:
+                await settled(self._nc)
+        except (nats.errors.Error, TimeoutError) as error:
+            return error
+        # That the last one is kept tells that those before it arrived, which nobody acknowledges.
+        lost = kept and errors[-1] is not None
+        sent = zip(self._going, errors, strict=True)
+        self._going = [message for message, error in sent if error is not None or (lost and message.event is None)]
+        return next((error for error in errors if error is not None), None)
+
+    async def _send(self, message: _Message) -> Exception | None:
+        """Send one message; returns why it has to be sent again. What can never be sent is done with."""
         headers = {Header.MSG_ID.value: message.message_id, **(message.trace.headers() if message.trace else {})}
         limit = payload_limit(self._nc)
-        if message.event is None:
-            await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)
-            await settled(self._nc)
-            return
-        payload = _event_payload(message.event, limit)
-        if not self._jetstream:
-            await self._nc.publish(message.subject, payload, headers=headers)
-            return
-        await self._ensure_stream()
-        await self._nc.jetstream().publish(message.subject, payload, headers=headers)
+        try:
+            if message.event is not None and self._jetstream:
+                payload = _event_payload(message.event, limit)
+                await self._nc.jetstream().publish(message.subject, payload, headers=headers)
+            elif message.event is not None:
+                await self._nc.publish(message.subject, _event_payload(message.event, limit), headers=headers)
+            else:
+                await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)
+        except nats.js.errors.BadRequestError as error:
+            log.error("events.refused", subject=message.subject, error=str(error))
+        except (nats.errors.BadSubjectError, ValueError, TypeError) as error:
+            log.error("events.unsendable", subject=message.subject, error=type(error).__name__)
+        except (nats.errors.Error, TimeoutError) as error:
+            return error
+        return None
 
     async def _ensure_stream(self) -> None:
         if self._stream_ready:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from provider import names
 from provider.errors import Code, PreviewError
-from provider.models import BuiltImage, DeployRecord, PreviewRecord, now
+from provider.models import DeployRecord
 from provider.pipeline import policing
 from provider.pipeline.context import Context
+from provider.pipeline.images import known_digest
 from provider.platforms.base import BuildPlan, CloneCredential, Written
 from provider.source import GITMODULES, submodules
-from provider.store import reducers
 
 MOST_TEXT = 1 << 20
 """Bytes of a Dockerfile that is read to name its lines."""
@@ -25,17 +25,14 @@ async def build(ctx: Context, record: DeployRecord) -> DeployRecord:
     known, since it was interrupted or the platform is away, the deploy keeps it.
     """
     slug = str(record.slug)
-    known = await _known_digest(ctx, record, await ctx.store.latest_preview(slug))  # `admit` wrote it just now
+    known = await known_digest(ctx, record, await ctx.store.latest_preview(slug))  # `admit` wrote it just now
     if known is None and await ctx.line.build_turn(record, ctx.clock):
-        known = await _known_digest(ctx, record, await ctx.store.get_preview(slug))  # built meanwhile, perhaps
+        known = await known_digest(ctx, record, await ctx.store.get_preview(slug))  # built meanwhile, perhaps
     if known is not None:
         ctx.line.built(record.deploy_id)
         return record.model_copy(update={"digest": known, "built": False})
     plan = _plan(ctx, record, slug)
     digest = await _built(ctx, record, plan)
-    image = BuiltImage(build_inputs=record.build_inputs, digest=digest, image=plan.image, built_at=now())
-    await ctx.store.change_preview(slug, reducers.image_built(record, image))
-    ctx.platform.forget_build(slug, record.build_inputs)
     return record.model_copy(update={"digest": digest, "built": True})
 
 
@@ -63,15 +60,6 @@ async def _credential(ctx: Context, record: DeployRecord) -> CloneCredential | N
     if found is not None:
         ctx.logbook.learn(record.deploy_id, [found.token.get_secret_value()])
     return found
-
-
-async def _known_digest(ctx: Context, record: DeployRecord, preview: PreviewRecord | None) -> str | None:
-    if preview is None:
-        return None
-    for image in preview.images:
-        if image.build_inputs == record.build_inputs and await ctx.platform.has_image(preview.slug, image.digest):
-            return image.digest
-    return None
 
 
 async def _export(ctx: Context, record: DeployRecord, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provider.models import DeployRecord, now
 from provider.pipeline.context import Context
+from provider.pipeline.images import remember
 from provider.pipeline.revision import revision_of
 from provider.store import reducers
 
@@ -18,7 +19,7 @@ async def deploy(ctx: Context, record: DeployRecord) -> DeployRecord:
     wanted = revision_of(ctx, record, str(record.digest))
     anchor = await ctx.platform.anchor(slug, record.generation)
     try:
-        await ctx.store.change_preview(slug, reducers.deploying(record, wanted, anchor, now()))
+        await remember(ctx, record, reducers.deploying(record, wanted, anchor, now()))
     except BaseException:  # an interruption, too
         await ctx.platform.drop_anchor(slug)
         raise

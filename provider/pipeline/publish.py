@@ -13,6 +13,7 @@ from provider.errors import Permanent
 from provider.models import DeployRecord, EventType, Failure, Phase, PreviewRecord, Report, TraceContext, Waiter, now
 from provider.pipeline import report
 from provider.pipeline.context import Context
+from provider.pipeline.images import remember
 from provider.store import reducers
 
 
@@ -24,7 +25,7 @@ async def settle(ctx: Context, record: DeployRecord) -> DeployRecord:
     preview = await ctx.preview_of(record) if record.failure is not None else None
     if record.failure is None or preview is not None:
         try:
-            preview = await ctx.store.change_preview(str(record.slug), _reducer(record))
+            preview = await remember(ctx, record, _reducer(record))
         except Permanent as late:
             if record.failure is not None:
                 raise

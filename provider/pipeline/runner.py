@@ -30,6 +30,7 @@ from provider.pipeline.resolve import resolve
 from provider.pipeline.rollout import rollout
 from provider.pipeline.steps import DEADLINE_SLACK, PhaseStep, Running, Steps
 from provider.pipeline.verify import verify
+from provider.source import FULL_SHA
 from provider.store import Lost, reducers
 
 T = TypeVar("T")
@@ -265,7 +266,8 @@ class Runner:
         running.record = record.model_copy(update=update)
         if phase is not Phase.VERIFY:  # how it ends is written at once
             await self._ending.save_beside(running, running.record)
-        if phase is Phase.RESOLVE:  # a branch becomes a commit once, so nobody may begin with it before it is stored
+        if phase is Phase.RESOLVE and len(record.request.commit_sha or "") < FULL_SHA:
+            # A branch becomes a commit once, so nobody may begin with it before it is stored.
             await self._ending.written(running)
         self._overtake(running)
 

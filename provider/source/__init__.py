@@ -17,10 +17,11 @@ Only this package runs git; its failures leave as `Permanent` or `Temporary`.
 from provider.source.credentials import Credential, Credentials
 from provider.source.git import valid_branch
 from provider.source.remote import valid_repo
-from provider.source.source import Source
+from provider.source.source import FULL_SHA, Source
 from provider.source.tree import GITMODULES, Entry, Kind, submodules
 
 __all__ = [
+    "FULL_SHA",
     "GITMODULES",
     "Credential",
     "Credentials",

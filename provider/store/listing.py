@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Self
@@ -33,6 +34,7 @@ class Pull:
         self._inbox = inbox
         self._pull_subject = pull_subject
         self._empty = empty
+        self._asked = 0
 
     @classmethod
     async def open(
@@ -83,12 +85,20 @@ class Pull:
 
     async def next(self, timeout: float) -> Msg | None:
         """The next message, or None when none came in `timeout` seconds."""
-        await self._pull({"batch": 1, "expires": int(timeout * 1e9)})
-        try:
-            message = await self._inbox.next_msg(timeout=timeout)
-        except TimeoutError:
-            return None
-        return None if _is_end(message) else message
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            if not self._asked:  # for many at once: a request for each is as much work as the messages
+                await self._pull({"batch": _BATCH, "expires": int(left * 1e9)})
+                self._asked = _BATCH
+            try:
+                message = await self._inbox.next_msg(timeout=left)
+            except TimeoutError:
+                return None
+            if not _is_end(message):
+                self._asked -= 1
+                return message
+            self._asked = 0  # its time was over
+        return None
 
     async def close(self) -> None:
         """Stop listening; the server removes the consumer by itself."""

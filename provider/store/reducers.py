@@ -125,11 +125,11 @@ def deploying(
     return reduce
 
 
-def image_built(deploy: DeployRecord, image: BuiltImage) -> Reducer:
-    """Remember a digest, whatever becomes of its deploy: the build need not be repeated."""
+def image_built(deploy: DeployRecord, image: BuiltImage, then: Reducer) -> Reducer:
+    """`then`, and a digest is remembered, whatever becomes of its deploy: the build need not be repeated."""
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
-        present = _existing(record, deploy.slug)
+        present = then(record)
         if present.removed_at is not None or not _owns(present, deploy):
             return present
         return _with(present, images=_remembered(present, image))
@@ -327,5 +327,7 @@ def _history(record: PreviewRecord, ended: PastDeploy) -> tuple[PastDeploy, ...]
 
 
 def _remembered(record: PreviewRecord, image: BuiltImage) -> tuple[BuiltImage, ...]:
+    if any((known.build_inputs, known.digest) == (image.build_inputs, image.digest) for known in record.images):
+        return record.images
     others = tuple(known for known in record.images if known.build_inputs != image.build_inputs)
     return (image, *others)[:IMAGES_KEPT]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -54,6 +55,11 @@ def revision(of: DeployRecord, generation: int = 1) -> Revision:
         manifests=({"kind": "Deployment"},),
         made_at=AT,
     )
+
+
+def built(deploy: DeployRecord, what: BuiltImage, then: Reducer | None = None) -> Reducer:
+    """The digest is remembered; without `then` nothing else changes."""
+    return reducers.image_built(deploy, what, then or (lambda record: cast(PreviewRecord, record)))
 
 
 def image(build_inputs: str, digest: str = "sha256:0") -> BuiltImage:
@@ -208,14 +214,24 @@ class TestOutcomes:
         assert apply(record, reducers.failed(D1, FAILURE)) == record
 
     def test_a_digest_is_remembered_whatever_happens(self) -> None:
-        record = apply(PROVISIONING, admit(D2, "other"), reducers.image_built(D1, image("b9")))
+        record = apply(PROVISIONING, admit(D2, "other"), built(D1, image("b9"), reducers.failed(D1, FAILURE)))
         assert [known.build_inputs for known in record.images] == ["b9"]
+        assert (record.newest.deploy_id, record.failure) == ("d2", None)
+
+    def test_a_digest_is_remembered_with_the_revision_that_runs_it(self) -> None:
+        record = apply(PROVISIONING, built(D1, image("b9"), reducers.deploying(D1, revision(D1))))
+        assert (record.current, record.images) == (revision(D1), (image("b9"),))
+
+    def test_a_digest_that_is_known_stays_as_it_was_first_told(self) -> None:
+        record = apply(PROVISIONING, built(D1, image("b1")), built(D1, image("b2")))
+        later = image("b1").model_copy(update={"built_at": LATER})
+        assert apply(record, built(D1, later)) == record
 
     def test_images_are_unique_bounded_and_newest_first(self) -> None:
         record = PROVISIONING
         for n in range(IMAGES_KEPT + 5):
-            record = apply(record, reducers.image_built(D1, image(f"b{n}")))
-        record = apply(record, reducers.image_built(D1, image("b10", "sha256:new")))
+            record = apply(record, built(D1, image(f"b{n}")))
+        record = apply(record, built(D1, image("b10", "sha256:new")))
         assert len(record.images) == IMAGES_KEPT
         assert record.images[0] == image("b10", "sha256:new")
         assert [known.build_inputs for known in record.images].count("b10") == 1
@@ -226,7 +242,7 @@ class TestOutcomes:
             reducers.deploying(D1, revision(D1)),
             reducers.succeeded(D1, revision(D1)),
             reducers.failed(D1, FAILURE),
-            reducers.image_built(D1, image("b")),
+            built(D1, image("b"), reducers.failed(D1, FAILURE)),
             reducers.removed(5, AT),
         ],
     )
@@ -271,4 +287,4 @@ class TestRemoval:
         assert (record.newest.order, record.removed_at) == (50, LATER)
 
     def test_a_tombstone_keeps_no_digest(self) -> None:
-        assert apply(REMOVED, reducers.image_built(D1, image("b"))) == REMOVED
+        assert apply(REMOVED, built(D1, image("b"))) == REMOVED
