@@ -1,7 +1,7 @@
 """Which provider processes live: one heartbeat key each, judged by the observer's own clock.
 
 Clocks of machines differ and processes are stopped for seconds, so nobody compares times: another process is dead
-when its key did not change while this one looked at it again and again, or when its key is gone. Only the store's own
+when its key did not change while this one looked at it again and again, or says that it has left. Only the store's own
 clock is believed, and not wholly: by it, who was silent already when this process came has had half its time. A process
 that was taken for dead learns so by its next heartbeat, since its key is not as it left it.
 """
@@ -37,9 +37,12 @@ class Living:
 
     Args:
         since: by name, the first epoch of the process that has the name now.
+        left: those that ended by themselves a moment ago, by name and epoch. One of them may have come and gone
+            between two looks.
     """
 
     since: Mapping[str, int]
+    left: frozenset[tuple[str, int]] = frozenset()
 
     def has(self, owner: Owner) -> bool:
         """Whether that owner is one of them, and not an earlier process of the same name."""
@@ -112,12 +115,13 @@ class Membership:
         raise Lapsed(self.name)
 
     async def leave(self) -> None:
-        """End this life: others go on with what is unfinished, at once."""
+        """End this life: others go on with what is unfinished, at once. They see it for as long as a lease."""
+        value = self._value(self._since, left=True)
         with suppress(WrongRevision):
-            await self.bucket.delete(self._key, self._revision)
+            await self.bucket.update(self._key, value, self._revision)
             return
         try:
-            await self.bucket.delete(self._key, await self._own_revision())
+            await self.bucket.update(self._key, value, await self._own_revision())
         except (WrongRevision, Lapsed):
             log.info("membership.not_left", instance=self.name)
 
@@ -136,16 +140,20 @@ class Membership:
         beaten = max((entry.created for entry in entries if entry.key == self._key), default=None)
         seen = {entry.key: self._seen_again(entry, step, beaten) for entry in entries}
         self._seen = seen
-        since = {self.name: self._since}
+        since, left = {self.name: self._since}, set[tuple[str, int]]()
         for entry in entries:
+            name, epoch = entry.key.removeprefix(_PREFIX), self._first_epoch(entry) or 0
             if entry.key == self._key:
                 continue
             if seen[entry.key].quiet >= self.lease:
-                log.warning("membership.lapsed", instance=entry.key.removeprefix(_PREFIX))
+                if not _has_left(entry):
+                    log.warning("membership.lapsed", instance=name)
                 await self._bury(entry)
+            elif _has_left(entry):
+                left.add((name, epoch))
             else:
-                since[entry.key.removeprefix(_PREFIX)] = self._first_epoch(entry) or 0
-        return Living(since)
+                since[name] = epoch
+        return Living(since, frozenset(left))
 
     def _seen_again(self, entry: Entry, step: float, beaten: datetime | None) -> _Seen:
         """`beaten`: when this process beat last; whoever lives has the time of a beat, and more, to show it."""
@@ -169,12 +177,18 @@ class Membership:
     def _key(self) -> str:
         return _PREFIX + self.name
 
-    def _value(self, since: int | None) -> bytes:
-        return json.dumps({"platform_id": self.platform_id, "since": since}).encode()
+    def _value(self, since: int | None, *, left: bool = False) -> bytes:
+        return json.dumps(
+            {"platform_id": self.platform_id, "since": since, **({"left": True} if left else {})}
+        ).encode()
 
     def _first_epoch(self, entry: Entry) -> int | None:
         found = _read(entry).get("since")
         return found if isinstance(found, int) else None
+
+
+def _has_left(entry: Entry) -> bool:
+    return _read(entry).get("left") is True
 
 
 def _read(entry: Entry) -> dict[str, object]:

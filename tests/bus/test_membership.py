@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -77,6 +78,24 @@ async def test_who_leaves_is_dead_at_once(bucket: KeyValue) -> None:
     await two.join()
     await two.leave()
     assert set((await one.look()).since) == {"one"}
+
+
+async def test_who_has_left_is_forgotten_after_a_lease(bucket: KeyValue, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = member(bucket, "one"), member(bucket, "two"), member(bucket, "three")
+    for each in (one, two, three):
+        await each.join()
+    clock = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    await two.leave()
+    for observer in (one, three):
+        assert (await observer.look()).left == {("two", two.epoch)}, "everybody sees it"
+    for _ in range(3):
+        clock += one.lease / 2
+        await one.look()
+        await three.beat()
+    living = await one.look()
+    assert (set(living.since), living.left) == ({"one", "three"}, frozenset())
+    assert [entry.key for entry in await bucket.entries("instance.two")] == []
 
 
 async def test_who_is_stopped_in_the_middle_of_a_beat_leaves_all_the_same(bucket: KeyValue) -> None:

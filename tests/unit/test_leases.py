@@ -128,6 +128,19 @@ async def test_what_one_left_that_went_while_the_bus_failed_is_taken_over_with_t
     assert runner.ids == ["d"]
 
 
+async def test_what_one_left_that_came_and_went_between_two_beats_is_taken_over() -> None:
+    store = Store(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    runner = Started()
+    leases = leases_of(store, runner, [])
+    await leases.start()
+    other = store.membership("other", 9.0)
+    await other.join()
+    await store.create_deploy(deploy().model_copy(update={"owner": other.owner}))
+    await other.leave()
+    await leases.once()
+    assert (runner.ids, leases.providers) == (["d"], 1)
+
+
 class Stopped(Membership):
     """Is taken for dead between a beat and what it does next, once."""
 
