@@ -306,9 +306,8 @@ def deploy(one: PreviewRecord, words: Words = Words()) -> DeployRecord:
         commit_sha=words(SHA),
         build_inputs="abc",
         warnings=(words("metadata.nmae: unknown field; did you mean name?"),),
-        checks=() if under_way else checks,
         failure=one.failure,
-        report=None if under_way else Report(ok=one.failure is None, deploy_id=one.newest.deploy_id),
+        report=None if under_way else Report(ok=one.failure is None, deploy_id=one.newest.deploy_id, checks=checks),
     )
 
 
