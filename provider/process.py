@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import ssl
 import time
 
 import httpx
@@ -16,6 +15,7 @@ from provider import logs
 from provider.bus.connection import connect
 from provider.bus.identity import BusClient
 from provider.errors import Temporary
+from provider.http_client import http_client
 from provider.platforms.base import PartStatus
 from provider.platforms.choice import open_platform
 from provider.service import Provider
@@ -45,7 +45,7 @@ async def serve(settings: Settings) -> int:
     async with contextlib.AsyncExitStack() as stack:
         nc = await connect(settings, closed)
         stack.push_async_callback(nc.close)
-        http = await stack.enter_async_context(http_client(settings))
+        http = await stack.enter_async_context(platform_client(settings))
         starting = asyncio.create_task(_started(settings, nc, http))
         stack.push_async_callback(_ended, starting)
         stopped = asyncio.create_task(stop.wait())
@@ -98,7 +98,7 @@ def _end(status: int) -> None:
 
 async def parts(settings: Settings) -> list[PartStatus]:
     """The state of every part that the chosen platform needs, for `doctor`; takes no lock, starts nothing."""
-    async with http_client(settings) as http:
+    async with platform_client(settings) as http:
         platform = await open_platform(settings, http)
         try:
             return [*await platform.parts(), *await platform.permissions()]
@@ -106,11 +106,11 @@ async def parts(settings: Settings) -> list[PartStatus]:
             await platform.close()
 
 
-def http_client(settings: Settings) -> httpx.AsyncClient:
+def platform_client(settings: Settings) -> httpx.AsyncClient:
     """The client for the platform's API, git's host, the registry and Caddy's admin API.
 
     Reading the world's certificate authorities takes 40 ms, so that is done only where one of them speaks TLS.
     """
     urls = (settings.api_url, settings.git_base_url, settings.caddy_admin_url)
     plain = settings.registry_insecure and not any(url.startswith("https") for url in urls)
-    return httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
+    return http_client(trust=None if plain else httpx.create_ssl_context(trust_env=False))

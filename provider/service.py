@@ -155,7 +155,10 @@ class Provider:
             nc=nc,
             platform=await open_platform(settings, http, metrics.watch_restarted),  # last, since nobody would close it
             source=Source(
-                settings=settings, credentials=Credentials(settings=settings, http=http), http=http, wanted=(SPEC_PATH,)
+                settings=settings,
+                credentials=Credentials(settings=settings, http=http),
+                http=http,
+                wanted=(SPEC_PATH, "Dockerfile"),
             ),
             store=store,
             jetstream=jetstream,

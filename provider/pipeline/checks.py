@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import re2
 
+from provider.http_client import http_client
 from provider.models import AcceptanceCheck, Check
 from provider.platforms.base import Candidate, PublicAddress
 
@@ -68,15 +69,8 @@ def plan(path: str, acceptance: tuple[AcceptanceCheck, ...]) -> tuple[Acceptance
 async def client(target: Target) -> AsyncIterator[httpx.AsyncClient]:
     """A client for one target. A connection that worked is used again: a check is about answers, not handshakes."""
     asked = target.connect or target.origin
-    trust = _trust(target.ca_pem) if asked.startswith("https") else False
-    async with httpx.AsyncClient(
-        verify=trust,
-        trust_env=False,
-        http2=target.http2,
-        http1=not target.http2,
-        timeout=ATTEMPT_SECONDS,
-        limits=httpx.Limits(max_keepalive_connections=1),
-    ) as http:
+    trust = _trust(target.ca_pem) if asked.startswith("https") else None
+    async with http_client(trust=trust, timeout=ATTEMPT_SECONDS, http2=target.http2) as http:
         yield http
 
 

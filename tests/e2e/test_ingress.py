@@ -18,6 +18,7 @@ from playwright.async_api import expect
 from provider.dashboard.holding import HoldingPages
 from provider.demo.processes import free_port
 from provider.errors import Code, Permanent, Temporary
+from provider.http_client import http_client
 from provider.models import Phase, PreviewState
 from provider.platforms.container import ingress
 from provider.platforms.container.ingress import Ingress, Route
@@ -56,7 +57,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         caddy = await stack.enter_async_context(running_caddy(tmp_path))
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        http = await stack.enter_async_context(http_client())
         one = await stack.enter_async_context(running_app("one"))
         two = await stack.enter_async_context(running_app("two"))
         made = World(caddy, http, one, two, stack)

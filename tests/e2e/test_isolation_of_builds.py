@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
 from functools import partial
@@ -12,7 +13,8 @@ import pytest
 
 from provider.demo.git_server import Content, File
 from provider.demo.world import World
-from provider.platforms.container import build_network, build_walls, machine
+from provider.platforms.container import build_network, build_process, build_walls, machine
+from provider.platforms.container.spare import Spare
 from tests.e2e.apps import app_files
 from tests.e2e.conftest import SMALL
 from tests.e2e.helpers import PAUSE, deployed, podman, refused, refused_deploy, seconds_since, watched
@@ -167,3 +169,30 @@ def test_networks_of_killed_builders_are_swept() -> None:
     finally:
         in_use.remove()
         in_use.let_go()
+
+
+async def test_a_builder_that_was_taken_for_nothing_leaves_nothing(tmp_path: Path) -> None:
+    """Its Dockerfile was refused, say, or whoever took it was killed."""
+    folder = tmp_path / "builds" / "mine"
+    folder.mkdir(parents=True)
+    told = {"netavark": machine.netavark(), "deadline": time.time() + 60, "pids": 100, "log_bytes": 1 << 20}
+    (folder / "plan.json").write_text(json.dumps(told))
+    spare = Spare({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+    spare.renew()
+    try:
+        async with asyncio.timeout(20):
+            while (taken := spare.take(folder)) is None:  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(PAUSE)
+            assert await taken._ready
+            assert build_process.is_alive(folder), "it has the folder already"
+            files = Path("/proc", (folder / "alive").read_text(), "fd").iterdir()
+            [lock] = [path for one in files if (path := one.resolve()).parent == build_network.POOL_FOLDER]
+            network = build_network.POOL_FOLDER / f"netns-{lock.stem}"
+            assert network.exists()
+            await taken.let_go()
+            await build_process.ended(folder)
+    finally:
+        await spare.close()
+    assert (build_process.is_alive(folder), build_process.result(folder)) == (False, None)
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/x1-build-{folder.name}"))
+    assert not network.exists()

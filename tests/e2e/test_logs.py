@@ -110,6 +110,7 @@ async def test_all_of_a_preview_is_shown(world: World) -> None:
     (pod,) = seen.pods
     (container,) = pod["containers"]
     assert (container["state"], container["ready"], container["restarts"]) == ("running", True, 0)
+    assert container["image"] == f"{world.stack.registry.address}/previews/looked@{done.digest}"
     assert set(seen.logs) == {"begun with ***", "more"}
     assert any("STEP" in line for line in seen.build_logs)
     assert {event["reason"] for event in seen.events} >= {"start"}

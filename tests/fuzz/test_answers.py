@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider.errors import PreviewError
+from provider.http_client import http_client
 from provider.models import AcceptanceCheck
 from provider.pipeline import checks
 from provider.platforms.registry import Registry
@@ -41,7 +42,7 @@ async def hostile() -> AsyncIterator[Hostile]:
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as one:
+    async with http_client() as one:
         yield one
 
 

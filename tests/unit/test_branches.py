@@ -14,6 +14,7 @@ from provider.demo.git_server import GitServer
 from provider.demo.loopback import LoopbackServer
 from provider.demo.platform_api import PlatformApi
 from provider.errors import PreviewError
+from provider.http_client import http_client
 from provider.keeper.branches import Branches
 from provider.models import EventType, PreviewState, Secret
 from provider.settings import Settings
@@ -45,7 +46,7 @@ async def api() -> AsyncIterator[PlatformApi]:
 
 @pytest.fixture
 async def around(host: GitServer, api: PlatformApi, tmp_path: Path) -> AsyncIterator[Surroundings]:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         yield surroundings(host.url, api.url, tmp_path, http)
 
 
@@ -230,7 +231,7 @@ async def test_complaint_11_a_host_that_is_away_or_hangs_removes_nothing(tmp_pat
             request.transport.abort()
             return answer
 
-    async with httpx.AsyncClient(trust_env=False) as http, Hangs() as hangs:
+    async with http_client() as http, Hangs() as hangs:
         for url in (hangs.url, "http://127.0.0.1:1"):
             around = surroundings(url, api.url, tmp_path, http)
             await featured(around, branch_gone_at=around.at)
@@ -258,7 +259,7 @@ async def test_complaint_11_a_listing_that_is_cut_off_or_odd_is_none(
                 return web.Response(status=503)
             return web.Response(body=body, content_type="application/x-git-upload-pack-result")
 
-    async with httpx.AsyncClient(trust_env=False) as http, Odd() as odd:
+    async with http_client() as http, Odd() as odd:
         around = surroundings(odd.url, api.url, tmp_path, http)
         await featured(around, branch_gone_at=around.at, state=PreviewState.READY)
         await rounds(around, Branches(**around.telling, heads=around.ctx.source.heads), 9)
@@ -279,6 +280,6 @@ async def test_the_branches_of_a_repository(around: Surroundings, host: GitServe
 async def test_the_branches_of_a_folder(
     around: Surroundings, host: GitServer, api: PlatformApi, tmp_path: Path
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         local = surroundings(f"file://{host.root}", api.url, tmp_path, http)
         assert await local.ctx.source.heads(REPO, None) == {"main", "feature/x"}

@@ -47,8 +47,10 @@ def test_nothing_of_this_process_is_handed_on() -> None:
 )
 def test_what_keeps_it_from_running_is_told(command: list[str], walls: tuple[str, ...], problem: str) -> None:
     step = Step()
+    if walls:
+        step.enclose(walls)
     with pytest.raises(OSError, match=problem):
-        step.become(command, walls)
+        step.become(command)
     assert said(step) == ""
     assert step.wait() == 127
 

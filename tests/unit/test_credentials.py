@@ -11,6 +11,7 @@ import pytest
 
 from provider.demo.platform_api import PlatformApi
 from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
+from provider.http_client import http_client
 from provider.models import Secret
 from provider.settings import Settings
 from provider.source import Credentials
@@ -28,7 +29,7 @@ async def api() -> AsyncIterator[PlatformApi]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(verify=False) as client:
+    async with http_client() as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from provider.demo.loopback import LoopbackServer
 from provider.demo.processes import Server
 from provider.demo.stack import registry_server
 from provider.errors import PreviewError
+from provider.http_client import http_client
 from provider.platforms.registry import Registry
 from provider.settings import Settings
 
@@ -65,7 +66,7 @@ class TokenServer(LoopbackServer):
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         yield client
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from aiohttp import web
 from hypothesis import given, settings
@@ -23,6 +22,7 @@ from provider.demo.git_server import Content, File, GitServer
 from provider.demo.loopback import LoopbackServer
 from provider.demo.platform_api import PlatformApi
 from provider.errors import Code, InvalidRequest, Permanent, PreviewError, Temporary, Whose
+from provider.http_client import http_client
 from provider.models import Secret
 from provider.settings import Settings
 from provider.source import Credentials, Source, valid_branch, valid_repo
@@ -52,7 +52,7 @@ async def api() -> AsyncIterator[PlatformApi]:
 
 @pytest.fixture
 async def make(host: GitServer, api: PlatformApi, tmp_path: Path) -> AsyncIterator[MakeSource]:
-    async with httpx.AsyncClient(verify=False) as http, contextlib.AsyncExitStack() as made:
+    async with http_client() as http, contextlib.AsyncExitStack() as made:
 
         def source(**changed: object) -> Source:
             values = {

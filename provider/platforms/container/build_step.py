@@ -28,7 +28,7 @@ class Step:
     """
 
     def __init__(self) -> None:
-        order, self._order = os.pipe()
+        order, self._orders = os.pipe()
         self.output, output = os.pipe()
         self._failure, failure = os.pipe()
         self._code: int | None = None
@@ -38,17 +38,27 @@ class Step:
         for theirs in (order, output, failure):
             os.close(theirs)
 
-    def become(self, command: Sequence[str], walls: Sequence[str] = ()) -> None:
-        """Return when the command runs; behind the walls that `build_walls.enter` puts up of these, if there are any.
+    def enclose(self, walls: Sequence[str]) -> None:
+        """Have it go behind the walls that `build_walls.enter` puts up of these; what fails there, `become` tells."""
+        self._tell({"walls": list(walls)})
+
+    def become(self, command: Sequence[str]) -> None:
+        """Return when the command runs.
 
         Raises:
             OSError: it can't be run.
         """
-        with os.fdopen(self._order, "wb") as order:
-            order.write(json.dumps([list(command), list(walls)]).encode())
+        self._tell({"command": list(command)})
+        os.close(self._orders)
         with os.fdopen(self._failure, "rb") as failure:
             if problem := failure.read():
                 raise OSError(problem.decode())
+
+    def _tell(self, order: dict[str, list[str]]) -> None:
+        rest = json.dumps(order).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):  # it failed, and has said why
+            while rest:
+                rest = rest[os.write(self._orders, rest) :]
 
     def ended(self) -> bool:
         """Whether the command has ended."""
@@ -88,10 +98,12 @@ def _wait(order: int, output: int, failure: int) -> NoReturn:
         os.dup2(failure, _FAILURE, inheritable=False)
         _close_others()
         with os.fdopen(0, "rb", closefd=False) as told:
-            command, walls = json.loads(told.read())
+            orders: dict[str, list[str]] = json.loads(told.readline())
+            if walls := orders.get("walls"):
+                build_walls.enter(Path(walls[0]), Path(walls[1]), walls[2])
+                orders = json.loads(told.readline())
+        command = orders["command"]
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        if walls:
-            build_walls.enter(Path(walls[0]), Path(walls[1]), walls[2])
         os.execvp(command[0], command)  # noqa: S606 - a shell is not wanted
     except BaseException as error:
         os.write(_FAILURE, f"{error}".encode())

@@ -1,17 +1,11 @@
 """One build as a process of its own, so that a build outlives the provider that asked for it.
 
-Run by `spare.launch` as `builder.main([FOLDER])`; imports nothing but the standard library and what needs no more. The
-folder holds `plan.json` and `Dockerfile`; the builder adds `log`, and at the end `result.json`. It holds a lock on
-`alive` while it lives, so that anybody can tell a running build from a dead one without trusting a process id.
-With `--spare NETAVARK` it makes a network ready and waits to be told the folder on its standard input,
-a socket, so that the next build need not wait for all that.
-
-A Dockerfile is hostile code: its RUN steps run as root in a container, and its `ADD <url>` is fetched by the
-engine's own process. So the whole engine process of a build is put into a network namespace of its own, on an
-isolated bridge with NAT to the outside, and base images are pulled from there: nothing of it can reach the host's
-loopback, where the bus, the registry and the ingress's admin API listen. Only from our own registry, which may
-listen there too, images are pulled before. The engine gets a mount namespace as well, in which the provider's
-secrets and other builds are out of sight, should it be led out of the tree (see `dockerfile` for how it is not).
+Run by `spare.launch` as `builder.main([FOLDER, BASES])`; imports nothing but the standard library and what needs no
+more. The folder holds `plan.json` and `Dockerfile`; BASES is JSON, the base images that the engine lacks. The builder
+adds `log`, and at the end `result.json`. It holds a lock on `alive` while it lives, so that anybody can tell a running
+build from a dead one without trusting a process id. With `--spare NETAVARK` it makes a network ready and waits to be
+told the folder on its standard input, a socket, so that the next build need not wait for all that; it makes the rest
+ready while the Dockerfile is being written, until it is told the bases, too.
 """
 
 from __future__ import annotations
@@ -20,211 +14,32 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import select
-import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
-from provider.platforms import dockerfile, pushes
-from provider.platforms.container import base_images
-from provider.platforms.container.build_cgroup import Cgroup
-from provider.platforms.container.build_log import TAIL_BYTES, BoundedLog, last_line
-from provider.platforms.container.build_network import POOL_FOLDER, Network, NoNetworkLeft, resolver
+from provider.platforms.container.build_log import TAIL_BYTES, BoundedLog
+from provider.platforms.container.build_network import POOL_FOLDER, Network
 from provider.platforms.container.build_step import Step
+from provider.platforms.container.build_steps import Bases, Builder, GivenUp
 
 SPARE_SECONDS = 600.0
+LOCK_SECONDS = 5
 REST_SECONDS = 0.2
 """Between the result and what nobody waits for: the deploy goes on meanwhile."""
-PUSH_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 15)
-INSPECT_SECONDS = 30.0
-LOCAL_ONLY = {
-    "default": [{"type": "reject"}],
-    "transports": {"containers-storage": {"": [{"type": "insecureAcceptAnything"}]}},
-}
-"""What `podman build` may take images from: the engine's own storage, whatever transport is named."""
-
-
-class BuildStopped(Exception):
-    """Somebody asked this build to stop, or its time is up."""
-
-
-class StepFailed(Exception):
-    """A step ended badly; `state` names the step, `exit_code` is what its process said."""
-
-    def __init__(self, state: str, exit_code: int) -> None:
-        super().__init__(state)
-        self.state = state
-        self.exit_code = exit_code
-
-
-class Builder:
-    """Runs the steps of one build: pull missing bases, build, push."""
-
-    def __init__(self, folder: Path, log: BoundedLog, network: Network | None, waiting: Step | None) -> None:
-        self._folder = folder
-        self._log = log
-        self._plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
-        self._waiting = waiting or Step()
-        self._child: Step | None = None
-        self._stopping: str | None = None
-        self._failure = ""
-        self._own_registry = False
-        self._cgroup = Cgroup(folder.name)
-        self._others = (folder.parent / "running.lock").open("a")
-        self.network = network or Network(POOL_FOLDER, self._plan["netavark"])
-        self.timings: dict[str, float] = {}
-
-    def run(self) -> dict[str, Any]:
-        """Build, push, clean up; returns the result for `result.json`."""
-        fcntl.flock(self._others, fcntl.LOCK_SH)
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGALRM, self._on_signal)
-        signal.setitimer(signal.ITIMER_REAL, max(0.1, self._plan["deadline"] - time.time()))
-        try:
-            result = self._steps()
-        except BuildStopped:
-            # A registry that takes or gives nothing until time is up is the cause, not the Dockerfile.
-            away = self._stopping == "timeout" and self._failure in {"push_failed", "base_failed"}
-            result = {"state": self._failure if away else self._stopping, "timed_out": away}
-        except dockerfile.NotAllowed as refused:
-            said = {"reason": refused.reason, "message": str(refused), "hint": refused.hint}
-            result = {"state": "not_allowed", **said}
-        except NoNetworkLeft:
-            result = {"state": "network_failed", "exit_code": 1}
-        except StepFailed as failed:
-            result = {"state": failed.state, "exit_code": failed.exit_code, "own_registry": self._own_registry}
-        except (OSError, subprocess.SubprocessError) as error:
-            result = {"state": "builder_failed", "exit_code": 1, "error": str(error)[:500]}
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if result["state"] != "pushed":  # else all processes have ended, and the rest can wait for the result
-            self._clean_up()
-        return {**result, "timings": self.timings}
-
-    def _steps(self) -> dict[str, Any]:
-        plan = self._plan
-        self._cgroup.create(plan["pids"])
-        if not self.network.ready:
-            self.network.create()
-        for image in plan["missing_images"]:
-            self._pull(image)
-        (self._folder / "policy.json").write_text(json.dumps(LOCAL_ONLY))
-        self._step("build", self._build_command(), "build_failed", apart=True)
-        self._push()
-        digest = (self._folder / "digest").read_text().strip()
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise StepFailed("push_failed", 1)
-        return {"state": "pushed", "digest": digest, "image_id": (self._folder / "image-id").read_text().strip()}
-
-    def _pull(self, image: str) -> None:
-        """Have a base image, and see that it brings nothing that is not allowed."""
-        self._own_registry = ours = image.startswith(self._plan["registry"] + "/")
-        command = [*self._podman(), "pull", "--quiet", *(self._tls() if ours else []), image]
-        self._step("base", command, "base_failed", apart=not ours)
-        inspect = [*self._podman(), "image", "inspect", "--format={{.Id}}", image]
-        found = subprocess.run(inspect, check=False, capture_output=True, text=True, timeout=INSPECT_SECONDS)
-        if found.returncode:
-            raise StepFailed("base_failed", found.returncode)
-        owner = base_images.Owner(self._plan["slug_label"], self._plan["slug"])
-        base_images.check(image, found.stdout.strip(), Path(self._plan["image_folder"]), owner)
-
-    def _podman(self) -> list[str]:
-        runtime: str = self._plan["runtime"]
-        return ["podman", "--cgroup-manager=cgroupfs", *(["--runtime", runtime] if runtime else [])]
-
-    def _tls(self) -> list[str]:
-        return ["--tls-verify=false"] if self._plan["insecure"] else []
-
-    def _build_command(self) -> list[str]:
-        plan = self._plan
-        options = ["--network=host", "--format=docker", f"--memory={plan['memory']}", "--force-rm", "--rm"]
-        options += [f"--cgroup-parent={self._cgroup.parent}", f"--iidfile={self._folder / 'image-id'}"]
-        options += [f"--ulimit={limit}" for limit in plan["ulimits"]]
-        options += [f"--build-arg={name}={value}" for name, value in plan["args"].items()]
-        options += [f"--label={name}={value}" for name, value in plan["labels"].items()]
-        tree = self._folder / "tree"
-        options += ["--pull=never", f"--signature-policy={self._folder / 'policy.json'}"]
-        options += [f"--tag={plan['image']}", f"--file={self._folder / 'Dockerfile'}"]
-        return [*self._podman(), "build", *options, str(tree / plan["context"])]
-
-    def _push(self) -> None:
-        command = [*self._podman(), "push", "--quiet", *self._tls(), f"--digestfile={self._folder / 'digest'}"]
-        for pause in (*PUSH_PAUSES, None):
-            try:
-                self._step("push", [*command, self._plan["image"]], "push_failed")
-                return
-            except StepFailed:
-                if pause is None or pushes.is_refusal(last_line(self._folder / "log")):
-                    raise
-                self._log.write(f"push failed, trying again in {pause} s\n".encode())
-                time.sleep(pause)
-
-    def _step(self, name: str, command: list[str], failure: str, *, apart: bool = False) -> None:
-        """Run one command, `apart` behind the build's walls; a stop that was asked for while it ran ends the build."""
-        self._failure = failure
-        self._child = child = self._waiting
-        child.become(command, (str(self.network.namespace), str(self._folder), resolver()) if apart else ())
-        began = time.time()
-        self._waiting = Step()
-        self._log.copy(child.output, child.ended)
-        os.close(child.output)
-        code = child.wait()
-        self._child = None
-        self.timings[name] = self.timings.get(name, 0.0) + time.time() - began
-        if self._stopping:
-            raise BuildStopped
-        if code:
-            raise StepFailed(failure, code)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._stopping = "timeout" if number == signal.SIGALRM else "stopped"
-        if self._child is None:
-            raise BuildStopped
-        # A killed RUN step makes Podman end by itself and clean up; in between steps it has to be told.
-        self._cgroup.kill()
-        self._child.signal(signal.SIGTERM)
-
-    def _clean_up(self) -> None:
-        if self._child is not None:
-            self._child.signal(signal.SIGKILL)
-            self._child.wait()
-        self._cgroup.kill()
-        self._cgroup.remove()
-        self.remove_files()
-        if not (self._folder / "digest").exists():
-            self._remove_working_containers()
-
-    def remove_files(self) -> None:
-        """Remove what nobody needs beside the result."""
-        for name in ("tree", "tmp"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-
-    def _remove_working_containers(self) -> None:
-        """Remove what an interrupted build left in the engine's storage, if no other build is running.
-
-        Nothing there says which build a working container belongs to, so only when there is just one.
-        """
-        try:
-            fcntl.flock(self._others, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        listing = [*self._podman(), "ps", "--all", "--external", "--format={{.ID}} {{.Command}}"]
-        found = subprocess.run(listing, check=False, capture_output=True, text=True).stdout.splitlines()
-        working = [line.split()[0] for line in found if line.split()[1:] == ["buildah"]]
-        if working:
-            subprocess.run([*self._podman(), "rm", "--force", *working], check=False, capture_output=True)
 
 
 def _locked(folder: Path) -> TextIO:
-    """The folder's lock; it is free when the last process that has this file open ends."""
+    """The folder's lock; it is free when the last process that has this file open ends.
+
+    One that was told of this build too late may hold it while it ends; after a while SIGALRM ends whoever waits.
+    """
     alive = (folder / "alive").open("a+")
-    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    signal.alarm(LOCK_SECONDS)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    signal.alarm(0)
     return alive
 
 
@@ -235,14 +50,14 @@ def _named(alive: TextIO, pid: int) -> None:
     alive.flush()
 
 
-def start(folder: Path) -> None:
+def start(folder: Path, bases: list[str]) -> None:
     """Detach and build; whoever started us finds the builder as soon as this process ends."""
     alive = _locked(folder)
     if child := os.fork():
         _named(alive, child)
         os._exit(0)
     os.setsid()
-    build(folder, alive)
+    build(folder, alive, lambda: bases)
 
 
 def spare(netavark: str) -> None:
@@ -263,18 +78,34 @@ def spare(netavark: str) -> None:
     alive = _locked(folder)
     _named(alive, os.getpid())
     os.write(0, b"started")
+    build(folder, alive, _told_bases, network, waiting)
+
+
+def _told_bases() -> list[str]:
+    """Wait for them on the standard input, which ends after them, or before when the build is given up."""
+    told = b""
+    while some := os.read(0, 4096):
+        told += some
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    build(folder, alive, network, waiting)
+    try:
+        return list(json.loads(told))
+    except ValueError:
+        raise GivenUp from None
 
 
-def build(folder: Path, alive: TextIO, network: Network | None = None, waiting: Step | None = None) -> None:
+def build(
+    folder: Path, alive: TextIO, bases: Bases, network: Network | None = None, waiting: Step | None = None
+) -> None:
     """Build, and leave the result where the provider (this one or the next) finds it."""
     most = int(json.loads((folder / "plan.json").read_text())["log_bytes"])
     with contextlib.closing(BoundedLog(folder / "log", head=max(0, most - TAIL_BYTES))) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        builder = Builder(folder, log, network, waiting)
+        builder = Builder(folder, bases, log, network, waiting)
         result = builder.run()
+    if result["state"] == "given_up":
+        builder.network.remove()
+        return
     draft = folder / "result.json.new"
     draft.write_text(json.dumps(result))
     draft.rename(folder / "result.json")
@@ -289,8 +120,8 @@ def build(folder: Path, alive: TextIO, network: Network | None = None, waiting: 
 
 
 def main(arguments: list[str]) -> None:
-    """Be a builder: for the build in a folder, or (`--spare NETAVARK`) for one that is still to be named."""
+    """Be a builder: for the build in a folder, with those bases, or (`--spare NETAVARK`) for one still to be named."""
     if arguments[0] == "--spare":
         spare(arguments[1])
     else:
-        start(Path(arguments[0]))
+        start(Path(arguments[0]), json.loads(arguments[1]))

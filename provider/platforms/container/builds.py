@@ -12,24 +12,22 @@ import hashlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
 from provider import names
 from provider.diagnose.builds import DIAGNOSED_LINES
-from provider.errors import Code, Permanent, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.platforms import dockerfile
 from provider.platforms.base import BuildPlan, LogSink, Written
 from provider.platforms.container import (
     base_images,
     build_causes,
     build_network,
+    build_plan,
     build_process,
     build_tree,
     machine,
@@ -37,7 +35,7 @@ from provider.platforms.container import (
 )
 from provider.platforms.container.build_cgroup import Cgroup
 from provider.platforms.container.engine import Engine
-from provider.platforms.container.spare import Spare, launch
+from provider.platforms.container.spare import Spare, Taken, launch
 from provider.policy import patterns
 from provider.settings import Settings
 
@@ -59,13 +57,14 @@ class Builds:
         self._has_image = has_image
         self._folder = settings.state_dir / "builds"
         self._starting = WeakValueDictionary[str, asyncio.Lock]()
-        self._naming: dict[str, tuple[str, asyncio.Task[bool]]] = {}
+        self._new: dict[str, tuple[str, str]] = {}
+        self._naming: set[asyncio.Task[None]] = set()
         self._image_folder: Path | None = None
         self._spare = Spare(self._environment())
 
     async def close(self) -> None:
         """Keep nothing ready any more; builds that run go on."""
-        naming = [task for _, task in self._naming.values()]
+        naming = list(self._naming)
         for task in naming:
             task.cancel()
         await asyncio.gather(*naming, return_exceptions=True)
@@ -101,14 +100,19 @@ class Builds:
             await self._remove(folder)
             raise build_causes.failure(result, log_end, plan, await plan.written(), self._settings.build_memory)
         log.info("build.finished", slug=plan.slug, deploy_id=plan.deploy_id, timings=result["timings"])
-        slug, digest = plan.slug, str(result["digest"])
-        self._naming[slug] = digest, asyncio.create_task(self._named(slug, digest, str(result["image_id"])))
+        digest, image_id = str(result["digest"]), str(result["image_id"])
+        self._new[plan.slug] = digest, image_id
+        self._naming.add(naming := asyncio.create_task(self._name(plan.slug, digest, image_id)))
+        naming.add_done_callback(self._naming.discard)
         return digest
 
-    async def is_new(self, slug: str, digest: str) -> bool:
-        """Whether this process built that image last, and is asked for the first time: then nothing runs it yet."""
-        built, naming = self._naming.pop(slug, ("", None))
-        return naming is not None and built == digest and await naming
+    def new_image(self, slug: str, digest: str) -> str | None:
+        """The engine's id of that image, if this process built it last, and is asked for the first time.
+
+        Then nothing runs it yet.
+        """
+        built, image_id = self._new.pop(slug, ("", ""))
+        return image_id if built == digest else None
 
     async def _has_ended(self, folder: Path, slug: str) -> bool:
         """Whether a build of these inputs came to something that still holds: a failure, or an image that is there."""
@@ -126,14 +130,11 @@ class Builds:
         async with self._starting.setdefault(folder.name, asyncio.Lock()):
             await asyncio.to_thread(_clean_up_after, folder)
 
-    async def _named(self, slug: str, digest: str, image_id: str) -> bool:
-        """Name the engine's own image after the digest that was pushed; where that fails, it has to be pulled."""
+    async def _name(self, slug: str, digest: str, image_id: str) -> None:
+        """Name the engine's own image after the digest that was pushed; where that fails, it will have to be pulled."""
         reference = names.image_by_digest(self._settings.registry_address, slug, digest)
-        try:
+        with contextlib.suppress(Temporary):
             await self._engine.tag(image_id, names.pushed_image(reference))
-        except Temporary:
-            return False
-        return True
 
     async def stop(self, slug: str, build_inputs: str) -> None:
         """Stop the build of these inputs and wait until nothing of it runs; repeatable.
@@ -186,19 +187,28 @@ class Builds:
 
     async def _start(self, folder: Path, plan: BuildPlan) -> None:
         tree = _emptied(folder)
+        taken: Taken | None = None
         try:
-            await plan.export(tree)
-            text = build_tree.dockerfile(tree, plan)
-            with _refusals(plan, text):
-                checked = dockerfile.read(text, plan.args)
-                missing = await self._missing(checked.images, plan)
-            (folder / "Dockerfile").write_text(checked.text)
-            (folder / "plan.json").write_text(json.dumps(self._plan(plan, missing, await self._images())))
+            (folder / "plan.json").write_text(json.dumps(build_plan.told(plan, self._settings, await self._images())))
+            taken = self._spare.take(folder)
+            bases = await self._write(folder, tree, plan)
+            if taken is None or not await taken.begin(bases):
+                await _launch(folder, bases, self._environment())
         except BaseException:
+            if taken is not None:
+                await taken.let_go()
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if not await self._spare.take(folder):
-            await _launch(folder, self._environment())
+
+    async def _write(self, folder: Path, tree: Path, plan: BuildPlan) -> list[str]:
+        """Write what is built; returns the base images that the engine lacks."""
+        known, _ = await asyncio.gather(self._known(plan), plan.export(tree))
+        text = build_tree.dockerfile(tree, plan)
+        with _refusals(plan, text):
+            checked = dockerfile.read(text, plan.args)
+            missing = await self._missing(checked.images, plan, known)
+        (folder / "Dockerfile").write_text(checked.text)
+        return missing
 
     def _environment(self) -> dict[str, str]:
         """What Podman needs, and nothing of ours: no credentials, and no CONTAINER_HOST, which makes it a client."""
@@ -212,15 +222,26 @@ class Builds:
                 variables[name.upper()] = str(value)
         return variables
 
-    async def _missing(self, images: tuple[str, ...], plan: BuildPlan) -> list[str]:
+    async def _known(self, plan: BuildPlan) -> dict[str, str | None]:
+        """The ids of the base images that the commit's file names, asked for before it is written out.
+
+        It may be another text than the one that is built, or none that may be: whatever is missing is asked for later.
+        """
+        with contextlib.suppress(dockerfile.NotAllowed, PreviewError):
+            images = dockerfile.read((await plan.written()).dockerfile, plan.args).images
+            return dict(zip(images, await asyncio.gather(*map(self._engine.image_id, images)), strict=True))
+        return {}
+
+    async def _missing(self, images: tuple[str, ...], plan: BuildPlan, known: Mapping[str, str | None]) -> list[str]:
         """The images that the engine lacks; those that it has are checked, the others by the builder."""
         base_images.check_names(images, self._settings.registry_address, plan.slug)
         _check_policy(images, plan)
-        found = await asyncio.gather(*(self._engine.image_id(image) for image in images))
+        unknown = [image for image in images if image not in known]
+        asked = dict(zip(unknown, await asyncio.gather(*map(self._engine.image_id, unknown)), strict=True))
         folder, owner = await self._images(), base_images.Owner(workload.SLUG_LABEL, plan.slug)
         missing = []
-        for image, image_id in zip(images, found, strict=True):
-            if image_id is None:
+        for image in images:
+            if (image_id := {**known, **asked}[image]) is None:
                 missing.append(image)
             else:
                 base_images.check(image, image_id, folder, owner)
@@ -230,30 +251,6 @@ class Builds:
         if self._image_folder is None:
             self._image_folder = await self._engine.image_folder()
         return self._image_folder
-
-    def _plan(self, plan: BuildPlan, missing: list[str], images: Path) -> dict[str, Any]:
-        return {
-            "slug": plan.slug,
-            "deploy_id": plan.deploy_id,
-            "job_name": plan.job_name,
-            "build_inputs": plan.build_inputs,
-            "image": plan.image,
-            "registry": self._settings.registry_address,
-            "slug_label": workload.SLUG_LABEL,
-            "missing_images": missing,
-            "image_folder": str(images),
-            "context": plan.context,
-            "args": plan.args,
-            "labels": _labels(plan, self._settings),
-            "deadline": time.time() + plan.timeout_seconds,
-            "insecure": self._settings.registry_insecure,
-            "memory": f"{int(workload.quantity(self._settings.build_memory))}b",
-            "pids": self._settings.build_pids,
-            "log_bytes": self._settings.build_log_bytes,
-            "ulimits": machine.ulimits(),
-            "runtime": machine.oci_runtime(),
-            "netavark": machine.netavark(),
-        }
 
 
 def _clean_up_after(folder: Path) -> None:
@@ -271,17 +268,6 @@ def _emptied(folder: Path) -> Path:
     tree = folder / "tree"
     tree.mkdir(parents=True)
     return tree
-
-
-def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:
-    """The OCI image annotations that name source, revision and time (opencontainers image-spec), and whose it is."""
-    return {
-        "org.opencontainers.image.source": f"{settings.git_base_url}/{plan.repo_full_name}",
-        "org.opencontainers.image.revision": plan.commit_sha,
-        "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
-        workload.SLUG_LABEL: plan.slug,
-        workload.PLATFORM_LABEL: settings.platform_id,
-    }
 
 
 def _check_policy(images: tuple[str, ...], plan: BuildPlan) -> None:
@@ -311,13 +297,14 @@ def _refusals(plan: BuildPlan, text: str) -> Iterator[None]:
         raise build_causes.not_allowed(*said, plan, Written(text)) from refused
 
 
-async def _launch(folder: Path, environment: dict[str, str]) -> None:
+async def _launch(folder: Path, bases: list[str], environment: dict[str, str]) -> None:
     """Start the builder; it detaches, so the process that we wait for ends at once."""
+    arguments = (str(folder), json.dumps(bases))
     with (folder / "start.log").open("wb") as output:
         code = await launch(
-            str(folder), environment=environment, stdin=asyncio.subprocess.DEVNULL, output=output.fileno()
+            *arguments, environment=environment, stdin=asyncio.subprocess.DEVNULL, output=output.fileno()
         )
-    if code and not build_process.is_alive(folder):  # a builder that waited may have begun after all
+    if code:
         raise Temporary(
             Code.KANIKO_CREATE_FAILED,
             f"The builder process did not start (exit code {code}).",

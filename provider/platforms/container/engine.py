@@ -8,7 +8,6 @@ listen on each preview's gateway), and asking what the engine is.
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import httpx
 import structlog
 
 from provider.errors import Code, PreviewError, Temporary
+from provider.http_client import http_client
 from provider.platforms.base import PartStatus
 from provider.platforms.container.engine_answers import BoundedResponse, frames, lines, whole
 from provider.platforms.container.engine_errors import translated, understood, unpullable, unreachable
@@ -67,10 +67,7 @@ class Engine:
         self._url = url
         self._slug_label = slug_label
         self._docker: aiodocker.Docker | None = None
-        socket = url.removeprefix("unix://")
-        # Without a context of its own, one that is never used, httpx would read all the world's authorities.
-        transport = httpx.AsyncHTTPTransport(uds=socket, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        self._libpod = httpx.AsyncClient(transport=transport, timeout=CALL_SECONDS)
+        self._libpod = http_client(timeout=CALL_SECONDS, socket=url.removeprefix("unix://"))
 
     async def close(self) -> None:
         """Disconnect."""

@@ -20,6 +20,7 @@ import structlog
 
 from provider import names
 from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.http_client import http_client
 from provider.platforms.base import PartStatus
 from provider.platforms.container import caddy_config, certificates
 from provider.platforms.container.routes import Route, RouteTable, is_host
@@ -279,7 +280,7 @@ class Ingress:
         host = self._probe_host()
         address, port = self._address()
         trusting = ssl.create_default_context(cadata=ca_pem)
-        async with httpx.AsyncClient(verify=trusting, timeout=_TIMEOUT, trust_env=False) as client:
+        async with http_client(trust=trusting, timeout=_TIMEOUT) as client:
             return await client.get(
                 f"https://{address}:{port}/", headers={"Host": host}, extensions={"sni_hostname": host}
             )

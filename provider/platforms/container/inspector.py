@@ -65,12 +65,12 @@ class ContainerInspector:
 
 
 def _look(found: dict[str, Any]) -> PodLook:
-    state = found["State"]
+    state, labels = found["State"], found["Config"].get("Labels") or {}
     name, running, status = _name(found), bool(state.get("Running")), str(state.get("Status", ""))
     ended = not running and status not in {"created", "configured", "initialized"}
     look = ContainerLook(
         name=name,
-        image=str(found["Config"].get("Image") or found.get("Image", "")),
+        image=str(labels.get(workload.IMAGE_LABEL) or found["Config"].get("Image") or found.get("Image", "")),
         state="running" if running else "terminated" if ended else "waiting",
         ready=running,
         restarts=int(found.get("RestartCount") or 0),

@@ -197,7 +197,8 @@ class ContainerPlatform:
 
     async def deploy(self, slug: str, revision: Revision, log: LogSink) -> Revision:
         """See `Platform`."""
-        if await self._builds.is_new(slug, revision.digest) and await self._runtime.run_new(slug, revision):
+        image_id = self._builds.new_image(slug, revision.digest)
+        if image_id is not None and await self._runtime.run_new(slug, revision, image_id):
             return revision
         return await self._runtime.run(slug, revision)
 

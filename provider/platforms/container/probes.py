@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import struct
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from pathlib import Path
 
 import httpx
 import structlog
 
 from provider.errors import PreviewError
+from provider.http_client import http_client
 from provider.platforms.container.workload import Probe, Workload
 
 log = structlog.get_logger(__name__)
@@ -61,20 +60,13 @@ class Prober:
                 failures = 0 if await self._ask(client, probe) else failures + 1
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self._base,
-            verify=_no_authorities(),
-            trust_env=False,
-            http1=not self._work.http2,
-            http2=self._work.http2,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        return http_client(keep_alive=False, http2=self._work.http2)
 
     async def _ask(self, client: httpx.AsyncClient, probe: Probe) -> bool:
         if probe.path is None:
             return await self._connects(probe)
         try:
-            async with asyncio.timeout(probe.timeout), client.stream("GET", probe.path) as answer:
+            async with asyncio.timeout(probe.timeout), client.stream("GET", self._base + probe.path) as answer:
                 self.last = f"GET {probe.path} answered {answer.status_code}"
                 return 200 <= answer.status_code < 400
         except TimeoutError:
@@ -93,12 +85,6 @@ class Prober:
         writer.close()
         self.last = f"port {self._work.port} accepts connections"
         return True
-
-
-@lru_cache(maxsize=1)
-def _no_authorities() -> ssl.SSLContext:
-    """Never used, for probes speak plain HTTP; without it every client reads all the world's authorities."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def startup_budget(work: Workload) -> float:

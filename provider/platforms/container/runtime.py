@@ -71,14 +71,18 @@ class Runtime:
         """Begin to make what a container of the preview will stand on, in this one of its networks."""
         self._prepared[slug] = closed, asyncio.create_task(self._subnet_apart(slug, closed))
 
-    async def run_new(self, slug: str, revision: Revision) -> bool:
-        """Run a revision that nothing can be running yet on what was prepared; False: it takes `run` after all."""
+    async def run_new(self, slug: str, revision: Revision, image_id: str) -> bool:
+        """Run a revision that nothing can be running yet on what was prepared; False: it takes `run` after all.
+
+        Its image is known by its id, which is a hash of its content; the name that says its digest comes beside.
+        """
         closed, prepared = self._prepared.pop(slug, (False, None))
         if prepared is None or closed != workload.is_closed(revision) or (subnet := await prepared) is None:
             return False
         name, work = names.container(slug, revision.generation), self.work(revision)
-        built = replace(work, image=names.pushed_image(work.image))
-        ground = _Ground(built, workload.network(slug, revision), _address(subnet, revision.generation))
+        ground = _Ground(
+            replace(work, image=image_id), workload.network(slug, revision), _address(subnet, revision.generation)
+        )
         try:
             await self._create(slug, name, revision, ground, render.checksum(revision.manifests))
         except Temporary:
@@ -172,6 +176,7 @@ class Runtime:
             workload.SLUG_LABEL: slug,
             workload.GENERATION_LABEL: str(revision.generation),
             workload.CHECKSUM_LABEL: checksum,
+            workload.IMAGE_LABEL: names.image_by_digest(self._settings.registry_address, slug, revision.digest),
         }
         if (note := notes.write(revision)) is not None:
             labels[notes.NOTE] = note

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provider.platforms.container import builder, machine
@@ -39,6 +40,39 @@ async def launch(*arguments: str, environment: Mapping[str, str], stdin: int, ou
     return await process.wait()
 
 
+class Taken:
+    """A builder that is told its folder, where its plan is: it makes ready, and waits for the rest."""
+
+    def __init__(self, waiting: socket.socket, folder: Path) -> None:
+        self._waiting = waiting
+        self._ready = asyncio.create_task(self._told(str(folder).encode()))
+
+    async def begin(self, bases: Sequence[str]) -> bool:
+        """Have it build what is in its folder by now, with these bases still to be had; False when it is gone."""
+        begun = await self._ready and await self._sent(json.dumps(list(bases)).encode())
+        self._waiting.close()
+        return begun
+
+    async def let_go(self) -> None:
+        """There is nothing to build after all: it ends."""
+        self._ready.cancel()
+        await asyncio.gather(self._ready, return_exceptions=True)
+        self._waiting.close()
+
+    async def _told(self, folder: bytes) -> bool:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(TAKE_SECONDS):
+                if await self._sent(folder):
+                    return bool(await asyncio.get_running_loop().sock_recv(self._waiting, 16))
+        return False
+
+    async def _sent(self, message: bytes) -> bool:
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self._waiting, message)
+            return True
+        return False
+
+
 class Spare:
     """At most one builder that waits.
 
@@ -51,17 +85,12 @@ class Spare:
         self._waiting: socket.socket | None = None
         self._renewal: asyncio.Task[None] | None = None
 
-    async def take(self, folder: Path) -> bool:
-        """Have the waiting builder build what is in `folder`; False when there is none."""
+    def take(self, folder: Path) -> Taken | None:
+        """The builder that waits, for what is to be built in `folder`; None when there is none."""
         if self._waiting is None:
-            return False
+            return None
         waiting, self._waiting = self._waiting, None
-        loop = asyncio.get_running_loop()
-        with waiting, contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(TAKE_SECONDS):
-                await loop.sock_sendall(waiting, str(folder).encode())
-                return bool(await loop.sock_recv(waiting, 16))
-        return False
+        return Taken(waiting, folder)
 
     def renew(self) -> None:
         """Have a builder wait again, after a moment in which the answer to the deploy that ends now can leave."""

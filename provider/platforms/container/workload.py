@@ -19,6 +19,8 @@ LABEL_PREFIX = render.PREFIX
 SLUG_LABEL = LABEL_PREFIX + "slug"
 GENERATION_LABEL = LABEL_PREFIX + "generation"
 CHECKSUM_LABEL = LABEL_PREFIX + "checksum"
+IMAGE_LABEL = LABEL_PREFIX + "image"
+"""The image by its digest in the registry; the engine runs it by whatever name it has there."""
 PLATFORM_LABEL = LABEL_PREFIX + "platform-id"
 
 
