@@ -192,17 +192,18 @@ class EventPublisher:
     async def _try(self) -> Exception | None:
         """Send what is to go; returns why it has to be tried again, with what then still is to go."""
         kept = self._jetstream and self._going[-1].event is not None
+        unconfirmed = any(message.event is None for message in self._going) and not kept
         try:
             if not self._nc.is_connected:
                 raise nats.errors.ConnectionReconnectingError
             if self._jetstream:
                 await self._ensure_stream()
             errors = await asyncio.gather(*map(self._send, self._going))
-            if not kept:
+            if unconfirmed:
                 await settled(self._nc)
         except (nats.errors.Error, TimeoutError) as error:
             return error
-        # That the last one is kept tells that those before it arrived, which nobody acknowledges.
+        # That the last one is kept tells that those before it arrived, too, which nobody acknowledges.
         lost = kept and errors[-1] is not None
         sent = zip(self._going, errors, strict=True)
         self._going = [message for message, error in sent if error is not None or (lost and message.event is None)]
@@ -213,13 +214,11 @@ class EventPublisher:
         headers = {Header.MSG_ID.value: message.message_id, **(message.trace.headers() if message.trace else {})}
         limit = payload_limit(self._nc)
         try:
-            if message.event is not None and self._jetstream:
-                payload = _event_payload(message.event, limit)
-                await self._nc.jetstream().publish(message.subject, payload, headers=headers)
-            elif message.event is not None:
-                await self._nc.publish(message.subject, _event_payload(message.event, limit), headers=headers)
-            else:
+            if message.event is None:
                 await self._nc.publish(message.subject, _encode(dict(message.body or {}), limit), headers=headers)
+                return None
+            publish = self._nc.jetstream().publish if self._jetstream else self._nc.publish
+            await publish(message.subject, _event_payload(message.event, limit), headers=headers)
         except nats.js.errors.BadRequestError as error:
             log.error("events.refused", subject=message.subject, error=str(error))
         except (nats.errors.BadSubjectError, ValueError, TypeError) as error:

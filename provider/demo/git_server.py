@@ -23,7 +23,7 @@ from provider.source.git import basic_authorization, clean_environment, reap
 _CHUNK = 1 << 16
 # The same files and message on the same parent are the same commit, on every machine and every day.
 _AUTHOR = "Preview Demo <demo@preview.local> 1704067200 +0000"
-_SERVER_CONFIG = {"safe.directory": "*", "core.hooksPath": os.devnull, "gc.auto": "0"}
+_SERVER_CONFIG = {"safe.directory": "*", "core.hooksPath": os.devnull, "gc.auto": "0", "pack.threads": "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ OF_A_FAILURE = ("message", "hint", "evidence", "log_tail", "details")
 OF_A_CHECK = ("got", "answers")
 """Where others' words stand."""
 NAMES = frozenset({"url", "slug", "deploy_id", "joins", "code", "reason", "waiting_for"})
+KEEP_PAUSE = 0.02
+"""Seconds in which the deploy goes on first: somebody waits for that."""
 RECALL_SECONDS = 15.0
 RECALL_PAUSE = 0.5
 
@@ -169,6 +171,7 @@ class Logbook:
 
     async def _kept_beside(self, record: DeployRecord, spool: Spool, complete: bool) -> None:
         try:
+            await asyncio.sleep(KEEP_PAUSE)
             await self._put(record, spool, complete)
         except PreviewError as error:
             log.warning("build_log.not_kept", slug=record.slug, error=str(error), evidence=error.evidence)

@@ -232,9 +232,9 @@ class Store:
         returns an equal record. `updated_at` is set here.
         """
         key = f"preview.{slug}"
-        wrote = self._wrote.pop(slug, None)
-        with suppress(WrongRevision, PreviewError):  # mostly it still stands; what is wrong shows again when it is read
-            if wrote is not None and (after := await self._changed(key, *wrote, reducer)) != wrote[0]:
+        wrote, revision = self._wrote.pop(slug, (None, 0))  # what was not written is mostly new
+        with suppress(KeyExists, WrongRevision, PreviewError):  # what is wrong shows again when it is read
+            if (after := await self._changed(key, wrote, revision, reducer)) != wrote:
                 return after
         for attempt in range(_ATTEMPTS):
             entry = await self._previews.get(key)

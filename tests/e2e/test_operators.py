@@ -209,6 +209,10 @@ async def test_a_callers_trace_goes_along_and_each_line_and_entry_names_the_depl
     assert collector.spans.keys() == {"deploy", *phases}
     assert {collector.spans[phase][::2] for phase in phases} == {(TRACE, own["traceparent"].split("-")[2])}
 
+    async def all_entries() -> bool:
+        return sum(one.subject == "x1.audit.preview" for one in heard) >= 3
+
+    await eventually(all_entries, what="the audit trail, which is told beside the answers")
     entries = [json.loads(one.data) for one in heard if one.subject == "x1.audit.preview"]
     decided = [(one["action"], one["decided"], one.get("deploy_id"), one.get("session_id")) for one in entries]
     assert decided == [
