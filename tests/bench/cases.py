@@ -23,7 +23,8 @@ from tests.bench.report import Row, median, p99
 REPO = "bench/app"
 SLUG = "app"
 IDLE_SECONDS = 3.0
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 1.0
+"""Between two deploys: until the next builder waits, and the last one has tidied up."""
 STARTS = 7
 CHECKS = 3
 """Requests by which a deploy is verified: one to the candidate, two in a row to the public URL."""
