@@ -24,7 +24,7 @@ def http_client(
     http2: bool = False,
     socket: str | None = None,
 ) -> httpx.AsyncClient:
-    """A client that follows no redirects and keeps no cookies; proxies of the environment are not asked.
+    """A client that follows no redirects; cookies are httpx's matter, and proxies of the environment are not asked.
 
     Args:
         trust: whose certificates are trusted; None: nothing will be asked by TLS.

@@ -1,9 +1,9 @@
 """Which provider processes live: one heartbeat key each, judged by the observer's own clock.
 
-Clocks of machines differ and processes are stopped for seconds, so nobody compares times: another process is dead
-when its key did not change while this one looked at it again and again, or says that it has left. Only the store's own
-clock is believed, and not wholly: by it, who was silent already when this process came has had half its time. A process
-that was taken for dead learns so by its next heartbeat, since its key is not as it left it.
+Clocks of machines differ and processes are stopped for seconds, so nobody compares times: another process is dead when
+its key did not change while this one looked at it again and again, or is gone, or says that it has left. Only the
+store's own clock is believed, and not wholly: by it, who was silent already when this process came has had half its
+time. A process that was taken for dead learns so by its next heartbeat, since its key is not as it left it.
 """
 
 from __future__ import annotations

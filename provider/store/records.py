@@ -232,7 +232,7 @@ class Store:
         returns an equal record. `updated_at` is set here.
         """
         key = f"preview.{slug}"
-        wrote, revision = self._wrote.pop(slug, (None, 0))  # what was not written is mostly new
+        wrote, revision = self._wrote.pop(slug, (None, 0))  # one that was never written here is mostly new
         with suppress(KeyExists, WrongRevision, PreviewError):  # what is wrong shows again when it is read
             if (after := await self._changed(key, wrote, revision, reducer)) != wrote:
                 return after

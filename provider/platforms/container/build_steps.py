@@ -81,7 +81,7 @@ class Builder:
         self._enclosed: Step | None = None
         self._child: Step | None = None
         self._stopping: str | None = None
-        self._failure = ""
+        self._failure = ""  # what a step that began is called when it fails
         self._own_registry = False
         self._cgroup = Cgroup(folder.name)
         self._others = (folder.parent / "running.lock").open("a")
@@ -219,7 +219,7 @@ class Builder:
         self._cgroup.kill()
         self._cgroup.remove()
         self.remove_files()
-        if self.timings and not (self._folder / "digest").exists():
+        if self._failure and not (self._folder / "digest").exists():
             self._remove_working_containers()
 
     def remove_files(self) -> None:

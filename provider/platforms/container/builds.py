@@ -133,7 +133,7 @@ class Builds:
     async def _name(self, slug: str, digest: str, image_id: str) -> None:
         """Name the engine's own image after the digest that was pushed; where that fails, it will have to be pulled."""
         reference = names.image_by_digest(self._settings.registry_address, slug, digest)
-        with contextlib.suppress(Temporary):
+        with contextlib.suppress(PreviewError):
             await self._engine.tag(image_id, names.pushed_image(reference))
 
     async def stop(self, slug: str, build_inputs: str) -> None:
