@@ -7,7 +7,7 @@ from provider.errors import Code, Permanent
 from provider.models import Bundle, DeployRecord, PreviewRecord, digest_of, now
 from provider.pipeline import holding, policing
 from provider.pipeline.context import Context
-from provider.pipeline.revision import DRY_DIGEST, revision_of
+from provider.pipeline.revision import dry_revision
 from provider.platforms import hosts
 from provider.store import reducers
 from provider.store.claims import Asker, Seen
@@ -35,13 +35,13 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
         return record.model_copy(update={"joins": leader, "inputs": inputs})
     if decision is not None:
         await policing.confirm(ctx, record, decision.rule, preview)
+    notes = await ctx.platform.admit(dry_revision(ctx, record))
     bundle = await ctx.platform.make_bundle(
         record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
     )
-    admitted = record.model_copy(update={"generation": preview.generation, "bundle": bundle, "inputs": inputs})
-    notes = await ctx.platform.admit(revision_of(ctx, admitted, DRY_DIGEST))
     warnings = (*record.warnings, *warned, *notes, *Policy.of(ctx.settings).refusal(record.request.ttl_seconds))
-    return admitted.model_copy(update={"warnings": tuple(dict.fromkeys(warnings))})
+    update = {"generation": preview.generation, "bundle": bundle, "inputs": inputs}
+    return record.model_copy(update={**update, "warnings": tuple(dict.fromkeys(warnings))})
 
 
 async def _admitted(ctx: Context, record: DeployRecord, reducer: Reducer) -> PreviewRecord:

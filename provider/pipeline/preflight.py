@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from provider import render, spec
-from provider.models import Bundle, DeployRecord, now
+from provider.models import DeployRecord, now
 from provider.pipeline import policing
 from provider.pipeline.admit import check_request
 from provider.pipeline.context import Context
 from provider.pipeline.resolve import resolve
-from provider.pipeline.revision import DRY_DIGEST, revision_of
+from provider.pipeline.revision import dry_revision
 from provider.store import reducers
 
 
@@ -28,15 +27,6 @@ async def preflight(ctx: Context, record: DeployRecord) -> tuple[DeployRecord, t
         warnings += policing.would_wait(decision)
     after = preview.newest.order + 1 if preview is not None else 1
     reducers.admitted(resolved.model_copy(update={"order": after}), ctx.url(str(resolved.slug)), "", now())(preview)
-    dry = resolved.model_copy(update={"bundle": _dry_bundle(parsed, resolved)})
-    revision = revision_of(ctx, dry, DRY_DIGEST)
+    revision = dry_revision(ctx, resolved)
     notes = await ctx.platform.admit(revision)
-    return dry.model_copy(update={"warnings": (*resolved.warnings, *warnings, *notes)}), revision.manifests
-
-
-def _dry_bundle(parsed: spec.Spec, record: DeployRecord) -> Bundle | None:
-    """The bundle that would be made, by the names of its keys alone."""
-    request = record.request
-    sent = [name for name in spec.secret_refs(parsed) if name in request.secret_names]
-    keys = (*sent, *(f"{render.EXTRA_ENV_KEY}{name}" for name in request.extra_env_names))
-    return Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=tuple(sorted(keys))) if keys else None
+    return resolved.model_copy(update={"warnings": (*resolved.warnings, *warnings, *notes)}), revision.manifests

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from provider import names, render
-from provider.models import DeployRecord, Origin, Revision
+from provider import names, render, spec
+from provider.models import Bundle, DeployRecord, Origin, Revision
 from provider.pipeline.context import Context
 
 DRY_DIGEST = "sha256:" + "0" * 64
@@ -40,3 +40,16 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
             build_inputs=record.build_inputs,
         ),
     )
+
+
+def dry_revision(ctx: Context, record: DeployRecord) -> Revision:
+    """What it would run, as far as that is known before it has a generation, and before anything is made for it."""
+    return revision_of(ctx, record.model_copy(update={"bundle": _dry_bundle(ctx, record)}), DRY_DIGEST)
+
+
+def _dry_bundle(ctx: Context, record: DeployRecord) -> Bundle | None:
+    """The bundle that would be made, by the names of its keys alone."""
+    request = record.request
+    sent = [name for name in spec.secret_refs(ctx.spec_of(record)) if name in request.secret_names]
+    keys = (*sent, *(f"{render.EXTRA_ENV_KEY}{name}" for name in request.extra_env_names))
+    return Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=tuple(sorted(keys))) if keys else None

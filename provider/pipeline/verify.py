@@ -19,9 +19,9 @@ from provider.pipeline.context import Context
 from provider.spec import Runtime
 
 ANSWERS_KEPT = 20
-FIRST_PAUSE, LONGER = 0.005, 1.1
-"""Seconds after the first failed round, and how many times longer after each further one, up to VERIFY_INTERVAL: an
-ingress learns of a new route within some milliseconds, an app that is not well takes longer."""
+SHORTEST_PAUSE, PAUSE_SHARE = 0.005, 0.1
+"""Seconds after a failed round, and their part of the time since the first, up to VERIFY_INTERVAL: an ingress learns of
+a new route within some milliseconds, an app that is not well takes longer; what is awaited is seen a tenth too late."""
 
 
 async def verify(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -63,8 +63,9 @@ async def _until_passed(
     settings = ctx.settings
     successes = settings.verify_successes if public else 1
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + settings.verify_timeout / 2
-    in_a_row, pause, log = 0, min(FIRST_PAUSE, settings.verify_interval), Attempts()
+    began = loop.time()
+    deadline = began + settings.verify_timeout / 2
+    in_a_row, log = 0, Attempts()
     async with checks.client(target) as http:
         while True:
             results = await _round(http, target, wanted, log)
@@ -74,10 +75,10 @@ async def _until_passed(
                 return tuple(_with_history(ctx, result, log) for result in results)
             if failed is None:
                 continue
+            pause = min(max(SHORTEST_PAUSE, PAUSE_SHARE * (loop.time() - began)), settings.verify_interval)
             if loop.time() + pause > deadline:
                 raise _cause(ctx, record, target, failed, len(results) - 1, log, public=public).error()
             await asyncio.sleep(pause)
-            pause = min(LONGER * pause, settings.verify_interval)
 
 
 class Attempts:

@@ -107,6 +107,15 @@ async def test_the_same_commit_again_with_secrets(cluster: ClusterWorld, standin
         await cluster.deploy("cost-same", sha, extra_env=ENV)
 
 
+async def test_the_same_commit_again_with_another_secret(cluster: ClusterWorld, standin: World) -> None:
+    """The cluster was asked whether it takes these objects; what a secret's value is, it need not be asked."""
+    sha = await cluster.commit("cost-rotated")
+    await cluster.deploy("cost-rotated", sha, extra_env=ENV)
+    secrets = Counter({"create secrets": 2, "delete secrets": 2})
+    async with costs(standin, NEXT_ANCHOR + NEXT_ANCHOR + APPLY + secrets):
+        await cluster.deploy("cost-rotated", sha, extra_env={"A": "2"})
+
+
 async def test_a_redeploy(cluster: ClusterWorld, standin: World) -> None:
     await cluster.deploy("cost-re")
     sha = await cluster.commit("cost-re", App(body="new\n"))
