@@ -6,9 +6,12 @@ import asyncio
 import gc
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TypeVar
+
+T = TypeVar("T")
 
 NOT_FOR_SERVERS = ("rich", "httpx._main")
 """httpx's command line and structlog's pretty tracebacks: both are left out where these cannot be imported."""
@@ -48,3 +51,14 @@ def settle() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     if sys.version_info < (3, 12):  # since then it is the default
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+        asyncio.wait_for = _wait_for  # type: ignore[assignment]
+
+
+async def _wait_for(awaited: Awaitable[T], timeout: float | None) -> T:
+    """`asyncio.wait_for` as it is since Python 3.12.
+
+    Before, it takes a task and a future more, and swallows a cancellation that comes together with the outcome: a
+    deploy that is cancelled just as the NATS client, which waits by it, gets an answer would go on.
+    """
+    async with asyncio.timeout(timeout):
+        return await awaited

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from provider.background import ended
 from provider.errors import Code, Permanent, Temporary
 from provider.models import (
     RECORD_VERSION,
@@ -108,16 +109,11 @@ async def start(stores: Any) -> AsyncIterator[Start]:
             number += 1
             started = Provider(await stores(platform_id), limits, f"p{number}")
             watching = asyncio.create_task(started.line.watch(lambda _: True))
-            ending.push_async_callback(_ended, watching)
+            ending.push_async_callback(ended, [watching])
             ending.push_async_callback(started.line.close)
             return started
 
         yield provider
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def at(found: LineRecord, stage: Stage) -> set[str]:
@@ -391,8 +387,7 @@ async def test_the_line_outlasts_the_bus(
         await waiting
     for one in (first, second):
         await one.line.close()
-    for task in watching:
-        await _ended(task)
+    await ended(watching)
 
 
 def test_a_ticket_says_little() -> None:

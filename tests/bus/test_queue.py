@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from provider.background import ended
 from provider.bus import queue
 from provider.bus.endpoints import Incoming
 from provider.bus.queue import WorkQueue
@@ -62,8 +63,7 @@ async def work(nc: Client, prefix: str, handler: Handler) -> AsyncIterator[Subje
 
     await eventually(open_)
     yield subjects
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended([task])
     await reader.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from nats.aio.client import Client
 
 from provider.answers import BusUnreachable
+from provider.background import ended
 from provider.bus.events import EventPublisher
 from provider.bus.subjects import Subjects
 from provider.client import PreviewClient
@@ -96,6 +97,6 @@ async def test_whoever_follows_misses_nothing_over_a_restart_of_the_bus(
     for number in range(1, 5):
         events.publish(event(number))
     await heard_all(5)
-    task.cancel()
+    await ended([task])
     await events.close()
     assert heard == list(range(5))

@@ -41,3 +41,28 @@ asyncio.run(main())
 def test_no_thread_waits_for_a_child() -> None:
     told = subprocess.run([sys.executable, "-c", CHILDREN], capture_output=True, text=True, check=True)
     assert (told.stdout, told.stderr) == ("1 [0, 0, 0, 0, 0]\n", "")
+
+
+CANCELLED = """
+import asyncio
+from provider.cli.startup import settle
+
+async def main():
+    answer = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(asyncio.wait_for(answer, 60))
+    await asyncio.sleep(0)
+    answer.set_result("it came")
+    waiting.cancel()
+    quick, slow = (asyncio.wait_for(asyncio.sleep(*one), 0.01) for one in ((0, "in time"), (60,)))
+    outcomes = await asyncio.gather(waiting, quick, slow, return_exceptions=True)
+    print(*(repr(outcome).partition("(")[0] for outcome in outcomes))
+
+settle()
+asyncio.run(main())
+"""
+
+
+def test_a_cancellation_counts_even_as_the_answer_comes() -> None:
+    """Python 3.11 would return the answer, and the cancelled deploy go on."""
+    told = subprocess.run([sys.executable, "-c", CANCELLED], capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("CancelledError 'in time' TimeoutError\n", "")
