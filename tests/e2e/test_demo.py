@@ -94,7 +94,8 @@ def stale_build_networks() -> set[str]:
         lock = BUILD_NETWORKS / f"{namespace.name.removeprefix('netns-')}.lock"
         with contextlib.suppress(OSError), lock.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            stale.add(namespace.name)
+            if namespace.exists():  # its builder may have ended, and removed it, since they were listed
+                stale.add(namespace.name)
     return stale
 
 
