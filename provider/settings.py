@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     build_cpu: str = Field("2", pattern=QUANTITY, description="CPU limit of a build pod, a Kubernetes quantity.")
     build_disk: str = Field("10Gi", pattern=QUANTITY, description="Disk of a build pod, a Kubernetes quantity.")
     build_node_selector: dict[str, str] = Field({}, description="Labels of nodes for builds, as JSON.")
-    build_tolerations: tuple[dict[str, str], ...] = Field((), description="Tolerations of build pods, as JSON.")
+    build_tolerations: tuple[dict[str, str | int], ...] = Field((), description="Tolerations of build pods, as JSON.")
     build_runtime_class: str = Field("", description="RuntimeClass of build pods.")
     build_keep_seconds: PositiveInt = Field(600, description="How long a finished build Job is kept.")
     registry_maps: tuple[str, ...] = Field((), description="Kaniko's `--registry-map` values, as a JSON list.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from provider import spec
-from provider.errors import Code, Permanent
+from provider.errors import Code, Permanent, Whose
 from provider.models import Bundle, DeployRecord, PreviewRecord, digest_of, now
 from provider.pipeline import holding, policing
 from provider.pipeline.context import Context
-from provider.pipeline.revision import dry_revision
+from provider.pipeline.revision import bundle_keys, dry_revision
 from provider.platforms import hosts
 from provider.store import reducers
 from provider.store.claims import Asker, Seen
@@ -36,12 +36,29 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     if decision is not None:
         await policing.confirm(ctx, record, decision.rule, preview)
     notes = await ctx.platform.admit(dry_revision(ctx, record))
-    bundle = await ctx.platform.make_bundle(
-        record.staged, slug, preview.generation, spec.secret_refs(parsed), _bundles(preview)
-    )
+    bundle = await _bundle(ctx, record, preview)
     warnings = (*record.warnings, *warned, *notes, *Policy.of(ctx.settings).refusal(record.request.ttl_seconds))
     update = {"generation": preview.generation, "bundle": bundle, "inputs": inputs}
     return record.model_copy(update={**update, "warnings": tuple(dict.fromkeys(warnings))})
+
+
+async def _bundle(ctx: Context, record: DeployRecord, preview: PreviewRecord) -> Bundle | None:
+    """Make it of what was staged; a preview that came up without its secrets would be taken for a whole one."""
+    wanted = spec.secret_refs(ctx.spec_of(record))
+    bundle = await ctx.platform.make_bundle(
+        record.staged, str(record.slug), preview.generation, wanted, _bundles(preview)
+    )
+    lost = sorted({*bundle_keys(ctx, record)} - {*(bundle.keys if bundle is not None else ())})
+    if lost:
+        raise Permanent(
+            Code.SECRET_MISSING,
+            "The secrets that came with the request are gone: somebody removed them while the deploy waited.",
+            reason="StagedSecretsGone",
+            hint="Send the request again, with secret_values and extra_env, as a new deploy.",
+            evidence=tuple(f"secret:{name} is not kept any more" for name in lost),
+            whose=Whose.PLATFORM,
+        )
+    return bundle
 
 
 async def _admitted(ctx: Context, record: DeployRecord, reducer: Reducer) -> PreviewRecord:

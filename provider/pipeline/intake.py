@@ -100,7 +100,7 @@ class Intake:
         checksum = await self._staged(staged, secrets, deploy_id)
         stored = request.model_copy(update={"secrets_checksum": checksum})
         waiters = self._waiters(reply, received_at)
-        record = self._record(stored, staged, deploy_id, waiters, received_at, warnings, trace)
+        record = self._record(stored, staged if checksum else "", deploy_id, waiters, received_at, warnings, trace)
         try:
             created = await self._create(record)
         except DeployExists as known:

@@ -12,6 +12,11 @@ from provider.source import GITMODULES, submodules
 MOST_NAMED = 5
 BUILDER_VERSION = 1
 """Raised whenever the same inputs would be built differently by a newer provider."""
+BUILDER = {
+    "container": ("build_memory",),
+    "kubernetes": ("build_memory", "kaniko_image", "kaniko_flags", "registry_maps", "registry_mirrors"),
+}
+"""The settings of each platform on which an image may depend."""
 
 
 async def resolve(ctx: Context, record: DeployRecord) -> DeployRecord:
@@ -78,7 +83,7 @@ async def _check_paths(ctx: Context, record: DeployRecord, sha: str, parsed: spe
 
 def _build_inputs(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spec) -> str:
     """Everything that decides the image; an image is reused only where this is the same."""
-    entrypoint = parsed.body.entrypoint
+    entrypoint, platform = parsed.body.entrypoint, ctx.settings.platform
     return digest_of(
         {
             "repo": record.request.repo_full_name,
@@ -86,6 +91,6 @@ def _build_inputs(ctx: Context, record: DeployRecord, sha: str, parsed: spec.Spe
             "dockerfile": entrypoint.path,
             "context": entrypoint.build_context,
             "args": entrypoint.args,
-            "builder": [BUILDER_VERSION, ctx.settings.platform, ctx.settings.build_memory],
+            "builder": [BUILDER_VERSION, platform, *(getattr(ctx.settings, name) for name in BUILDER[platform])],
         }
     )

@@ -44,12 +44,13 @@ def revision_of(ctx: Context, record: DeployRecord, digest: str) -> Revision:
 
 def dry_revision(ctx: Context, record: DeployRecord) -> Revision:
     """What it would run, as far as that is known before it has a generation, and before anything is made for it."""
-    return revision_of(ctx, record.model_copy(update={"bundle": _dry_bundle(ctx, record)}), DRY_DIGEST)
+    keys = bundle_keys(ctx, record)
+    bundle = Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=keys) if keys else None
+    return revision_of(ctx, record.model_copy(update={"bundle": bundle}), DRY_DIGEST)
 
 
-def _dry_bundle(ctx: Context, record: DeployRecord) -> Bundle | None:
-    """The bundle that would be made, by the names of its keys alone."""
+def bundle_keys(ctx: Context, record: DeployRecord) -> tuple[str, ...]:
+    """What the record's bundle has: the secrets that were sent and the spec refers to, and every extra variable."""
     request = record.request
     sent = [name for name in spec.secret_refs(ctx.spec_of(record)) if name in request.secret_names]
-    keys = (*sent, *(f"{render.EXTRA_ENV_KEY}{name}" for name in request.extra_env_names))
-    return Bundle(name=f"preview-secrets-{record.slug}", checksum="", keys=tuple(sorted(keys))) if keys else None
+    return tuple(sorted((*sent, *(f"{render.EXTRA_ENV_KEY}{name}" for name in request.extra_env_names))))

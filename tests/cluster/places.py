@@ -11,11 +11,13 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import certifi
 
 from provider.demo.base_image import push_base_image
 from provider.demo.stack import registry_server
@@ -33,6 +35,10 @@ IMAGES = {"Deployment", "CronJob", "PodDisruptionBudget", "PersistentVolumeClaim
 USER = f"system:serviceaccount:{SYSTEM}:{ACCOUNT}"
 DOMAIN = "preview.test"
 LOOPBACK = "127.0.0.1"
+INGRESS = ("INGRESS_CLASS", "INGRESS_NAMESPACE")
+"""What a real cluster may have to say of its ingress, with CLUSTER_ before it."""
+PULLED = "registry.test:5000"
+"""The registry as the stand-in's nodes call it; builds push to its address."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Place:
         api: with every right.
         kubeconfig: the provider's.
         standin: the stand-in, to be scripted; None on a real cluster.
+        more: further settings for a provider here.
     """
 
     api: Admin
@@ -57,6 +64,7 @@ class Place:
     ca_file: Path
     base_image: str
     standin: StandIn | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """Settings for a provider here."""
@@ -75,6 +83,7 @@ class Place:
             "BUILD_CPU": "1",
             "BUILD_MEMORY": "1Gi",
             "BUILD_DISK": "4Gi",
+            **self.more,
         }
 
 
@@ -99,7 +108,7 @@ async def stand_in(folder: Path, installed: Sequence[Object] | None = None, **op
     async with AsyncExitStack() as cleanup:
         await registry.start()
         cleanup.push_async_callback(registry.stop)
-        known = {registry.address: registry.address}
+        known = dict.fromkeys((registry.address, PULLED), registry.address)
         world = await cleanup.enter_async_context(StandIn(domain=DOMAIN, registries=known, **options))
         root = world.api.kubeconfig(folder, "admin")
         api = await cleanup.enter_async_context(admin(root))
@@ -112,7 +121,7 @@ async def stand_in(folder: Path, installed: Sequence[Object] | None = None, **op
             previews=PREVIEWS,
             builds=BUILDS,
             registry=registry.address,
-            pull_registry=registry.address,
+            pull_registry=PULLED,
             kaniko_image="ghcr.io/osscontainertools/kaniko:v1.28.5",
             git_host=LOOPBACK,
             ingress=world.ingress.address,
@@ -134,7 +143,8 @@ async def _real(folder: Path) -> AsyncIterator[Place]:
             cleanup.push_async_callback(api.delete, "Namespace", "", namespace)
         await _install(api, {SYSTEM: system, BUILDS: builds, PREVIEWS: previews})
         if "CLUSTER_INGRESS_ADDRESS" in os.environ:
-            ingress, ca_file = os.environ["CLUSTER_INGRESS_ADDRESS"], Path(os.environ["CLUSTER_INGRESS_CA"])
+            ingress = os.environ["CLUSTER_INGRESS_ADDRESS"]
+            ca_file = Path(os.environ.get("CLUSTER_INGRESS_CA") or certifi.where())
         else:
             front = await cleanup.enter_async_context(ingress_proxy(api, previews, DOMAIN, folder))
             ingress, ca_file = front.address, front.ca_file
@@ -150,6 +160,7 @@ async def _real(folder: Path) -> AsyncIterator[Place]:
             ingress=ingress,
             ca_file=ca_file,
             base_image=await push_base_image(pushed, folder),
+            more={name: os.environ[f"CLUSTER_{name}"] for name in INGRESS if f"CLUSTER_{name}" in os.environ},
         )
 
 

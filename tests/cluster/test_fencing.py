@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,32 +21,32 @@ from tests.e2e.helpers import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-APPLIES = [
-    ("create", "configmaps"),
-    ("patch", "networkpolicies"),
-    ("patch", "services"),
-    ("patch", "deployments"),
-    ("patch", "ingresses"),
-]
-NAMES: dict[str, Callable[[str], str]] = {"create": lambda _: "*", "patch": lambda slug: f"{slug}*"}
+PATCHES = [("patch", kind) for kind in ("networkpolicies", "services", "deployments", "ingresses")]
+FIRST = [("create", "configmaps"), *PATCHES]
+"""Of a preview's first deploy; and of one that changes what is there."""
+AGAIN = [("update", "configmaps"), *PATCHES]
 GRACE = 1.0
 """Seconds in which whatever a stale provider still does has to have shown."""
 
 
 @asynccontextmanager
 async def stopped_in(
-    world: ClusterWorld, standin: World, name: str, first: App, applies: Sequence[tuple[str, str]] = APPLIES
+    world: ClusterWorld, standin: World, name: str, first: App, applies: Sequence[tuple[str, str]]
 ) -> AsyncIterator[list[str]]:
     """One deploy for each of these requests; their provider is stopped while all of them are on their way."""
+    name += "-again" * (applies is AGAIN)
     slugs, begun, held = [f"{name}-{resource}" for _, resource in applies], [], []
     process = world.provider.pid
     assert process is not None
+    if applies is AGAIN:
+        await asyncio.gather(*map(world.deploy, slugs))
     try:
         for slug, (verb, resource) in zip(slugs, applies, strict=True):
             sha = await world.commit(slug, first)
             begun.append(asyncio.create_task(world.deploy(slug, sha)))
             await world.job(slug, sha)  # what is held is not the dry run before it
-            held.append(standin.api.faults.hold(verb=verb, resource=resource, name=NAMES[verb](slug), times=1))
+            name = "*" if verb == "create" else f"{slug}*"
+            held.append(standin.api.faults.hold(verb=verb, resource=resource, name=name, times=1))
             if verb == "create":  # who makes it is not told by its name: the only one who can, by now
                 await held[-1].held()
         await asyncio.gather(*(one.held() for one in held))
@@ -59,29 +59,35 @@ async def stopped_in(
         await asyncio.gather(*begun, return_exceptions=True)
 
 
-async def test_after_a_teardown_nothing_comes_back(own_cluster: ClusterWorld, standin: World) -> None:
+@pytest.mark.parametrize("applies", [FIRST, AGAIN], ids=["first", "again"])
+async def test_after_a_teardown_nothing_comes_back(
+    own_cluster: ClusterWorld, standin: World, applies: Sequence[tuple[str, str]]
+) -> None:
     async with (
-        stopped_in(own_cluster, standin, "stale", App(build_slow=True)) as slugs,
+        stopped_in(own_cluster, standin, "stale", App(build_slow=True), applies) as slugs,
         own_cluster.second_provider(),
     ):
         await asyncio.gather(*map(own_cluster.client.teardown, slugs))
         await asyncio.gather(*map(own_cluster.nothing_left, slugs))
     await asyncio.gather(*map(own_cluster.nothing_left, slugs))
     await asyncio.sleep(GRACE)
-    assert [await own_cluster.leftovers(slug) for slug in slugs] == [set()] * len(APPLIES)
+    assert [await own_cluster.leftovers(slug) for slug in slugs] == [set()] * len(applies)
 
 
-async def test_after_a_newer_deploy_it_changes_nothing(own_cluster: ClusterWorld, standin: World) -> None:
+@pytest.mark.parametrize("applies", [FIRST, AGAIN], ids=["first", "again"])
+async def test_after_a_newer_deploy_it_changes_nothing(
+    own_cluster: ClusterWorld, standin: World, applies: Sequence[tuple[str, str]]
+) -> None:
     async with (
-        stopped_in(own_cluster, standin, "newer", App(body="stale\n", build_slow=True)) as slugs,
+        stopped_in(own_cluster, standin, "newer", App(body="stale\n", build_slow=True), applies) as slugs,
         own_cluster.second_provider(),
     ):
         newer = await asyncio.gather(*(own_cluster.app(slug, App(body="newer\n")) for slug in slugs))
-        assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(APPLIES)
+        assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(applies)
         before = [await _spec(own_cluster, slug) for slug in slugs]
     await asyncio.sleep(GRACE)
     assert [await _spec(own_cluster, slug) for slug in slugs] == before
-    assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(APPLIES)
+    assert [await own_cluster.guest.text(one.url) for one in newer] == ["newer\n"] * len(applies)
 
 
 async def test_a_deploy_that_another_provider_took_over_ends_once(own_cluster: ClusterWorld, standin: World) -> None:

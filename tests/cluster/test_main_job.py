@@ -215,28 +215,12 @@ async def test_clone_credentials_stand_in_the_jobs_secret_alone(cluster: Cluster
     await eventually(gone, what="the credentials go with their Job")
 
 
-async def test_what_the_cluster_would_not_take_is_refused_before_the_build(cluster: ClusterWorld) -> None:
-    big = {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}
-    failed = await refused(cluster.app("toobig", App(spec=big)))
-    assert failed.reply["phase"] in {"resolve", "admit"}
-    assert "toobig" not in {job.partition("preview-build-")[2][:6] for job in await _jobs(cluster)}
-
-
 async def test_alias_hosts_are_served_with_secrets_of_their_own(cluster: ClusterWorld) -> None:
     await cluster.deploy("alias", alias_hosts=["alias.example.test"])
     ingress = await cluster.place.api.get("Ingress", cluster.place.previews, "alias")
     assert ingress is not None
     assert [rule["host"] for rule in ingress["spec"]["rules"]] == [f"alias.{DOMAIN}", "alias.example.test"]
     assert ingress["spec"]["tls"][1]["secretName"] == names.alias_tls_secret("alias", "alias.example.test")
-
-
-async def test_what_the_ingress_cannot_give_is_named_before_the_build(cluster: ClusterWorld) -> None:
-    app = App(spec={"ingress": {"additionalHeaders": {"X-One": "1"}}})
-    failed = await refused(cluster.client.deploy(
-        "acme/headers", "main", commit_sha=await cluster.commit("headers", app), installation_id=INSTALLATION,
-        alias_hosts=["not a host"],
-    ))  # fmt: skip
-    assert failed.code == "invalid_request"
 
 
 async def test_two_requests_for_the_same_share_one_build(cluster: ClusterWorld) -> None:

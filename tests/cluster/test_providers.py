@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -149,6 +150,69 @@ async def test_the_same_build_is_shared_though_the_first_asker_was_superseded(
             async with deploying(own_cluster, slug, sha, extra_env={"A": "1"}) as newer:
                 assert (await older.answer())["code"] == "superseded"
                 await built_once(own_cluster, slug, sha, newer)
+
+
+@asynccontextmanager
+async def ended_in_admit(
+    world: ClusterWorld, standin: World, second: Server, slug: str, number: signal.Signals
+) -> AsyncIterator[Asker]:
+    """A deploy with a secret whose provider ends before it has a bundle; the other one sees no new Secret meanwhile."""
+    app = App(spec={"env": [{"name": "TOKEN", "from": "secret:API_TOKEN"}]})
+    sha = await world.commit(slug, app)
+    standin.api.faults.slow_watch(60, resource="secrets")
+    held = standin.api.faults.hold(verb="patch", resource="networkpolicies", name=f"{slug}*", times=1)
+    async with deploying(world, slug, sha, secret_values={"API_TOKEN": "given"}) as asker:
+        await held.held()
+        first = await process(world, second, asker)
+        await (first.kill() if number is signal.SIGKILL else first.stop())
+        yield asker
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_secrets_that_another_staged_reach_the_app(
+    own_cluster: ClusterWorld, standin: World, second: Server, number: signal.Signals
+) -> None:
+    slug = f"inherited-{number.name.lower()}"
+    async with ended_in_admit(own_cluster, standin, second, slug, number) as asker:
+        answer = await asker.answer()
+    assert answer["ok"], answer
+    assert "TOKEN=given\n" in await own_cluster.guest.text(answer["url"], "/cgi-bin/env")
+    staged = [
+        name for name in await own_cluster.place.api.names("Secret", own_cluster.place.previews) if "staged" in name
+    ]
+    assert staged == []
+
+
+async def test_without_the_secrets_that_were_staged_nothing_is_deployed(
+    own_cluster: ClusterWorld, standin: World, second: Server
+) -> None:
+    hold = standin.api.faults.hold(verb="get", resource="secrets", name="preview-staged-*", times=1)
+    async with ended_in_admit(own_cluster, standin, second, "bereft", signal.SIGTERM) as asker:
+        await hold.held()
+        api, previews = own_cluster.place.api, own_cluster.place.previews
+        for name in await api.names("Secret", previews):
+            if name.startswith("preview-staged-"):
+                await api.delete("Secret", previews, name)
+        hold.release()
+        answer = await asker.answer()
+    assert (answer["code"], answer["reason"], answer["whose"]) == ("secret_missing", "StagedSecretsGone", "platform")
+    assert answer["evidence"] == ["secret:API_TOKEN is not kept any more"]
+    assert await own_cluster.place.api.get("Deployment", previews, "bereft") is None
+
+
+async def test_a_failed_first_deploy_loses_its_url_though_another_applied_it(
+    own_cluster: ClusterWorld, standin: World, second: Server
+) -> None:
+    """Whoever goes on with it does not know yet what the one before it applied."""
+    slug = "unseen"
+    sha = await own_cluster.commit(slug, App(sick=True))
+    standin.api.faults.slow_watch(60, resource="ingresses")
+    async with deploying(own_cluster, slug, sha) as asker:
+        await asker.phase("rollout")
+        await (await process(own_cluster, second, asker)).stop()
+        answer = await asker.answer()
+    assert answer["code"] == "deployment_not_ready", answer
+    assert await own_cluster.place.api.get("Ingress", own_cluster.place.previews, slug) is None
 
 
 async def test_what_was_queued_while_no_provider_ran_is_done_when_one_does(own_cluster: ClusterWorld) -> None:

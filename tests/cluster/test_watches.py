@@ -111,22 +111,36 @@ async def test_the_api_server_restarts(cluster: ClusterWorld, standin: World) ->
     assert len(restarts) > 3
 
 
-@pytest.mark.parametrize(
-    "resource", ["pods", "deployments", "replicasets", "endpointslices", "events", "jobs", "configmaps"]
-)
+LAGGING = (
+    "pods", "deployments", "replicasets", "endpointslices", "events", "jobs", "configmaps", "secrets", "services",
+    "ingresses", "networkpolicies",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("resource", LAGGING)
 async def test_a_kind_whose_watch_lags(cluster: ClusterWorld, standin: World, resource: str) -> None:
     slug = f"lag-{resource}"
-    first = await cluster.app(slug, App(body="one\n"))
+    first = await cluster.app(slug, App(body="one\n"), extra_env={"A": "1"})
     lag = standin.api.faults.slow_watch(0.1, resource=resource)
     try:
-        await cluster.app(slug, App(body="two\n"))
+        await cluster.app(slug, App(body="two\n"), extra_env={"A": "2"})
         await serves(cluster, first.url, "two\n")
-        failed = await refused(cluster.app(slug, App(crash=4)))
+        failed = await refused(cluster.app(slug, App(crash=4), extra_env={"A": "3"}))
         assert (failed.code, failed.reply["reason"]) == ("deployment_not_ready", "CrashLoop")
         await serves(cluster, first.url, "two\n")
+        bundles = await _bundles(cluster, slug)
+        removed = await cluster.client.teardown(slug)
     finally:
         standin.api.faults.lift(lag)
     assert lag.struck
+    assert {name for name in removed.deleted if name.startswith("secret/")} <= {f"secret/{name}" for name in bundles}
+    assert f"secret/preview-secrets-{slug}-g2" in removed.deleted, "that of what served"
+    await cluster.nothing_left(slug)
+
+
+async def _bundles(world: ClusterWorld, slug: str) -> set[str]:
+    found = await world.place.api.names("Secret", world.place.previews)
+    return {name for name in found if name.startswith(f"preview-secrets-{slug}-")}
 
 
 async def test_everything_lags(cluster: ClusterWorld, standin: World) -> None:

@@ -188,6 +188,10 @@ def test_requests_are_not_the_limits() -> None:
     assert resources["limits"] == {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi"}
     assert set(resources["requests"]) == set(resources["limits"])
     assert resources["requests"]["cpu"] == "100m"
+    small = pod(job(options(build_cpu="0.05", build_memory="1Gi", build_disk="512Mi")))["containers"][0]["resources"]
+    assert small["requests"] == {"cpu": "0.05", "memory": "256Mi", "ephemeral-storage": "512Mi"}, (
+        "never above the limits"
+    )
 
 
 def test_deadline_and_time_to_live() -> None:
@@ -199,7 +203,7 @@ def test_deadline_and_time_to_live() -> None:
     ("settings", "where", "expected"),
     [
         ({"build_node_selector": {"pool": "builds"}}, "nodeSelector", {"pool": "builds"}),
-        ({"build_tolerations": ({"key": "builds", "operator": "Exists"},)}, "tolerations", [{"key": "builds", "operator": "Exists"}]),  # noqa: E501
+        ({"build_tolerations": ({"key": "builds", "tolerationSeconds": 300},)}, "tolerations", [{"key": "builds", "tolerationSeconds": 300}]),  # noqa: E501
         ({"build_runtime_class": "gvisor"}, "runtimeClassName", "gvisor"),
         ({"build_service_account": "builder"}, "serviceAccountName", "builder"),
     ],

@@ -1,7 +1,8 @@
 """Where a build is, judged from its Job, pods and events. Pure (design.md, house rule 3).
 
 What decides: a container that ended with exit code 0 and a digest is a success at once, since the Job's controller
-is seconds late; a failure is one only when the Job says so, since a pod that failed may be tried again.
+is seconds late; a failure is one only when the Job says so, since a pod that failed may be tried again. A pod that
+cannot begin is one as well: the Job would say nothing until its deadline.
 """
 
 from __future__ import annotations

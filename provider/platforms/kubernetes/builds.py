@@ -17,13 +17,14 @@ import structlog
 
 from provider import names
 from provider.diagnose.builds import DIAGNOSED_LINES
-from provider.errors import Code, Permanent, PreviewError, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.models import now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
+from provider.platforms.kubernetes.fence import taken_by_another
 from provider.platforms.kubernetes.pod_log import Follower, last_lines
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.watches import Watches, annotation, job_key, label
@@ -119,6 +120,9 @@ class Builds:
         job = self._watches.jobs.get(plan.job_name)
         if job is None:
             return None
+        other = annotation(job, kaniko.PLATFORM)
+        if other not in {"", self._settings.platform_id}:  # the platform's present provider sets none
+            raise taken_by_another(other, f"builds as {plan.job_name} in this namespace", "BUILD_NAMESPACE")
         same = annotation(job, kaniko.INPUTS) == plan.build_inputs and "deletionTimestamp" not in job["metadata"]
         own = annotation(job, kaniko.DEPLOY_ID) == plan.deploy_id
         if same and (not is_finished(job) or own or await self._is_good(plan, job)):
@@ -297,5 +301,6 @@ def _owner(pod: Object) -> str:
 
 def _not_created(error: Refused) -> PreviewError:
     cause = not_taken(error, "the build's Job")
-    cause.code = Code.KANIKO_CREATE_FAILED if cause.code is Code.PLATFORM_UNREACHABLE else cause.code
+    if cause.code not in {Code.QUOTA_EXCEEDED, Code.POLICY_DENIED}:
+        cause.code, cause.whose = Code.KANIKO_CREATE_FAILED, Whose.PLATFORM
     return cause

@@ -136,6 +136,10 @@ class Cache:
         if present is None or _version(present) < _version(found):
             self._put(found)
 
+    def forget(self, name: str) -> None:
+        """We deleted it: the watch will say so, perhaps late."""
+        self._remove(name)
+
     def applied(self, found: Object) -> Object:
         """Take in what the answer to an apply of ours showed; returns what is kept of it."""
         if self.fields_of is not None:

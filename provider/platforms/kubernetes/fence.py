@@ -204,15 +204,19 @@ class Anchors:
             for found in self._watches.of(resource).of(slug)
         }
 
+    def check_ours(self, slug: str) -> None:
+        """Refuse a slug that another installation has here, as far as it is known. Raises `slug_taken`."""
+        present = self._watches.anchors.get(names.anchor(slug))
+        if present is not None:
+            self._must_be_ours(present)
+
+    def _must_be_ours(self, present: Object) -> None:
+        other = annotation(present, PLATFORM)
+        if other != self._platform_id:
+            raise taken_by_another(other, "has a preview of that name in this namespace", "PREVIEW_NAMESPACE")
+
     def _must_be_older(self, present: Object, generation: int, reserve: bool) -> None:
-        if annotation(present, PLATFORM) != self._platform_id:
-            raise Permanent(
-                Code.SLUG_TAKEN,
-                "Another installation has a preview of that name in this namespace.",
-                reason="OtherPlatform",
-                hint="Give each installation a PREVIEW_NAMESPACE of its own.",
-                evidence=(f"platform id {annotation(present, PLATFORM)}",),
-            )
+        self._must_be_ours(present)
         holder = _holder(present)
         if holder[0] > generation or (not reserve and holder > (generation, self._epochs[-1])):
             raise fenced(f"generation {holder[0]} has the preview")
@@ -242,6 +246,17 @@ class Anchors:
             return await self._api.create(resources.CONFIG_MAPS, body)
         body["metadata"] |= {key: present["metadata"][key] for key in ("uid", "resourceVersion")}  # type: ignore[operator]
         return await self._api.update(resources.CONFIG_MAPS, body)
+
+
+def taken_by_another(platform_id: str, what: str, setting: str) -> Permanent:
+    """Two installations that share a namespace met at a slug: nothing of the other's is touched."""
+    return Permanent(
+        Code.SLUG_TAKEN,
+        f"Another installation {what}.",
+        reason="OtherPlatform",
+        hint=f"Give each installation a {setting} of its own.",
+        evidence=(f"platform id {platform_id}",),
+    )
 
 
 def fenced(why: str) -> Permanent:

@@ -14,6 +14,7 @@ from provider.errors import Code, Permanent, Whose
 from provider.platforms.base import BuildPlan
 from provider.platforms.kubernetes.api import Object
 from provider.settings import Settings
+from provider.spec.quantities import amount
 
 INPUTS = render.PREFIX + "build-inputs"
 DEPLOY_ID = render.PREFIX + "deploy-id"
@@ -24,6 +25,8 @@ CONTAINER = "kaniko"
 CLONE = "/kaniko/buildcontext"
 """Where Kaniko clones a git context to."""
 RETRIES = 3
+REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}
+"""What a build asks of its node, where its limits are not below that."""
 
 
 def job(plan: BuildPlan, settings: Settings, created: datetime, *, private: bool) -> Object:
@@ -147,7 +150,8 @@ def _env(plan: BuildPlan, settings: Settings, *, private: bool) -> list[Object]:
 def _resources(settings: Settings) -> Object:
     limits = {"cpu": settings.build_cpu, "memory": settings.build_memory, "ephemeral-storage": settings.build_disk}
     # Requests would default to the limits, and a build then find no node that is free enough.
-    return {"limits": limits, "requests": {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"}}
+    requests = {name: min(REQUESTS[name], limit, key=lambda one: amount(one) or 0) for name, limit in limits.items()}
+    return {"limits": limits, "requests": requests}
 
 
 def _labels(plan: BuildPlan, settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ import httpx
 import structlog
 
 from provider import render
+from provider.errors import PreviewError
 from provider.models import Bundle, Revision, SecretValues
 from provider.platforms import hosts
 from provider.platforms.base import (
@@ -151,7 +152,7 @@ class KubernetesPlatform:
 
     async def admit(self, revision: Revision) -> list[str]:
         """A dry run of every object; what the cluster took once, in this very shape, it is not asked again."""
-        self._check_hosts(revision)
+        self._check_others(revision)
         wanted = objects(revision, self._settings)
         shape = render.checksum([body for _, body in wanted])
         if shape not in self._taken_shapes:
@@ -161,9 +162,11 @@ class KubernetesPlatform:
                 self._taken_shapes.pop(next(iter(self._taken_shapes)))
         return []
 
-    def _check_hosts(self, revision: Revision) -> None:
+    def _check_others(self, revision: Revision) -> None:
+        """Refuse a slug that is another installation's, and hosts that are another preview's."""
         (ingress,) = [one for one in revision.manifests if one["kind"] == "Ingress"]
         slug = ingress["metadata"]["name"]
+        self._anchors.check_ours(slug)
         others = [found for found in self._watches.ingresses.all() if name_of(found) != slug]
         taken = {host for found in others for host in hosts_of(found)}
         hosts.check(slug, hosts_of(ingress), self._settings.preview_domain, taken)
@@ -187,8 +190,12 @@ class KubernetesPlatform:
         fence = self._fences.pop(slug, None)
         if fence is None or fence.generation != revision.generation:
             raise fenced("its anchor was not taken for it")
-        self._check_hosts(revision)
-        log(await self._applier.apply(fence, revision))
+        self._check_others(revision)
+        try:
+            log(await self._applier.apply(fence, revision))
+        except PreviewError:
+            self._taken_shapes.clear()  # a quota or a policy is another one now
+            raise
         return revision
 
     async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
@@ -218,8 +225,10 @@ class KubernetesPlatform:
             return
         fence = await self._anchors.take(slug, generation)
         if last_good is None:
-            for found in self._watches.ingresses.of(slug):
-                name = found["metadata"]["name"]
+            assert failed is not None, "checked above"
+            # Also what a watch does not show yet: another provider may have applied it just now.
+            applied = [body for resource, body in objects(failed, self._settings) if resource is INGRESSES]
+            for name in {one["metadata"]["name"] for one in (*applied, *self._watches.ingresses.of(slug))}:
                 await self._applier.remove(fence, INGRESSES, name)
             return
         await self._applier.apply(fence, last_good)

@@ -50,11 +50,10 @@ class SecretObjects:
         return await self._checksum(plain)
 
     async def drop(self, staged: str) -> None:
-        """Forget staged values; costs nothing where there are none."""
-        name = names.staged_secret(staged)
-        known = self._staged.pop(staged, None) is not None
-        if known or self._watches.secrets.get(name) is not None:
-            await self._api.delete(SECRETS, name)
+        """Forget staged values; "" are none."""
+        self._staged.pop(staged, None)
+        if staged:
+            await self._delete(names.staged_secret(staged))
 
     async def bundle(
         self, staged: str, slug: str, generation: int, secret_names: tuple[str, ...], reuse: tuple[Bundle, ...]
@@ -78,8 +77,7 @@ class SecretObjects:
 
     async def values(self, staged: str, bundles: tuple[str, ...]) -> frozenset[str]:
         """The values that are staged under that name, and those of bundles; of what is gone, none."""
-        known = self._staged.get(staged)
-        found = [known if known is not None else await self._staged_by_another(staged)]
+        found = [await self._plain(staged)]
         found += [_values(one) for name in bundles if (one := await self._api.get(SECRETS, name)) is not None]
         return frozenset(value for values in found for value in values.values())
 
@@ -89,7 +87,7 @@ class SecretObjects:
         """Remove a preview's bundles of generations up to `up_to` (None: all) but those of `keep`; their names."""
         leaving = self.bundles(slug, keep, up_to)
         for name in leaving:
-            await self._api.delete(SECRETS, name)
+            await self._delete(name)
         return leaving
 
     def bundles(self, slug: str, keep: frozenset[str] = frozenset(), up_to: int | None = None) -> list[str]:
@@ -103,18 +101,16 @@ class SecretObjects:
         )
 
     async def _wanted(self, staged: str, secret_names: tuple[str, ...]) -> dict[str, str]:
-        values = self._staged.get(staged)
-        if values is None:
-            values = await self._staged_by_another(staged)
+        values = await self._plain(staged)
         extra = {key: value for key, value in values.items() if key.startswith(EXTRA_ENV_KEY)}
         return {name: values[name] for name in secret_names if name in values} | extra
 
-    async def _staged_by_another(self, staged: str) -> dict[str, str]:
-        """What the process staged that had this deploy before us; nothing where nothing was staged."""
-        name = names.staged_secret(staged)
-        if not staged or self._watches.secrets.get(name) is None:
-            return {}
-        found = await self._api.get(SECRETS, name)
+    async def _plain(self, staged: str) -> dict[str, str]:
+        """What is staged under that name: also by the process that had this deploy before us, however lately."""
+        known = self._staged.get(staged)
+        if known is not None or not staged:
+            return known or {}
+        found = await self._api.get(SECRETS, names.staged_secret(staged))  # a watch may not show it yet
         return _values(found) if found is not None else {}
 
     async def _make(self, body: Object) -> None:
@@ -122,7 +118,7 @@ class SecretObjects:
         name = body["metadata"]["name"]
         for _ in range(2):
             try:
-                await self._api.create(SECRETS, body)
+                self._watches.secrets.put(await self._api.create(SECRETS, body))
             except Refused as error:
                 if error.reason != "AlreadyExists":
                     raise refused(error, f"secret {name}") from error
@@ -136,6 +132,10 @@ class SecretObjects:
             Code.CONFLICT, f"Somebody else makes a Secret {name}.", reason="SecretTaken", whose=Whose.PLATFORM,
             hint="Remove it, or give this provider a PREVIEW_NAMESPACE of its own.",
         )  # fmt: skip
+
+    async def _delete(self, name: str) -> None:
+        await self._api.delete(SECRETS, name)
+        self._watches.secrets.forget(name)
 
     def _body(self, name: str, annotations: dict[str, str], values: dict[str, str]) -> Object:
         return {
