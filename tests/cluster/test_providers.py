@@ -204,7 +204,7 @@ async def test_a_failed_first_deploy_loses_its_url_though_another_applied_it(
     own_cluster: ClusterWorld, standin: World, second: Server
 ) -> None:
     """Whoever goes on with it does not know yet what the one before it applied."""
-    slug = "unseen"
+    slug = "unshown"
     sha = await own_cluster.commit(slug, App(sick=True))
     standin.api.faults.slow_watch(60, resource="ingresses")
     async with deploying(own_cluster, slug, sha) as asker:
