@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from provider.background import ended, logged
 from provider.bus import requests
 from provider.bus.endpoints import Handler, Incoming
 from provider.bus.queries import IntrospectRequest
-from provider.errors import PreviewError
+from provider.errors import Permanent, PreviewError
 from provider.masking import MaskedStream, Masker
 from provider.models import DeployRecord, Phase, PreviewRecord
 from provider.pipeline.context import Context
@@ -155,13 +155,20 @@ class Introspection:
         deploy, preview = subject.deploy, subject.preview
         revisions = (preview.current, preview.last_good) if preview is not None else ()
         bundles = {one.bundle.name: one.bundle for one in revisions if one is not None and one.bundle is not None}
-        if deploy is not None and deploy.bundle is not None:
-            bundles[deploy.bundle.name] = deploy.bundle
-        staged = deploy.staged if deploy is not None and deploy.report is None else ""
+        own = deploy.bundle if deploy is not None and deploy.bundle is not None else None
+        runs = deploy is not None and deploy.report is None
+        if own is not None and runs:
+            bundles[own.name] = own
+        staged = deploy.staged if deploy is not None and runs else ""
+        secret_values = self._ctx.platform.secret_values
         try:
-            return await self._ctx.platform.secret_values(staged, tuple(bundles.values()))
+            values = await secret_values(staged, tuple(bundles.values()))
+            if own is not None and own.name not in bundles:
+                with suppress(Permanent):  # it went with what ran of the deploy
+                    values |= await secret_values("", (own,))
         except PreviewError:
             return None
+        return values
 
     # ------------------------------------------------------------------ at once
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from provider.errors import Code, Permanent, PreviewError, Whose
+from provider.errors import Code, Permanent, PreviewError
 from provider.keeper.known import Mine
 from provider.keeper.notices import Notices
-from provider.models import EventType, Failure, PreviewOutline, PreviewRecord, Revision, now
+from provider.models import EventType, Failure, PreviewOutline, PreviewRecord, PreviewState, Revision, now
+from provider.platforms import bundles
 from provider.platforms.base import Drift, Platform
 from provider.store import Store
 from provider.store.resting import at_rest, is_lacking, lacking, repaired, repairing
@@ -176,7 +177,7 @@ class Reconcile:
         if not drift.what and drift.bundle_lost is None and not is_lacking(preview):
             return
         if drift.bundle_lost is not None:
-            preview = await self._lacks(preview, _bundle_lost(preview, drift.bundle_lost))
+            preview = await self._lacks(preview, Failure.of(bundles.gone(drift.bundle_lost), None))
         if drift.what:
             await self._put_back(preview, drift)
         elif drift.bundle_lost is None:
@@ -187,6 +188,15 @@ class Reconcile:
         pause = self._paused(slug)
         log.warning("reconcile", slug=slug, what=what)
         mine = await self._store.change_preview(slug, repairing(preview.generation))
+        try:
+            await self._apply(mine, drift, what, pause)
+        finally:
+            present = await self._store.get_preview(slug)
+            if present is not None and present.state is PreviewState.REMOVING:  # torn down meanwhile: nothing may stay
+                await self._platform.retire(slug, (), mine.generation)
+
+    async def _apply(self, mine: PreviewRecord, drift: Drift, what: list[str], pause: float) -> None:
+        slug = mine.slug
         try:
             anchor = await self._platform.put_back(slug, _good(mine), mine.generation)
         except Permanent as error:
@@ -225,14 +235,3 @@ class Reconcile:
 def _good(preview: PreviewRecord) -> Revision:
     assert preview.last_good is not None, "it is at rest"
     return preview.last_good
-
-
-def _bundle_lost(preview: PreviewRecord, name: str) -> Failure:
-    error = Permanent(
-        Code.SECRET_MISSING,
-        f"The secrets of {preview.slug} are gone: somebody deleted its bundle {name}.",
-        reason="BundleLost",
-        hint="Deploy again with the secrets: nobody else has their values.",
-        whose=Whose.PLATFORM,
-    )
-    return Failure.of(error, None)

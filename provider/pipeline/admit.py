@@ -20,7 +20,7 @@ async def admit(ctx: Context, record: DeployRecord) -> DeployRecord:
     parsed = ctx.spec_of(record)
     warned = check_request(ctx, record, parsed)
     slug = str(record.slug)
-    lost = ctx.platform.generation(slug)
+    lost = ctx.platform.generation(slug) or 0
     async with policing.counting(ctx, record.request):
         decision = await policing.judged(ctx, record, parsed)
         if decision is not None and decision.action == "hold" and not record.approved:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from provider.errors import Code, Permanent, Temporary
+from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import DeployRecord, Owner, SecretValues, StoredRequest, TraceContext, Waiter
 from provider.pipeline.context import Context
 from provider.pipeline.ending import repeat, tolerate
@@ -105,6 +105,9 @@ class Intake:
             created = await self._create(record)
         except DeployExists as known:
             return await self._again(record, known.existing)
+        except PreviewError:
+            await tolerate(self._ctx.platform.drop_staged(record.staged))
+            raise
         log.info("deploy.accepted", deploy_id=created.deploy_id, repo=request.repo_full_name, branch=request.branch)
         self._ctx.logbook.learn(created.deploy_id, plain(secrets))
         self._runner.start(created)

@@ -196,8 +196,8 @@ class Runner:
                 await self._stop_build(running)
             await self._ending.settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
-        await self._take_turn(running)
         try:
+            await self._take_turn(running)
             await self._phases(running, CHANGE)
             await self._ending.settle(running)
         finally:

@@ -24,8 +24,8 @@ async def teardown(ctx: Context, runner: Runner, slug: str, asker: Asker = NOBOD
     The record says `removing` first: a deploy that was accepted before this is older than it from then
     on and ends, wherever it is. One that is accepted later goes on, and waits for its turn.
     """
-    order, at = await ctx.store.next_order(slug), now()
-    seen = Seen(reducers.removing(order, at, slug=slug, platform_id=ctx.settings.platform_id, asker=asker))
+    order, at, lost = await ctx.store.next_order(slug), now(), ctx.platform.generation(slug) or 0
+    seen = Seen(reducers.removing(order, at, slug=slug, platform_id=ctx.settings.platform_id, asker=asker, lost=lost))
     preview = await ctx.store.change_preview(slug, seen)
     if held := seen.displaced(preview, asker, at):
         entry = {"action": "claim.forced", "by": "teardown", "slug": slug, "session_id": asker.session_id}
@@ -61,7 +61,8 @@ async def finish(ctx: Context, runner: Runner, preview: PreviewRecord) -> Remove
     async with runner.lock(slug):
         present = await ctx.store.get_preview(slug)
         overtaken = present is not None and present.newest.order != order
-        removed = await _removed(ctx, slug, preview.generation if known or overtaken else None)
+        told = ctx.platform.generation(slug) is not None
+        removed = await _removed(ctx, slug, preview.generation if known or overtaken or told else None)
         if known:
             await ctx.store.change_preview(slug, reducers.removed(order, now()))
     return removed

@@ -189,7 +189,11 @@ class Platform(Protocol):
         """
 
     async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
-        """The values that are staged under that name, and those of bundles, to be masked; of what is gone, none."""
+        """The values that are staged under that name, and those of bundles, to be masked.
+
+        Raises:
+            Permanent: `secret_missing` where a bundle is gone: whoever runs with it may say its values all the same.
+        """
 
     # Build.
     async def build(self, plan: BuildPlan, log: LogSink) -> str:
@@ -208,8 +212,11 @@ class Platform(Protocol):
     async def admit(self, revision: Revision) -> list[str]:
         """Check that the platform would take these manifests; returns warnings."""
 
-    def generation(self, slug: str) -> int:
-        """The newest generation that the platform still knows of a preview whose record was lost; 0: none."""
+    def generation(self, slug: str) -> int | None:
+        """The newest generation of which the platform has something, whatever the records say; 0: of none.
+
+        None: it does not tell, and need not: nobody else makes anything there.
+        """
 
     async def anchor(self, slug: str, generation: int) -> str | None:
         """From now on only this generation, by this provider, changes the preview (design.md, "Fencing").

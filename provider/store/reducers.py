@@ -181,28 +181,35 @@ def failed(deploy: DeployRecord, failure: Failure, at: datetime | None = None) -
     return reduce
 
 
-def removing(order: int, now: datetime, *, slug: str, platform_id: str, asker: claims.Asker = claims.NOBODY) -> Reducer:
+def removing(
+    order: int, now: datetime, *, slug: str, platform_id: str, asker: claims.Asker = claims.NOBODY, lost: int = 0
+) -> Reducer:
     """A teardown with that order was accepted. Raises `claimed` or `superseded`.
 
-    Without a record it leaves a tombstone: a deploy that was accepted before must not bring the preview up.
+    Without a record it leaves a tombstone: a deploy that was accepted before must not bring the preview up. One that is
+    there is kept as long again. `lost` is the newest generation that the platform has something of: that goes, too, and
+    the next one is newer.
     """
 
     def reduce(record: PreviewRecord | None) -> PreviewRecord:
         newest = Newest(order=order, deploy_id=TORN_DOWN)
         if record is None:
-            return _tombstone(slug, platform_id, newest, now)
+            return _tombstone(slug, platform_id, newest, now, lost)
         if record.newest.order == order:
             return record
         claims.passed(record, asker, now)
         _not_older(record, order)
-        access = max(record.last_access, now)
-        return _with(record, state=PreviewState.REMOVING, newest=newest, last_access=access, claim=None)
+        access, generation = max(record.last_access, now), max(record.generation, lost)
+        changed = _with(record, state=PreviewState.REMOVING, newest=newest, last_access=access, claim=None)
+        removed_at = now if record.removed_at is not None else None
+        return changed.model_copy(update={"generation": generation, "removed_at": removed_at})
 
     return reduce
 
 
-def _tombstone(slug: str, platform_id: str, newest: Newest, now: datetime) -> PreviewRecord:
+def _tombstone(slug: str, platform_id: str, newest: Newest, now: datetime, generation: int) -> PreviewRecord:
     return PreviewRecord(
+        generation=generation,
         platform_id=platform_id,
         slug=slug,
         repo_full_name="",

@@ -77,6 +77,13 @@ async def test_a_quota_that_has_no_room_for_the_job(cluster: ClusterWorld) -> No
     assert "exceeded quota: small" in str(failed.reply["evidence"])
 
 
+async def test_a_quota_that_others_change_at_once(cluster: ClusterWorld, standin: World) -> None:
+    """The API server gives up then, and says conflict: nothing was built, however often."""
+    fault = standin.api.faults.error(409, verb="create", resource="jobs", times=4)
+    assert (await cluster.app("contended", App())).built
+    assert fault.struck == 4
+
+
 async def test_a_job_that_somebody_deletes_is_made_again(cluster: ClusterWorld) -> None:
     slug = "build-deleted"
     sha = await cluster.commit(slug, App(body="built twice\n", build_slow=True))

@@ -181,6 +181,14 @@ async def test_pods_that_a_quota_refuses(cluster: ClusterWorld) -> None:
     assert await cluster.guest.text(good.url) == "good\n"
 
 
+@pytest.mark.parametrize("own_cluster", [{"ROLLOUT_TIMEOUT": "6"}], indirect=True)
+async def test_a_log_that_does_not_come_hides_no_cause(own_cluster: ClusterWorld, standin: World) -> None:
+    standin.api.faults.delay(60.0, verb="get", resource="pods/log", name="mute-*")
+    failed = await refused(own_cluster.app("mute", App(says="hello", sick=True)))
+    assert told(failed) == ("deployment_not_ready", "Unhealthy", "user")
+    assert failed.reply["log_tail"] == []
+
+
 async def test_a_first_deploy_that_fails_gets_no_traffic_and_can_be_looked_at(cluster: ClusterWorld) -> None:
     failed = await refused(cluster.app("fails-first", App(spec=merged(IMPATIENT, {}), sick=True)))
     assert told(failed) == ("deployment_not_ready", "Unhealthy", "user")

@@ -139,3 +139,17 @@ async def test_what_cannot_be_shown_is_refused(cluster: ClusterWorld) -> None:
         await cluster.client.introspect("nobodys", include=["secrets"], tail=10**6, container="../x")
     assert caught.value.code == "invalid_request"
     assert len(caught.value.evidence) == 3
+
+
+async def test_secrets_whose_bundle_is_gone_are_not_shown(own_cluster: ClusterWorld) -> None:
+    """The pod has them still, and nobody else knows what is to be masked."""
+    await own_cluster.app("keyless", App(says="hunter2hunter2"), extra_env={"A": "hunter2hunter2"})
+    await own_cluster.place.api.delete("Secret", own_cluster.place.previews, "preview-secrets-keyless-g1")
+
+    async def degraded() -> bool:
+        return (await own_cluster.client.status(slug="keyless")).state == "degraded"
+
+    await eventually(degraded)
+    seen = await own_cluster.client.introspect("keyless", include=["logs"])
+    assert seen.logs
+    assert "hunter2" not in str(seen.reply)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provider.client import PreviewFailed
+from provider.client import Deployed, PreviewFailed
 from provider.models import now
 from tests.cluster.apps import App
 from tests.cluster.standin.world import World
@@ -124,6 +124,42 @@ async def test_a_stale_provider_adds_nothing_that_the_newer_revision_does_withou
 
     await asyncio.sleep(GRACE)
     await eventually(gone)
+
+
+async def test_a_stale_provider_brings_nothing_back_that_the_newer_revision_dropped(
+    own_cluster: ClusterWorld, standin: World
+) -> None:
+    """It was there when the older one began, which applies it over the version that it knows."""
+    slug, dropped = "dropped-configmaps", "ConfigMap/dropped-configmaps.response-headers"
+    await own_cluster.app(slug, App(spec={"ingress": {"additionalHeaders": {"X-Stale": "0"}}}))
+    headers = App(build_slow=True, spec={"ingress": {"additionalHeaders": {"X-Stale": "1"}}})
+    async with (
+        stopped_in(own_cluster, standin, "dropped", headers, [("patch", "configmaps")]),
+        own_cluster.second_provider(),
+    ):
+        await own_cluster.app(slug, App(body="newer\n"))
+        assert dropped not in await own_cluster.leftovers(slug)
+
+    async def gone() -> bool:
+        return dropped not in await own_cluster.leftovers(slug)
+
+    await asyncio.sleep(GRACE)
+    await eventually(gone)
+
+
+async def test_two_that_want_one_host_at_once_do_not_both_get_it(own_cluster: ClusterWorld, standin: World) -> None:
+    held = standin.api.faults.hold(verb="patch", resource="services", name="rival-*", times=2)
+    both = [asyncio.create_task(own_cluster.deploy(f"rival-{one}", alias_hosts=["both.example.com"])) for one in "ab"]
+
+    async def checked() -> bool:
+        return held.holding == 2
+
+    await eventually(checked)
+    standin.api.faults.lift(held)
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    (failed,) = [one for one in outcomes if isinstance(one, PreviewFailed)]
+    assert (failed.code, failed.reply["reason"]) == ("invalid_request", "HostTaken")
+    assert len([one for one in outcomes if isinstance(one, Deployed)]) == 1
 
 
 async def test_what_somebody_else_changed_last_is_removed_all_the_same(cluster: ClusterWorld, standin: World) -> None:

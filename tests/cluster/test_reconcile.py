@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from provider.client import Event
 from tests.cluster.apps import App
 from tests.cluster.places import DOMAIN
 from tests.cluster.standin.world import World
+from tests.cluster.watching import asked
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import eventually
 
@@ -222,6 +225,40 @@ async def test_a_preview_whose_anchor_and_secrets_are_gone_is_put_back_as_far_as
     assert (await cluster.client.status(slug=slug)).reply["failure"]["reason"] == "BundleLost"
     again = await cluster.deploy(slug, extra_env={"A": "1"})
     assert "A=1\n" in await cluster.guest.text(again.url, "/cgi-bin/env")
+
+
+async def test_putting_back_does_not_bring_back_what_was_torn_down(own_cluster: ClusterWorld, standin: World) -> None:
+    for number in range(8):  # until the request for the teardown does not go to the one that sleeps
+        if await _torn_down_meanwhile(own_cluster, standin, f"undead-{number}"):
+            return
+    raise AssertionError("the provider that was stopped got it each time")
+
+
+async def _torn_down_meanwhile(world: ClusterWorld, standin: World, slug: str) -> bool:
+    """Stop a provider that begins to put a preview back, tear it down by another; False: that one was not asked."""
+    pid = world.provider.pid
+    assert pid is not None
+    await world.app(slug, App())
+    held = standin.api.faults.hold(verb="update", resource="configmaps", name=f"{slug}*", times=1)
+    await world.place.api.edit("Service", world.place.previews, slug, {"spec": {"selector": {"app": "nobody"}}})
+    await held.held()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with world.second_provider(), asked(world, "teardown", slug=slug) as teardown:
+            try:
+                assert (await teardown.answer(timeout=3.0))["ok"]
+            except TimeoutError:
+                return False
+            await world.nothing_left(slug)
+            os.kill(pid, signal.SIGCONT)
+            standin.api.faults.lift(held)
+            await asyncio.sleep(GRACE)
+            await world.nothing_left(slug)
+            assert (await world.guest.get(f"https://{slug}.{DOMAIN}")).status_code in {404, 503}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        standin.api.faults.lift(held)
+    return True
 
 
 async def test_what_was_changed_while_no_provider_ran_is_put_back(own_cluster: ClusterWorld) -> None:

@@ -58,6 +58,9 @@ class Removing:
         self.asked = 0
         self.fails = False
 
+    def generation(self, _: str) -> None:
+        return None
+
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         self.asked += 1
         if self.fails:

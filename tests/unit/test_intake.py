@@ -80,11 +80,11 @@ class Forgetful(Store):
         return created
 
 
-def intake(store: Store, runner: Started, owner: Owner, failing: int) -> Intake:
+def intake(store: Store, runner: Started, owner: Owner, failing: int = 0, platform: NoSecrets | None = None) -> Intake:
     settings = Settings(platform_id="here")
     ctx = Context(
         settings=settings,
-        platform=cast(Platform, NoSecrets(failing)),
+        platform=cast(Platform, platform or NoSecrets(failing)),
         source=cast(Any, None),
         store=store,
         reporter=cast(Any, None),
@@ -153,3 +153,31 @@ async def test_a_repetition_is_not_refused_for_what_fails_here(failing: int) -> 
 async def test_a_record_that_was_written_without_an_answer_is_run() -> None:
     store = Forgetful(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
     assert [one.deploy_id for one in await asked(store, MINE)] == ["d"]
+
+
+class Refusing(Store):
+    """A store that takes no deploy."""
+
+    async def create_deploy(self, record: DeployRecord) -> DeployRecord:
+        raise AWAY
+
+
+async def test_secrets_of_a_request_that_is_refused_are_forgotten() -> None:
+    store = Refusing(previews=MemoryKeyValue(), deploys=MemoryKeyValue(), platform_id="here")
+    kept: set[str] = set()
+
+    class Keeping(NoSecrets):
+        async def stage_secrets(self, *staged: object) -> str:
+            kept.add(str(staged[0]))
+            return "checksum"
+
+        async def drop_staged(self, staged: str) -> None:
+            kept.remove(staged)
+
+    secrets = SecretValues.model_validate({"extra_env": {"A": "x"}})
+    with pytest.raises(Temporary):
+        await intake(store, Started(), MINE, platform=Keeping()).accept(
+            StoredRequest(repo_full_name="acme/app", branch="main"), secrets,
+            deploy_id="d", reply=None, received_at=now(), warnings=(),
+        )  # fmt: skip
+    assert kept == set()

@@ -91,8 +91,8 @@ PROVISIONING = apply(None, admit(D1))
 READY = apply(PROVISIONING, reducers.deploying(D1, revision(D1)), reducers.succeeded(D1, revision(D1), image("b1")))
 
 
-def removing(order: int) -> Reducer:
-    return reducers.removing(order, LATER, slug="app", platform_id="p")
+def removing(order: int, lost: int = 0) -> Reducer:
+    return reducers.removing(order, LATER, slug="app", platform_id="p", lost=lost)
 
 
 REMOVING = apply(READY, removing(15))
@@ -288,3 +288,17 @@ class TestRemoval:
 
     def test_a_tombstone_keeps_no_digest(self) -> None:
         assert apply(REMOVED, built(D1, image("b"))) == REMOVED
+
+
+def test_a_teardown_that_is_repeated_is_remembered_as_long_as_the_first() -> None:
+    old = REMOVED.model_copy(update={"removed_at": AT})
+    again = apply(old, removing(500))
+    assert (again.removed_at, again.newest.order) == (LATER, 500)
+    assert code_of(again, admit(D2)) is Code.CANCELLED, "accepted before it"
+
+
+@pytest.mark.parametrize("record", [None, READY, REMOVED], ids=["unknown", "ready", "removed"])
+def test_what_comes_after_a_teardown_is_newer_than_whatever_the_platform_had(record: PreviewRecord | None) -> None:
+    torn = apply(record, removing(500, lost=7))
+    assert torn.generation == 7
+    assert apply(torn, admit(deploy("d6", 600))).generation == 8

@@ -21,6 +21,7 @@ from provider.platforms.base import (
     Removed,
     Told,
 )
+from provider.platforms.bundles import gone
 from provider.platforms.container import machine, probes, workload
 from provider.platforms.container.builds import Builds
 from provider.platforms.container.engine import Engine
@@ -145,8 +146,12 @@ class ContainerPlatform:
 
     async def secret_values(self, staged: str, bundles: tuple[Bundle, ...]) -> frozenset[str]:
         """See `Platform`."""
-        values = [self._secrets.staged_values(staged), *(self._secrets.values(bundle.name) for bundle in bundles)]
-        return frozenset(value for found in values for value in (found or {}).values())
+        found = [self._secrets.staged_values(staged)]
+        for bundle in bundles:
+            if (values := self._secrets.values(bundle.name)) is None:
+                raise gone(bundle.name)
+            found.append(values)
+        return frozenset(value for values in found for value in values.values())
 
     # -------------------------------------------------------------------- build
 
@@ -184,9 +189,8 @@ class ContainerPlatform:
         ]
         return [f"volume {name}: this engine does not enforce sizeLimit on emptyDir; use tmpfs" for name in limited]
 
-    def generation(self, slug: str) -> int:
-        """0: whatever else there is of it, containers of the same name are made anew."""
-        return 0
+    def generation(self, slug: str) -> None:
+        """None: one provider has the engine, and containers of the same name are made anew."""
 
     async def anchor(self, slug: str, generation: int) -> str | None:
         """None: one provider has the engine (`start` takes its lock), and containers carry their generation."""

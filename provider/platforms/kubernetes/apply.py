@@ -110,7 +110,7 @@ class Applier:
             before, version = None, ABSENT
         for _ in range(TRIES):
             wanted = objects.owned(body, fence.owner, fence.generation, version)
-            extra = version == ABSENT and resource in OPTIONAL and name != fence.slug
+            extra = resource in OPTIONAL and name != fence.slug
             try:
                 after = await (self._add(fence, resource, wanted) if extra else self._api.apply(resource, wanted))
             except Refused as error:

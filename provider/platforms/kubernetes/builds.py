@@ -301,6 +301,7 @@ def _owner(pod: Object) -> str:
 
 def _not_created(error: Refused) -> PreviewError:
     cause = not_taken(error, "the build's Job")
-    if cause.code not in {Code.QUOTA_EXCEEDED, Code.POLICY_DENIED}:
+    settled = isinstance(cause, Temporary) or cause.code in {Code.QUOTA_EXCEEDED, Code.POLICY_DENIED}
+    if not settled:
         cause.code, cause.whose = Code.KANIKO_CREATE_FAILED, Whose.PLATFORM
     return cause

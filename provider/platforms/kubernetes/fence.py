@@ -176,6 +176,7 @@ class Anchors:
             if annotation(present, PLATFORM) != self._platform_id:
                 return False
             if up_to is not None and _reserved(present) > up_to:
+                self._watches.anchors.put(present)  # whoever asks for its `generation` next must know
                 return False
             metadata = present["metadata"]
             version = metadata["resourceVersion"]

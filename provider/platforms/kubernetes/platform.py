@@ -22,7 +22,7 @@ from provider.platforms.base import (
     Removed,
     Told,
 )
-from provider.platforms.kubernetes import access
+from provider.platforms.kubernetes import access, takeover
 from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.apply import Applier
 from provider.platforms.kubernetes.builds import Builds
@@ -193,6 +193,7 @@ class KubernetesPlatform:
         self._check_others(revision)
         try:
             log(await self._applier.apply(fence, revision))
+            self._check_others(revision)  # two that were checked at once may both want a host
         except PreviewError:
             self._taken_shapes.clear()  # a quota or a policy is another one now
             raise
@@ -228,7 +229,8 @@ class KubernetesPlatform:
             assert failed is not None, "checked above"
             # Also what a watch does not show yet: another provider may have applied it just now.
             applied = [body for resource, body in objects(failed, self._settings) if resource is INGRESSES]
-            for name in {one["metadata"]["name"] for one in (*applied, *self._watches.ingresses.of(slug))}:
+            seen = [one for one in self._watches.ingresses.of(slug) if takeover.is_ours(one)]
+            for name in {one["metadata"]["name"] for one in (*applied, *seen)}:
                 await self._applier.remove(fence, INGRESSES, name)
             return
         await self._applier.apply(fence, last_good)

@@ -8,10 +8,10 @@ from provider.platforms.base import Removed
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.builds import Builds
-from provider.platforms.kubernetes.fence import FENCED, Anchors
+from provider.platforms.kubernetes.fence import FENCED, GENERATION, TRIES, Anchors
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.secrets import SecretObjects
-from provider.platforms.kubernetes.watches import Watches, label
+from provider.platforms.kubernetes.watches import Watches, annotation, label
 
 PLATFORM = render.PREFIX + "platform-id"
 NAMED = (resources.INGRESSES, resources.SERVICES, resources.DEPLOYMENTS)
@@ -45,7 +45,7 @@ class Removal:
         for resource, found in present:
             if anchor and resource is resources.CONFIG_MAPS and found["metadata"]["name"] == names.anchor(slug):
                 continue  # gone already
-            await self._api.delete(resource, found["metadata"]["name"], uid=found["metadata"]["uid"])
+            await self._delete(resource, found, up_to)
         await self._secrets.remove_bundles(slug, up_to=up_to)
         jobs = await self._builds.remove_all(slug, up_to)
         titles = [_title(found) for resource in NAMED for kind, found in present if kind is resource]
@@ -60,15 +60,33 @@ class Removal:
         if not keep:  # asked of the cluster: a watch may not show yet what a deploy made last
             await self._anchors.drop(slug, up_to=up_to)
 
+    async def _delete(self, resource: Resource, found: Object, up_to: int | None) -> None:
+        """Delete that very object, unless a deploy that was accepted later has applied it meanwhile."""
+        name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+        for _ in range(TRIES):
+            if up_to is not None and int(annotation(found, GENERATION) or 0) > up_to:
+                return
+            if await self._api.delete(resource, name, uid=uid, version=found["metadata"]["resourceVersion"]):
+                return
+            live = await self._api.get(resource, name)
+            if live is None or live["metadata"]["uid"] != uid:
+                return
+            found = live
+        await self._api.delete(resource, name, uid=uid)  # it changes all the time
+
     def _present(self, slug: str) -> list[tuple[Resource, Object]]:
         return [
             (resource, found)
             for resource in FENCED
             for found in self._watches.of(resource).of(slug)
-            # What has no label another client made, the platform's present provider: but no policy.
-            if label(found, PLATFORM) == self._platform_label
-            or (not label(found, PLATFORM) and resource is not resources.NETWORK_POLICIES)
+            if label(found, PLATFORM) == self._platform_label or _is_the_present_providers(resource, found, slug)
         ]
+
+
+def _is_the_present_providers(resource: Resource, found: Object, slug: str) -> bool:
+    """It labels nothing, makes no policies, and gives everything the slug's very name."""
+    unlabelled = not label(found, PLATFORM) and resource is not resources.NETWORK_POLICIES
+    return unlabelled and found["metadata"]["name"] == slug
 
 
 def _names(bundles: list[Bundle]) -> frozenset[str]:

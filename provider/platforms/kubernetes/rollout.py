@@ -25,6 +25,8 @@ from provider.platforms.kubernetes.rollout_state import (
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
 
+LOG_SECONDS = 3.0
+"""How long the log of what failed is waited for: a phase has not much more time left when its own is over."""
 STEADY_SECONDS = 10.0
 
 
@@ -69,9 +71,18 @@ class Rollouts:
         pods = self._newest_pods(slug)
         if not pods:
             return ()
-        name = pods[-1]["metadata"]["name"]
-        told = await last_lines(self._api, resources.POD_LOGS, name, lines)
-        return told or await last_lines(self._api, resources.POD_LOGS, name, lines, previous=True)
+        return await self._tail(pods[-1]["metadata"]["name"], lines)
+
+    async def _tail(self, pod: str, lines: int, *, before: bool = True) -> tuple[str, ...]:
+        """A log that does not come must not hide what is known: then nothing of it is told."""
+        try:
+            async with asyncio.timeout(LOG_SECONDS):
+                told = await last_lines(self._api, resources.POD_LOGS, pod, lines)
+                if not told and before:
+                    told = await last_lines(self._api, resources.POD_LOGS, pod, lines, previous=True)
+        except TimeoutError:
+            return ()
+        return told
 
     def _seen(self, slug: str, mark: str, generation: int) -> Seen:
         watches = self._watches
@@ -108,9 +119,7 @@ class Rollouts:
     async def _error(self, broken: Broken, slug: str) -> PreviewError:
         tail: tuple[str, ...] = ()
         if broken.pod is not None:
-            tail = await last_lines(self._api, resources.POD_LOGS, broken.pod, LOG_TAIL_LINES)
-            if not tail and broken.restarts:
-                tail = await last_lines(self._api, resources.POD_LOGS, broken.pod, LOG_TAIL_LINES, previous=True)
+            tail = await self._tail(broken.pod, LOG_TAIL_LINES, before=bool(broken.restarts))
         return error_of(broken, tail, self._watches.deployments.get(slug))
 
 

@@ -16,6 +16,7 @@ import secrets
 from provider import names, render
 from provider.errors import Code, Permanent, Whose
 from provider.models import Bundle, SecretValues
+from provider.platforms.bundles import gone
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.fence import GENERATION, PLATFORM, Anchors
 from provider.platforms.kubernetes.refusals import Refused, refused
@@ -73,12 +74,16 @@ class SecretObjects:
         body["metadata"]["labels"]["app"] = slug
         body["metadata"]["ownerReferences"] = [owner]
         await self._make(body)
+        self._staged.pop(staged, None)  # should it be needed again, the cluster has it
         return Bundle(name=name, checksum=checksum, keys=tuple(sorted(values)))
 
     async def values(self, staged: str, bundles: tuple[str, ...]) -> frozenset[str]:
-        """The values that are staged under that name, and those of bundles; of what is gone, none."""
+        """The values that are staged under that name, and those of bundles. Raises `secret_missing`."""
         found = [await self._plain(staged)]
-        found += [_values(one) for name in bundles if (one := await self._api.get(SECRETS, name)) is not None]
+        for name in bundles:
+            if (one := await self._api.get(SECRETS, name)) is None:
+                raise gone(name)
+            found.append(_values(one))
         return frozenset(value for values in found for value in values.values())
 
     async def remove_bundles(
