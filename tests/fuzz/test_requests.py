@@ -78,6 +78,9 @@ class Anything:
     async def admit(self, _: object) -> list[str]:
         return []
 
+    def generation(self, _: str) -> int:
+        return 0
+
     @property
     def inspector(self) -> Nothing:
         return Nothing()
