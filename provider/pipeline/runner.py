@@ -197,7 +197,7 @@ class Runner:
             await self._ending.settle(running)  # nothing runs of it yet, so it need not wait for its turn
             return
         try:
-            await self._take_turn(running)
+            await self._take_turn(running)  # in here: an abandonment may come just when the lock is ours
             await self._phases(running, CHANGE)
             await self._ending.settle(running)
         finally:
