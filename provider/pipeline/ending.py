@@ -87,7 +87,9 @@ class Ending:
     async def tidy(self, slug: str, up_to: int) -> None:
         """Remove of a preview's generations up to `up_to` what neither serves nor is the last good."""
         async with self._lock(slug):
-            await self._retire(slug, await repeat(lambda: self._ctx.store.get_preview(slug)), up_to)
+            preview = await repeat(lambda: self._ctx.store.get_preview(slug))
+            if preview is not None:  # else the bus lost it, and what serves is not ours to remove: see `keeper.sweep`
+                await self._retire(slug, preview, up_to)
 
     async def put_right(self, slug: str) -> None:
         """What a provider that was killed, or could not, has left undone: the last good serves, leftovers go."""
@@ -103,8 +105,8 @@ class Ending:
             )
         await self.tidy(slug, preview.generation)
 
-    async def _retire(self, slug: str, preview: PreviewRecord | None, up_to: int) -> None:
-        revisions = (preview.current, preview.last_good) if preview is not None else ()
+    async def _retire(self, slug: str, preview: PreviewRecord, up_to: int) -> None:
+        revisions = (preview.current, preview.last_good)
         await tolerate(self._ctx.platform.retire(slug, tuple(one for one in revisions if one is not None), up_to))
 
     async def _restore(self, running: Running) -> None:

@@ -1,13 +1,15 @@
-"""What the runner leaves: the preview's lock where a deploy is another's now."""
+"""What the runner leaves: the preview's lock where a deploy is another's now, what serves where its record is lost."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from provider.models import DeployRecord, Owner, Phase, StoredRequest, now
+from provider.pipeline.ending import Ending
 from provider.settings import Settings
 from tests.unit.keeping import Surroundings
 
@@ -43,3 +45,27 @@ async def test_who_is_taken_for_dead_just_when_the_lock_is_his_gives_it_back(tic
         await asyncio.sleep(0)
     await around.runner.abandon()
     assert not lock.locked()
+
+
+class Retiring:
+    """A platform that only retires."""
+
+    def __init__(self) -> None:
+        self.retired: list[str] = []
+
+    async def drop_staged(self, name: str) -> None:
+        """Nothing is staged."""
+
+    async def retire(self, slug: str, kept: tuple[object, ...], up_to: int) -> None:
+        self.retired.append(slug)
+
+
+async def test_what_serves_stays_when_the_bus_loses_its_record_as_a_deploy_ends() -> None:
+    around = Surroundings(Settings(platform_id="here"), platform=cast(Any, Retiring()))
+    ending = Ending(around.ctx, around.runner.lock)
+    record = about_to_change().model_copy(update={"generation": 1})
+    await ending.clean_up(record)
+    assert cast(Any, around.platform).retired == []
+    await around.preview(SLUG)
+    await ending.clean_up(record)
+    assert cast(Any, around.platform).retired == [SLUG]
