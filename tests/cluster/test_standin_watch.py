@@ -11,6 +11,14 @@ import pytest
 from tests.cluster.standin.client import Api, config_map, deployment, job, owner, pod, running_api
 from tests.cluster.standin.values import Object
 
+EVENT: Object = {
+    "apiVersion": "v1",
+    "kind": "Event",
+    "metadata": {"name": "e"},
+    "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+    "reason": "Seen",
+    "type": "Normal",
+}
 PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -59,16 +67,30 @@ async def test_what_no_longer_matches_is_deleted_for_the_watch(api: Api) -> None
 
 async def test_a_watch_ends_in_time_with_a_bookmark(api: Api) -> None:
     start = await version(api)
+    await api.create(config_map("a"))
     events = await api.events("ConfigMap", resourceVersion=start, timeoutSeconds=1, allowWatchBookmarks="true")
     assert [(event["type"], event["object"]["metadata"]["resourceVersion"]) for event in events] == [
-        ("BOOKMARK", start)
+        ("ADDED", await version(api)),
+        ("BOOKMARK", await version(api)),
     ]
 
 
-async def test_bookmarks_come_while_nothing_happens(api: Api) -> None:
+async def test_bookmarks_come_when_something_has_happened(api: Api) -> None:
     api.server.bookmark_interval = 0.01
-    events = await api.events("ConfigMap", 2, resourceVersion=await version(api), allowWatchBookmarks="true")
-    assert [event["type"] for event in events] == ["BOOKMARK", "BOOKMARK"]
+    start = await version(api)
+    await api.create(config_map("a"))
+    events = await api.events("ConfigMap", 3, resourceVersion=start, allowWatchBookmarks="true")
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK", "BOOKMARK"]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Event"])
+async def test_no_bookmark_says_where_the_watch_began_or_is_of_events(api: Api, kind: str) -> None:
+    api.server.bookmark_interval = 0.01
+    start = await version(api)
+    if kind == "Event":
+        await api.create(EVENT)
+    events = await api.events(kind, resourceVersion=start, timeoutSeconds=1, allowWatchBookmarks="true")
+    assert [one["type"] for one in events] == ["ADDED"] * (kind == "Event")
 
 
 async def test_a_forgotten_version_is_expired(api: Api) -> None:

@@ -32,9 +32,11 @@ TIMEOUT = 15.0
 PAGE, LISTS_AT_ONCE = 250, 3
 """Objects in an answer, and answers at once: each is a megabyte of text, ten when it is read; little of it is kept."""
 MOST_PAGES = 400
-WATCH_SECONDS = 240
+WATCH_SECONDS = 80
+"""Less than `SILENCE_SECONDS`, for nothing else is sure to come in that time: a watch gets no bookmark while its kind
+changes nowhere in the cluster, and one of events never gets any (seen)."""
 SILENCE_SECONDS = 90.0
-"""A watch that is quiet for longer is dead: the server sends a bookmark about once a minute."""
+"""A watch that is quiet for longer is dead."""
 MOST_BYTES = 32 << 20
 """Of one answer: a page of large objects has a tenth of that."""
 CONNECTIONS = 1000

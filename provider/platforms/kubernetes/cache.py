@@ -172,7 +172,8 @@ class Cache:
             except Expired:
                 self._version, problem = None, "expired as soon as it was listed"
                 if version is not None:
-                    self._restarted(self.resource.kind)
+                    if self.resource.kind != "Event":  # those get no bookmarks: to be quiet for minutes is enough
+                        self._restarted(self.resource.kind)
                     continue
             except (Temporary, Refused) as error:
                 problem = str(error)

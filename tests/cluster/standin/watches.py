@@ -39,6 +39,7 @@ class Watch:
         self._bookmarks = flag(asked.query, "allowWatchBookmarks")
         self._interval = bookmark_interval
         self._since = 0
+        self._changed = False
         self._stop: Callable[[], None] = lambda: None
         self._start()
 
@@ -67,6 +68,7 @@ class Watch:
     def _told(self, change: Change) -> None:
         if change.resource is not self._resource or self._ended or change.version <= self._since:
             return
+        self._changed = True
         namespace = self._asked.namespace
         if namespace and namespace != _namespace(change):
             return
@@ -123,13 +125,18 @@ class Watch:
             async with asyncio.timeout(seconds):
                 await self._write(response, slowing)
         except TimeoutError:
-            if self._bookmarks and not self._ended:
+            if self._has_news and not self._ended:
                 await response.write(self._bookmark_line())
         except ConnectionError:
             return response
         finally:
             self.end()
         return response
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether a bookmark may come: none says again where the watch began, and events are in no watch cache."""
+        return self._bookmarks and self._changed and self._resource.plural != "events"
 
     def _bookmark_line(self) -> bytes:
         return b'{"type":"BOOKMARK","object":%s}\n' % json.dumps(self._bookmark(), separators=(",", ":")).encode()
@@ -152,7 +159,7 @@ class Watch:
     async def _woken(self, response: web.StreamResponse) -> None:
         """Waits for the next event; a bookmark goes out when none comes for long."""
         try:
-            async with asyncio.timeout(self._interval if self._bookmarks else None):
+            async with asyncio.timeout(self._interval if self._has_news else None):
                 await self._wake.wait()
         except TimeoutError:
             await response.write(self._bookmark_line())
