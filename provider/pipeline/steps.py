@@ -138,7 +138,7 @@ class Steps:
         try:
             async with clock.running():
                 ctx = replace(self._ctx, clock=clock)
-                record: DeployRecord = await running.do(_awaited(step(ctx, running.record)))
+                record: DeployRecord = await running.do(_begun(step, ctx, running.record))
                 return record
         except TimeoutError:
             raise late(running.record, phase, last) from last
@@ -192,8 +192,8 @@ def _waiting(outage: Outage) -> dict[str, object]:
     return {"message": message, "waiting_for": outage.part, "in_seconds": seconds}
 
 
-async def _awaited(step: Awaitable[DeployRecord]) -> DeployRecord:
-    return await step
+async def _begun(step: PhaseStep, ctx: Context, record: DeployRecord) -> DeployRecord:
+    return await step(ctx, record)  # in here: a step that is ended before it begins leaves no coroutine that nobody awaits
 
 
 def _pause(seconds: float) -> PhaseStep:
