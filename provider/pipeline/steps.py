@@ -193,7 +193,9 @@ def _waiting(outage: Outage) -> dict[str, object]:
 
 
 async def _begun(step: PhaseStep, ctx: Context, record: DeployRecord) -> DeployRecord:
-    return await step(ctx, record)  # in here: a step that is ended before it begins leaves no coroutine that nobody awaits
+    return await step(
+        ctx, record
+    )  # in here: a step that is ended before it begins leaves no coroutine that nobody awaits
 
 
 def _pause(seconds: float) -> PhaseStep:
