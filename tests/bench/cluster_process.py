@@ -60,7 +60,7 @@ async def serve(folder: Path) -> None:
 
 def _as_json(place: Place, port: int) -> dict[str, Any]:
     known = {field.name: getattr(place, field.name) for field in dataclasses.fields(place)}
-    told = {name: str(value) for name, value in known.items() if name not in {"api", "standin"}}
+    told = {name: str(value) for name, value in known.items() if name not in {"api", "standin", "more"}}
     return {"place": told, "figures": f"http://{LOOPBACK}:{port}/figures"}
 
 
