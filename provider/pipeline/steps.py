@@ -193,9 +193,8 @@ def _waiting(outage: Outage) -> dict[str, object]:
 
 
 async def _begun(step: PhaseStep, ctx: Context, record: DeployRecord) -> DeployRecord:
-    return await step(
-        ctx, record
-    )  # in here: a step that is ended before it begins leaves no coroutine that nobody awaits
+    # Called in here: what is ended before it begins leaves no coroutine that nobody awaits.
+    return await step(ctx, record)
 
 
 def _pause(seconds: float) -> PhaseStep:

@@ -9,6 +9,7 @@ from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.fence import FENCED, GENERATION, TRIES, Anchors
+from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.secrets import SecretObjects
 from provider.platforms.kubernetes.watches import Watches, annotation, label
@@ -72,7 +73,7 @@ class Removal:
             if live is None or live["metadata"]["uid"] != uid:
                 return
             found = live
-        await self._api.delete(resource, name, uid=uid)  # it changes all the time
+        raise refused(Refused(409, "Conflict", "it changes all the time"), _title(found))
 
     def _present(self, slug: str) -> list[tuple[Resource, Object]]:
         return [
