@@ -7,8 +7,9 @@ IPv6, which every interface has on its own link; or from a cloud's metadata serv
 
 The bridges of previews and builds are all named x1…; from those that are named x1c… nothing outside is reached. (An
 internal network of the engine's would not do: this machine has no address there, so neither probes nor the ingress
-reach what is in it, seen on netavark 1.4.) The rules stay when the provider ends, since previews do. They are looked
-for and put first: netavark's own rule that accepts what comes from its networks is appended.
+reach what is in it, seen on netavark 1.4.) The rules stay when the provider ends, since previews do. They stand in the
+table `mangle`, which is asked before `filter`: there netavark puts its rule that accepts what comes from its networks
+before all that it finds, when it makes the first one of a machine (seen on 1.4).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _DROP = '-m comment --comment "x1-preview: apart" -j DROP'
 _NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
 _TO_HOST = f"INPUT -i x1+ {_NEW} {_DROP}"
 """Replies to the provider's probes may come in, nothing else."""
+TABLE = ("-t", "mangle")
 RULES = {
     "iptables": (
         _TO_HOST,
@@ -43,7 +45,7 @@ def ensure() -> None:
     """
     for program, missing in _missing().items():
         for rule in missing:
-            subprocess.run([program, "-w", "-I", *_words(rule)], check=True, capture_output=True)
+            subprocess.run([program, "-w", *TABLE, "-I", *_words(rule)], check=True, capture_output=True)
 
 
 def remove_unused() -> None:
@@ -55,7 +57,7 @@ def remove_unused() -> None:
         return
     for program, rules in RULES.items():
         for rule in rules:
-            subprocess.run([program, "-w", "-D", *_words(rule)], check=False, capture_output=True)
+            subprocess.run([program, "-w", *TABLE, "-D", *_words(rule)], check=False, capture_output=True)
 
 
 def lacking() -> str:
@@ -73,7 +75,7 @@ def _missing() -> dict[str, list[str]]:
 
 
 def _missing_of(program: str) -> list[str]:
-    listing = subprocess.run([program, "-w", "-S"], check=True, capture_output=True, text=True)
+    listing = subprocess.run([program, "-w", *TABLE, "-S"], check=True, capture_output=True, text=True)
     present = frozenset(listing.stdout.splitlines())
     return [rule for rule in RULES[program] if f"-A {rule}" not in present]
 
