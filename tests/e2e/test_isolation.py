@@ -176,7 +176,7 @@ async def test_hostile_preview_reaches_nothing(world: World, guest: Visitor, met
 @contextlib.asynccontextmanager
 async def accepting() -> AsyncIterator[None]:
     """Before all other rules, one that accepts: what netavark does when it makes the first network of a machine."""
-    rule = "FORWARD -i x1+ -o x1+ -m comment --comment tests -j ACCEPT".split()
+    rule = ["FORWARD", "-i", "x1+", "-o", "x1+", "-m", "comment", "--comment", "tests", "-j", "ACCEPT"]
     environment = clean_environment(Path("/"))
     assert (await run("iptables", "-w", "-I", *rule, env=environment, timeout=10))[0] == 0
     try:
@@ -186,7 +186,7 @@ async def accepting() -> AsyncIterator[None]:
 
 
 async def test_preview_has_no_way_to_a_sibling_by_any_address(world: World, guest: Visitor) -> None:
-    """Also not by the sibling's gateway, not between two generations' networks of one preview, whatever others accept."""
+    """Nor by the sibling's gateway, nor between two generations' networks of one preview, whatever others accept."""
     first = await deployed(world, "sibling-a")
     second = app_files("sibling-b", world.base_image)
     addresses = [address_of(one, "sibling-a")[0] for one in await containers(world.stack, "sibling-a")]
