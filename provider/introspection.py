@@ -155,7 +155,7 @@ class Introspection:
         deploy, preview = subject.deploy, subject.preview
         revisions = (preview.current, preview.last_good) if preview is not None else ()
         bundles = {one.bundle.name: one.bundle for one in revisions if one is not None and one.bundle is not None}
-        own = deploy.bundle if deploy is not None and deploy.bundle is not None else None
+        own = deploy.bundle if deploy is not None else None
         runs = deploy is not None and deploy.report is None
         if own is not None and runs:
             bundles[own.name] = own

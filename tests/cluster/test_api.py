@@ -9,10 +9,13 @@ from contextlib import aclosing
 
 import pytest
 
+from provider.errors import Temporary
+from provider.platforms.kubernetes import api as module
 from provider.platforms.kubernetes.api import PAGE, READ_BYTES, Api
 from provider.platforms.kubernetes.resources import CONFIG_MAPS
 from provider.settings import Settings
 from tests.cluster.places import Place
+from tests.cluster.standin.world import World
 
 LABELS = {"app.kubernetes.io/managed-by": "x1-preview-provider"}
 
@@ -56,3 +59,14 @@ async def test_a_connection_keeps_little(api: Api) -> None:
     assert made
     kept = [len(one._ssl_buffer) for one in made]  # type: ignore[attr-defined]
     assert max(kept) <= READ_BYTES
+
+
+async def test_a_watch_that_never_begins_is_given_up(api: Api, standin: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server answers one at once, and then may be silent for long."""
+    monkeypatch.setattr(module, "TIMEOUT", 0.5)
+    fault = standin.api.faults.hold(verb="watch", resource="configmaps", times=1)
+    with pytest.raises(Temporary) as caught:
+        async for _ in api.watch(CONFIG_MAPS, "1"):
+            pass
+    assert caught.value.reason == "Unreachable"
+    assert fault.struck == 1

@@ -133,6 +133,16 @@ async def test_a_successor_of_the_same_name_stays(server: Server) -> None:
         assert cache.of(job_key("b")) == []
 
 
+async def test_what_was_deleted_here_does_not_come_back_with_a_late_change(server: Server) -> None:
+    async with following(server) as cache:
+        cache.put(job(12, "u2", "c"))
+        cache.forget("c")
+        await server.say(("ADDED", job(11, "u2", "c")), ("MODIFIED", job(12, "u2", "c")))
+        assert "c" not in known(cache)
+        await server.say(("DELETED", job(13, "u2", "c")), ("ADDED", job(14, "u3", "c")))
+        assert "c" in known(cache)
+
+
 async def test_a_new_list_removes_what_went_and_keeps_what_is_newer(server: Server) -> None:
     server.lists.append(([job(40, "u3", "c")], "40"))
     async with following(server) as cache:

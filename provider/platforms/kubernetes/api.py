@@ -207,7 +207,7 @@ class Api:
         }  # fmt: skip
         accept = METADATA_ONLY.format("") if metadata_only else None
         path = self._path("watch", resource, "")
-        async with self._stream(path, query, accept) as content:
+        async with self._stream(path, query, accept, begins=TIMEOUT) as content:
             async for line in content:  # of 4 MiB at most, by the client's own buffers
                 yield answers.change(line)
 
@@ -261,11 +261,14 @@ class Api:
 
     @asynccontextmanager
     async def _stream(
-        self, path: str, query: Mapping[str, str], accept: str | None, silence: float | None = SILENCE_SECONDS
-    ) -> AsyncIterator[aiohttp.StreamReader]:
+        self, path: str, query: Mapping[str, str], accept: str | None, silence: float | None = SILENCE_SECONDS,
+        begins: float | None = None,
+    ) -> AsyncIterator[aiohttp.StreamReader]:  # fmt: skip
+        """An answer as it comes, its headers within `begins` seconds: those of a quiet log need not come at once."""
         with _translated():
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
-            response = await self._send("GET", path, query, "application/json", accept, timeout)
+            async with asyncio.timeout(begins):
+                response = await self._send("GET", path, query, "application/json", accept, timeout)
             try:
                 if response.status >= 400:
                     raise await _refusal(response)

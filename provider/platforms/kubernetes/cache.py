@@ -108,6 +108,7 @@ class Cache:
         self._metadata_only = metadata_only
         self._restarted = restarted or (lambda _: None)
         self._objects: dict[str, Object] = {}
+        self._forgotten = set[str]()
         self._first_seen: dict[str, float] = {}
         self._by_key: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._version: str | None = None
@@ -133,12 +134,16 @@ class Cache:
     def put(self, found: Object) -> None:
         """What an answer or the watch showed, unless the other was faster."""
         present = self._objects.get(found["metadata"]["name"])
+        if found["metadata"]["uid"] in self._forgotten:
+            return
         if present is None or _version(present) < _version(found):
             self._put(found)
 
     def forget(self, name: str) -> None:
-        """We deleted it: the watch will say so, perhaps late."""
-        self._remove(name)
+        """We deleted it: the watch will say so, perhaps late, and before that what was before."""
+        if (gone := self._objects.get(name)) is not None:
+            self._forgotten.add(gone["metadata"]["uid"])
+            self._remove(name)
 
     def applied(self, found: Object) -> Object:
         """Take in what the answer to an apply of ours showed; returns what is kept of it."""
@@ -197,6 +202,7 @@ class Cache:
         for found in self.all():
             if found["metadata"]["name"] not in listed and _version(found) <= int(version):
                 self._remove(found["metadata"]["name"])
+        self._forgotten.clear()
         self._version = self._seen = version
         self.synced.set()
 
@@ -243,6 +249,7 @@ class Cache:
 
     def _deleted(self, gone: Object) -> None:
         """Its successor of the same name may be known already, from the answer that made it."""
+        self._forgotten.discard(gone["metadata"]["uid"])
         present = self._objects.get(gone["metadata"]["name"])
         if present is not None and _version(present) <= _version(gone):
             self._remove(gone["metadata"]["name"])
