@@ -11,8 +11,9 @@ import pytest
 
 from provider.errors import Temporary
 from provider.platforms.kubernetes import api as module
-from provider.platforms.kubernetes.api import PAGE, READ_BYTES, Api
+from provider.platforms.kubernetes.api import PAGE, Api
 from provider.platforms.kubernetes.resources import CONFIG_MAPS
+from provider.platforms.kubernetes.transport import READ_BYTES
 from provider.settings import Settings
 from tests.cluster.places import Place
 from tests.cluster.standin.world import World

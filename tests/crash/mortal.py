@@ -86,7 +86,7 @@ class Mortal:
             await self._http.aclose()
         if self._provider is not None:  # its sockets, which the kernel would close
             await self._provider._http.close()
-            await self._provider._platform._api._client.close()  # type: ignore[attr-defined]
+            await self._provider._platform._api.close()  # type: ignore[attr-defined]
 
     async def close(self) -> list[str]:
         """End it as SIGTERM does; returns what is left of it all the same."""

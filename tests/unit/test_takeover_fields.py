@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from provider.platforms.kubernetes.api import MANAGER
 from provider.platforms.kubernetes.takeover import is_ours, migrate
+from provider.platforms.kubernetes.transport import MANAGER
 
 Entry = dict[str, Any]
 

@@ -1,53 +1,41 @@
-"""The one place that speaks to the API server: `kubernetes.aio` below, plain dicts above.
-
-The client's configuration, authentication, TLS and connections are used; its typed models are not: what goes over
-the wire is what was rendered, and what a watch brings is not made into thousands of model objects. The client
-retries nothing here: errors become `Temporary` and the runner decides, within the phase's deadline.
-"""
+"""What is asked of the API server: verbs on objects, watches and logs; plain dicts in and out."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.client.rest import RESTResponse
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from provider.errors import Code, Permanent, Whose
 from provider.platforms.kubernetes import answers
 from provider.platforms.kubernetes.refusals import Refused, refused, unreachable
 from provider.platforms.kubernetes.resources import Resource, Where
+from provider.platforms.kubernetes.transport import JSON, MANAGER, TIMEOUT, Transport
 from provider.settings import Settings
 
-MANAGER = "x1-preview-provider"
-TIMEOUT = 15.0
 PAGE, LISTS_AT_ONCE = 250, 3
 """Objects in an answer, and answers at once: each is a megabyte of text, ten when it is read; little of it is kept."""
 MOST_PAGES = 400
 WATCH_SECONDS = 80
-"""Less than `SILENCE_SECONDS`, for nothing else is sure to come in that time: a watch gets no bookmark while its kind
-changes nowhere in the cluster, and one of events never gets any (seen)."""
-SILENCE_SECONDS = 90.0
-"""A watch that is quiet for longer is dead."""
-MOST_BYTES = 32 << 20
-"""Of one answer: a page of large objects has a tenth of that."""
-CONNECTIONS = 1000
-"""No limit that is met: each log that is followed keeps one, and what waited for a free one would be an outage."""
-
-READ_BYTES = 32 * 1024
-"""What is read of a TLS connection at once: two of its records. asyncio keeps a buffer of that size for each, of 256 kB
-of its own accord; hundreds of logs that are followed are hundreds of connections over which next to nothing comes."""
+"""Less than the silence after which a watch is dead, for nothing else is sure to come in that time: a watch gets no
+bookmark while its kind changes nowhere in the cluster, and one of events never gets any (seen)."""
 
 Object = answers.Object
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+
+class Deletion(Enum):
+    """What became of a request to delete an object."""
+
+    DONE = auto()
+    NO_MORE = auto()
+    CHANGED = auto()  # it is another object than the one meant, or has another version
 
 
 class Api:
@@ -57,47 +45,20 @@ class Api:
     Temporary: `platform_unreachable`.
     """
 
-    def __init__(self, *, client: ApiClient, namespaces: Mapping[Where, str]) -> None:
-        self._client = client
+    def __init__(self, *, transport: Transport, namespaces: Mapping[Where, str]) -> None:
+        self._transport = transport
         self._namespaces = namespaces
         self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
 
     @classmethod
     async def connect(cls, settings: Settings) -> Api:
-        """By the in-cluster configuration where there is one, else by KUBECONFIG.
-
-        Raises:
-            Permanent: `platform_unreachable`, reason NotConfigured.
-        """
-        configuration = Configuration()
-        try:
-            if settings.kubernetes_service_host:
-                load_incluster_config(client_configuration=configuration)
-            else:
-                kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
-                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-        except (ConfigException, OSError) as error:
-            raise Permanent(
-                Code.PLATFORM_UNREACHABLE,
-                "There is no configuration for a Kubernetes cluster.",
-                reason="NotConfigured",
-                hint="Run inside a cluster, set KUBECONFIG, or set PLATFORM=container.",
-                evidence=(str(error),),
-                whose=Whose.PLATFORM,
-            ) from error
-        SSLProtocol.max_size = READ_BYTES  # for the process: asyncio takes it from nowhere else
-        configuration.retries = None  # 0 is for ever, with growing pauses
-        configuration.connection_pool_maxsize = CONNECTIONS
-        # As all our clients: a kubeconfig says its proxy itself; to ask the environment takes each request two threads.
-        configuration.client_session_kwargs = {"trust_env": False}
-        client = ApiClient(configuration)
-        client.user_agent = MANAGER
+        """To the cluster of the settings; raises as `Transport.connect`."""
         namespaces = {Where.PREVIEWS: settings.preview_namespace, Where.BUILDS: settings.build_namespace}
-        return cls(client=client, namespaces=namespaces)
+        return cls(transport=await Transport.connect(settings), namespaces=namespaces)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        await self._transport.close()
 
     def namespace(self, resource: Resource) -> str:
         """The namespace that the resource is in."""
@@ -160,8 +121,8 @@ class Api:
 
     async def delete(
         self, resource: Resource, name: str, *, uid: str | None = None, version: str | None = None
-    ) -> bool:
-        """Delete an object, and in the background what it owns. False if there was none, or not the one meant.
+    ) -> Deletion:
+        """Delete an object, and in the background what it owns.
 
         With `uid` or `version` only that very object is deleted, at that very version. Raises no `Refused`, as `get`.
         """
@@ -170,10 +131,12 @@ class Api:
         try:
             await self._ask("delete", "DELETE", resource, name, body={**body, "preconditions": conditions})
         except Refused as error:
-            if error.code == 404 or (error.code == 409 and conditions):
-                return False
+            if error.code == 404:
+                return Deletion.NO_MORE
+            if error.code == 409 and conditions:
+                return Deletion.CHANGED
             raise refused(error, f"{resource.kind.lower()}/{name}") from error
-        return True
+        return Deletion.DONE
 
     async def may(self, resource: Resource, verb: str) -> bool:
         """Whether the API server would let us."""
@@ -184,12 +147,12 @@ class Api:
         }  # fmt: skip
         kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        answer = await self._json("POST", path, {}, body={**kind, "spec": {"resourceAttributes": attributes}})
+        answer = await self._transport.ask("POST", path, body={**kind, "spec": {"resourceAttributes": attributes}})
         return answers.field(answer, "status", "allowed") is True
 
     async def version(self) -> str:
         """The API server's version."""
-        return str(answers.field(await self._json("GET", "/version", {}), "gitVersion"))[:100]
+        return str(answers.field(await self._transport.ask("GET", "/version"), "gitVersion"))[:100]
 
     # ------------------------------------------------------------------ streams
 
@@ -207,7 +170,7 @@ class Api:
         }  # fmt: skip
         accept = METADATA_ONLY.format("") if metadata_only else None
         path = self._path("watch", resource, "")
-        async with self._stream(path, query, accept, begins=TIMEOUT) as content:
+        async with self._transport.stream(path, query, accept, begins=TIMEOUT) as content:
             async for line in content:  # of 4 MiB at most, by the client's own buffers
                 yield answers.change(line)
 
@@ -223,7 +186,7 @@ class Api:
         if since is not None:
             query["sinceTime"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = self._path("get", resource, "").removesuffix("/log") + f"/{quote(pod)}/log"
-        async with self._stream(path, query, "*/*", silence=None if follow else TIMEOUT) as content:
+        async with self._transport.stream(path, query, "*/*", silence=None if follow else TIMEOUT) as content:
             yield content
 
     # ----------------------------------------------------------------- internal
@@ -237,83 +200,13 @@ class Api:
         *,
         body: Any = None,
         query: Mapping[str, str] | None = None,
-        content: str = "application/json",
+        content: str = JSON,
         accept: str | None = None,
     ) -> Object:
         path = self._path(verb, resource, name)
-        return await self._json(method, path, query or {}, body=body, content=content, accept=accept)
+        return await self._transport.ask(method, path, query=query, body=body, content=content, accept=accept)
 
     def _path(self, verb: str, resource: Resource, name: str) -> str:
         assert verb in resource.verbs, f"{verb} {resource.plural} is not in the table of resources"
         path = f"{resource.root}/namespaces/{quote(self.namespace(resource))}/{resource.plural}"
         return f"{path}/{quote(name)}" if name else path
-
-    async def _json(
-        self, method: str, path: str, query: Mapping[str, str], *, body: Any = None,
-        content: str = "application/json", accept: str | None = None,
-    ) -> Object:  # fmt: skip
-        with _translated():
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-            response = await self._send(method, path, query, content, accept, timeout, body)
-            if response.status >= 400:
-                raise await _refusal(response)
-            return answers.parsed(await _read(response))
-
-    @asynccontextmanager
-    async def _stream(
-        self, path: str, query: Mapping[str, str], accept: str | None, silence: float | None = SILENCE_SECONDS,
-        begins: float | None = None,
-    ) -> AsyncIterator[aiohttp.StreamReader]:  # fmt: skip
-        """An answer as it comes, its headers within `begins` seconds: those of a quiet log need not come at once."""
-        with _translated():
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
-            async with asyncio.timeout(begins):
-                response = await self._send("GET", path, query, "application/json", accept, timeout)
-            try:
-                if response.status >= 400:
-                    raise await _refusal(response)
-                yield response.response.content
-            finally:
-                response.response.close()
-
-    async def _send(
-        self, method: str, path: str, query: Mapping[str, str], content: str, accept: str | None,
-        timeout: aiohttp.ClientTimeout, body: Any = None,
-    ) -> RESTResponse:  # fmt: skip
-        # Without the body, which is plain data already: it would be walked through to be made that.
-        method, url, headers, _, _ = await self._client.param_serialize(
-            method,
-            path,
-            query_params=[(key, value) for key, value in query.items() if value],
-            header_params={"Accept": accept or "application/json", "Content-Type": content},
-            auth_settings=["BearerToken"],
-        )
-        return await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
-
-
-async def _refusal(response: RESTResponse) -> Exception:
-    return answers.refusal(response.status, response.headers.get("Retry-After", ""), await _read(response))
-
-
-async def _read(response: RESTResponse) -> bytes:
-    """The whole answer, where it is not too large."""
-    data = bytearray()
-    try:
-        async for piece in response.response.content.iter_any():
-            data += piece
-            if len(data) > MOST_BYTES:
-                raise unreachable(f"an answer of more than {MOST_BYTES} bytes")
-    finally:
-        response.response.release()  # back to the others where it was read to its end, else closed
-    return bytes(data)
-
-
-class _translated:  # noqa: N801 - used as a `with` statement's word
-    """Connection errors of the client become errors of ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, TimeoutError, OSError)):
-            raise unreachable(str(error) or type(error).__name__) from error

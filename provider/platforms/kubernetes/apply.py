@@ -10,7 +10,7 @@ from typing import Any
 from provider.errors import PreviewError
 from provider.models import Revision
 from provider.platforms.kubernetes import objects, takeover
-from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
@@ -148,9 +148,10 @@ class Applier:
         """Delete an object under the fence; False if there is none any more."""
         version = fence.version(resource, name)
         for _ in range(TRIES):
-            if await self._api.delete(resource, name, version=version):
+            deletion = await self._api.delete(resource, name, version=version)
+            if deletion is not Deletion.CHANGED:
                 fence.versions.pop((resource.kind, name), None)
-                return True
+                return deletion is Deletion.DONE
             present = await self._api.get(resource, name)
             if present is None:
                 return False

@@ -21,7 +21,7 @@ from provider.errors import Code, Permanent, PreviewError, Temporary, Whose
 from provider.models import now
 from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
-from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
 from provider.platforms.kubernetes.fence import taken_by_another
@@ -98,7 +98,8 @@ class Builds:
         for _ in range(TRIES):
             if is_finished(job) or isinstance(self._state(name, uid, _Verdict()), Done):
                 return
-            if await self._api.delete(resources.JOBS, name, uid=uid, version=job["metadata"]["resourceVersion"]):
+            version = job["metadata"]["resourceVersion"]
+            if await self._api.delete(resources.JOBS, name, uid=uid, version=version) is not Deletion.CHANGED:
                 return
             live = await self._api.get(resources.JOBS, name)
             if live is None or live["metadata"]["uid"] != uid:
@@ -216,7 +217,8 @@ class Builds:
 
     async def _delete(self, job: Object) -> bool:
         metadata = job["metadata"]
-        return await self._api.delete(resources.JOBS, metadata["name"], uid=metadata["uid"])
+        deletion = await self._api.delete(resources.JOBS, metadata["name"], uid=metadata["uid"])
+        return deletion is Deletion.DONE
 
     async def _gone(self, job: Object) -> None:
         metadata = job["metadata"]

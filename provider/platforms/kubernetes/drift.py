@@ -15,8 +15,9 @@ from provider import names
 from provider.models import Revision
 from provider.platforms.base import Drift
 from provider.platforms.kubernetes import objects
-from provider.platforms.kubernetes.api import MANAGER, Api, Object
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.resources import SECRETS, SERVICES, Resource
+from provider.platforms.kubernetes.transport import MANAGER
 from provider.platforms.kubernetes.watches import Watches
 from provider.settings import Settings
 

@@ -19,7 +19,7 @@ from typing import Any
 from provider import names, render
 from provider.errors import Code, Permanent, PreviewError
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
 from provider.platforms.kubernetes.watches import Watches, annotation, slug_of
@@ -180,8 +180,9 @@ class Anchors:
                 return False
             metadata = present["metadata"]
             version = metadata["resourceVersion"]
-            if await self._api.delete(resources.CONFIG_MAPS, name, uid=metadata["uid"], version=version):
-                return True
+            deletion = await self._api.delete(resources.CONFIG_MAPS, name, uid=metadata["uid"], version=version)
+            if deletion is not Deletion.CHANGED:
+                return deletion is Deletion.DONE
         return False
 
     def generation(self, slug: str) -> int:

@@ -12,9 +12,10 @@ import aiohttp
 from provider.diagnose.builds import DIAGNOSED_LINES
 from provider.errors import PreviewError
 from provider.platforms.base import LogSink
-from provider.platforms.kubernetes.api import TIMEOUT, Api
+from provider.platforms.kubernetes.api import Api
 from provider.platforms.kubernetes.refusals import Refused
 from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.transport import TIMEOUT
 
 LINE_BYTES = 16 << 10
 MOST_LINES = 200

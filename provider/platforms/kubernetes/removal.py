@@ -6,7 +6,7 @@ from provider import names, render
 from provider.models import Bundle, Revision
 from provider.platforms.base import Removed
 from provider.platforms.kubernetes import resources
-from provider.platforms.kubernetes.api import Api, Object
+from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.fence import FENCED, GENERATION, TRIES, Anchors
 from provider.platforms.kubernetes.refusals import Refused, refused
@@ -67,7 +67,8 @@ class Removal:
         for _ in range(TRIES):
             if up_to is not None and int(annotation(found, GENERATION) or 0) > up_to:
                 return
-            if await self._api.delete(resource, name, uid=uid, version=found["metadata"]["resourceVersion"]):
+            version = found["metadata"]["resourceVersion"]
+            if await self._api.delete(resource, name, uid=uid, version=version) is not Deletion.CHANGED:
                 return
             live = await self._api.get(resource, name)
             if live is None or live["metadata"]["uid"] != uid:

@@ -11,9 +11,10 @@ import copy
 from typing import Any
 
 from provider import render
-from provider.platforms.kubernetes.api import MANAGER, Api, Object
+from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.refusals import Refused, refused
 from provider.platforms.kubernetes.resources import Resource
+from provider.platforms.kubernetes.transport import MANAGER
 from provider.platforms.kubernetes.watches import label
 
 CONTROLLERS = ("kube-controller-manager", "nginx-ingress-controller", "traefik", "cert-manager-ingress-shim")
