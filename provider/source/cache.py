@@ -64,7 +64,7 @@ class Cache:
         max_bytes: the size of all packs together from which it is not kept for another fetch.
 
     Attributes:
-        holding: what a commit holds that was just fetched, while that may be asked for.
+        holding: what the commit that was fetched last holds: it is deployed again and again.
         ahead: its tree, as it is being written out for whoever asks for that next.
     """
 

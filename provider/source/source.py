@@ -178,7 +178,7 @@ class Source:
         Filters (LFS among them) are not run, submodules are empty folders, `export-ignore` means nothing.
         """
         tree, cache = await asyncio.to_thread(_made_empty, into), self._cache(repo)
-        ahead, cache.holding = cache.ahead, None
+        ahead = cache.ahead
         if ahead is not None and ahead.sha == sha:
             cache.ahead = None
             try:
