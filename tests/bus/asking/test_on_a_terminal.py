@@ -13,18 +13,16 @@ import termios
 from pathlib import Path
 
 from provider.demo.processes import clean_environment
-
-from .test_client import FAILURE, PREFIX, Server, provider, server
-from .test_terminal import READY
-
-__all__ = ["server"]
+from tests.bus.asking.scripted import FAILURE, PREFIX, provider
+from tests.bus.asking.test_terminal import READY
+from tests.bus.conftest import NatsServer
 
 COLUMNS = 80
 HINT = "Dockerfile:12: `npm ci` needs a package-lock.json: run `npm install`, commit it, and COPY it before that line."
 LONG = {**FAILURE, "whose": "user", "hint": HINT, "evidence": [HINT], "log_tail": ["word " * 40]}
 
 
-async def shown(server: Server, *arguments: str) -> list[str]:
+async def shown(server: NatsServer, *arguments: str) -> list[str]:
     """The lines that the command writes to its terminal, without colours."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
@@ -48,7 +46,7 @@ def _all_of(terminal: int) -> bytes:
             return said
 
 
-async def test_a_diagnosis_breaks_between_words_and_goes_on_below_itself(server: Server) -> None:
+async def test_a_diagnosis_breaks_between_words_and_goes_on_below_itself(server: NatsServer) -> None:
     async with provider(server, {"ok": False, **LONG}):
         lines = await shown(server, "deploy", "acme/shop", "--branch", "main", "--installation-id", "1")
     log = next(line for line in lines if line.startswith("    | "))
@@ -62,7 +60,7 @@ async def test_a_diagnosis_breaks_between_words_and_goes_on_below_itself(server:
     assert lines[evidence + 2].startswith("      ")
 
 
-async def test_a_list_without_room_for_urls_does_without_them(server: Server) -> None:
+async def test_a_list_without_room_for_urls_does_without_them(server: NatsServer) -> None:
     both = [{**READY, "slug": "shop"}, {**READY, "slug": "s" * 50, "branch": "a/very/long/branch"}]
     async with provider(server, {"ok": True, "previews": both}):
         lines = await shown(server, "list")

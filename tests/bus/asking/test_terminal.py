@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 from provider.demo.processes import clean_environment, run
-
-from .test_client import FAILURE, PREFIX, Server, cli, provider, server
-
-__all__ = ["server"]
+from tests.bus.asking.scripted import FAILURE, PREFIX, cli, provider
+from tests.bus.conftest import NatsServer
 
 SERVES = {"commit_sha": "1a2b3c4d5e6f7890", "manifests": []}
 READY: dict[str, Any] = {
@@ -32,7 +30,7 @@ READY: dict[str, Any] = {
 FAILED = {**READY, "state": "failed", "last_good": None, "failure": {**FAILURE, "whose": "platform"}}
 
 
-async def test_wait_ends_well_in_the_state_that_was_waited_for(server: Server) -> None:
+async def test_wait_ends_well_in_the_state_that_was_waited_for(server: NatsServer) -> None:
     async with provider(server, {**READY, "state": "provisioning", "timed_out": True}, READY) as scripted:
         code, out, _ = await cli(server, "wait", "shop", "--timeout", "20")
     assert (code, out.splitlines()[0], scripted.subjects[0]) == (0, "shop", f"{PREFIX}.wait")
@@ -40,7 +38,7 @@ async def test_wait_ends_well_in_the_state_that_was_waited_for(server: Server) -
     assert scripted.requests[0]["for"] == ["ready", "degraded", "failed", "awaiting_approval"]
 
 
-async def test_wait_ends_with_the_diagnosis_when_it_cannot_come_true(server: Server) -> None:
+async def test_wait_ends_with_the_diagnosis_when_it_cannot_come_true(server: NatsServer) -> None:
     async with provider(server, FAILED):
         people, programs, wanted = await asyncio.gather(
             cli(server, "wait", "shop"),
@@ -54,13 +52,13 @@ async def test_wait_ends_with_the_diagnosis_when_it_cannot_come_true(server: Ser
     assert wanted[0] == 0
 
 
-async def test_wait_that_takes_too_long_ends_with_5(server: Server) -> None:
+async def test_wait_that_takes_too_long_ends_with_5(server: NatsServer) -> None:
     async with provider(server, {**READY, "state": "provisioning", "timed_out": True}):
         code, _, err = await cli(server, "wait", "shop", "--timeout", "0.5")
     assert (code, "shop is still provisioning after 0.5 s" in err) == (5, True)
 
 
-async def test_events_are_lines_or_json_and_a_preview_has_its_own(server: Server) -> None:
+async def test_events_are_lines_or_json_and_a_preview_has_its_own(server: NatsServer) -> None:
     async with provider(server, READY) as scripted:
         stream = scripted.nats.jetstream()
         await stream.add_stream(name=PREFIX.replace(".", "_") + "_events", subjects=[f"{PREFIX}.events.>"])
@@ -82,7 +80,7 @@ async def test_events_are_lines_or_json_and_a_preview_has_its_own(server: Server
     assert other[:2] == (0, "")
 
 
-async def test_open_prints_the_url_and_says_when_nothing_serves(server: Server) -> None:
+async def test_open_prints_the_url_and_says_when_nothing_serves(server: NatsServer) -> None:
     async with provider(server, READY):
         assert (await cli(server, "open", "shop"))[:2] == (0, "https://shop.preview.test\n")
     async with provider(server, FAILED):
@@ -91,7 +89,9 @@ async def test_open_prints_the_url_and_says_when_nothing_serves(server: Server) 
 
 
 @pytest.mark.parametrize("arguments", [("list", "--watch", "--json"), ("list", "-w")])
-async def test_a_watched_list_is_a_line_for_each_change_in_a_pipe(server: Server, arguments: tuple[str, ...]) -> None:
+async def test_a_watched_list_is_a_line_for_each_change_in_a_pipe(
+    server: NatsServer, arguments: tuple[str, ...]
+) -> None:
     first, then = {**READY, "state": "provisioning"}, READY
     environment = {**clean_environment(Path.cwd()), "NATS_URL": server.url, "SUBJECT_PREFIX": PREFIX}
     async with provider(server, {"ok": True, "previews": [first]}, {"ok": True, "previews": [then]}) as scripted:
@@ -108,7 +108,7 @@ async def test_a_watched_list_is_a_line_for_each_change_in_a_pipe(server: Server
     assert ("provisioning" in one, '"ready"' in other or "  ready  " in other) == (True, True)
 
 
-async def test_the_shell_completes_slugs_and_stays_quiet_without_a_bus(server: Server) -> None:
+async def test_the_shell_completes_slugs_and_stays_quiet_without_a_bus(server: NatsServer) -> None:
     words = {"_PREVIEW_COMPLETE": "complete_bash", "COMP_WORDS": "preview status sh", "COMP_CWORD": "2"}
     env = {**clean_environment(Path.cwd()), **words, "SUBJECT_PREFIX": PREFIX}
     command = (sys.executable, "-m", "provider")

@@ -1,0 +1,1 @@
+"""Git: real git against real servers."""
