@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
@@ -117,6 +126,9 @@ class Settings(BaseSettings):
     # What is allowed.
     strict_spec: bool = Field(False, description="Unknown fields of a spec are errors.")
     missing_secrets: Literal["warn", "fail"] = Field("warn", description="What a secret that nobody sent does.")
+    private_networks: tuple[IPvAnyNetwork, ...] = Field(
+        (), description="Networks that previews may not reach either, as a JSON list: of pods with public addresses."
+    )
     read_only_root: bool = Field(False, description="Previews run with a read-only root file system.")
     pod_security: Literal["baseline", "restricted"] = Field("baseline", description="`restricted` adds runAsNonRoot.")
     preview_pids: PositiveInt = Field(256, description="Most processes in one preview; on an engine.")
@@ -201,7 +213,8 @@ class Settings(BaseSettings):
         9.0, description="How long a provider may be silent before the others take over its deploys."
     )
     http_address: str = Field(
-        "127.0.0.1:0", description="host:port of /healthz, /readyz, /metrics and the dashboard; port 0: any free one."
+        "127.0.0.1:0",
+        description="host:port of /healthz, /readyz, /metrics and the dashboard; no host: every address; port 0: any.",
     )
     dashboard_token: SecretStr = Field(
         SecretStr(""),

@@ -46,7 +46,7 @@ async def _verified(
     candidate = await ctx.platform.candidate(slug, revision)
     if candidate is not None:
         await _until_passed(ctx, record, checks.candidate_target(url, candidate), wanted, public=False)
-    await ctx.platform.expose(slug, revision)
+    await ctx.platform.expose(slug, revision, ctx.log_sink(record))
     address = await ctx.platform.public_address()
     target = checks.public_target(url, address, revision.commit_sha)
     return await _until_passed(ctx, record, target, wanted, public=True)

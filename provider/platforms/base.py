@@ -243,8 +243,8 @@ class Platform(Protocol):
     async def candidate(self, slug: str, revision: Revision) -> Candidate | None:
         """Where the revision can be asked before it gets traffic, if the platform can do that."""
 
-    async def expose(self, slug: str, revision: Revision) -> None:
-        """Send the public URL's traffic to the revision, atomically."""
+    async def expose(self, slug: str, revision: Revision, log: LogSink) -> None:
+        """Send the public URL's traffic to the revision, atomically; again, where it was sent there already."""
 
     async def public_address(self) -> PublicAddress:
         """How to reach public URLs."""

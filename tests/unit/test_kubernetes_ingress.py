@@ -149,3 +149,10 @@ def test_what_is_stored_in_a_record_stays_as_it_is() -> None:
     before = (str(service), str(stored))
     translate(service, stored, options())
     assert (str(service), str(stored)) == before
+
+
+@pytest.mark.parametrize("value", ["", "café", "“quoted”"])
+def test_a_header_value_that_nginx_denies_is_refused(value: str) -> None:
+    """Of one such value it answers 503 for the whole path (its annotation custom-headers)."""
+    with pytest.raises(Permanent):
+        translated(options(), ingress={"additionalHeaders": {"X-One": value}})

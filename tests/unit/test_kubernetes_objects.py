@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from provider.models import Revision
 from provider.platforms.kubernetes import kaniko
-from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, mark_of, objects, owned, with_present_port_name
+from provider.platforms.kubernetes.objects import CHECKSUM, is_applied, mark_of, objects, over_present, owned
 from provider.settings import Settings
 from tests.unit import test_kaniko_job as builds
 from tests.unit.test_render import LONGEST, bundle, make_spec, manifests, options, release
@@ -147,15 +147,27 @@ def test_nothing_that_was_never_applied_is() -> None:
 def test_a_services_port_keeps_its_name(name: str | None) -> None:
     (service,) = [one for one in applied(options()) if one["kind"] == "Service"]
     named = {} if name is None else {"name": name}
-    present = {"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 1, **named}]}}
-    (port,) = with_present_port_name(service, present)["spec"]["ports"]
+    present = {"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 3000, **named}]}}
+    (port,) = over_present(service, present)["spec"]["ports"]
     assert port.get("name") == name
-    assert port["targetPort"] == service["spec"]["ports"][0]["targetPort"]
+    assert port["targetPort"] == 3000
+
+
+@pytest.mark.parametrize("before", [8080, "http"])
+def test_a_service_that_leads_to_another_port_leads_by_name(before: int | str) -> None:
+    """Each pod gives its own port that name, so old and new ones are both reached."""
+    (service,) = [one for one in applied(options()) if one["kind"] == "Service"]
+    (port,) = over_present(service, {"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": before}]}})[
+        "spec"
+    ]["ports"]
+    (deployment,) = [one for one in applied(options()) if one["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert port["targetPort"] == container["ports"][0]["name"]
 
 
 def test_a_port_that_it_has_not_yet_is_named_as_rendered() -> None:
     (service,) = [one for one in applied(options()) if one["kind"] == "Service"]
-    assert with_present_port_name(service, {"spec": {"ports": [{"port": 81, "protocol": "TCP"}]}}) == service
+    assert over_present(service, {"spec": {"ports": [{"port": 81, "protocol": "TCP"}]}}) == service
 
 
 # --------------------------------------------------------------------------- the walls
@@ -166,11 +178,20 @@ def policy(settings: Settings | None = None) -> Any:
     return found["spec"]
 
 
-def reaches(address: str) -> bool:
+def reaches(address: str, settings: Settings | None = None) -> bool:
     """Whether a preview may open a connection there."""
     at = ipaddress.ip_address(address)
-    inside = [block for block in blocks(policy()) if at in ipaddress.ip_network(block["cidr"])]
+    inside = [block for block in blocks(policy(settings or options())) if at in ipaddress.ip_network(block["cidr"])]
     return any(not any(at in ipaddress.ip_network(one) for one in block.get("except", ())) for block in inside)
+
+
+@pytest.mark.parametrize("address", ["2600:1f14::7", "203.0.113.9"])
+def test_networks_of_ones_own_are_reached_no_more(address: str) -> None:
+    """On some clusters nodes and pods have public addresses."""
+    private = options(private_networks=["2600:1f14::/35", "203.0.113.0/24", "fd12::/16"])
+    assert reaches(address)
+    assert not reaches(address, private)
+    assert reaches("2606:4700::1111", private)
 
 
 def blocks(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -187,7 +208,7 @@ def test_only_the_ingress_gets_in_and_only_to_the_app() -> None:
     (rule,) = policy(options(ingress_namespace="edge"))["ingress"]
     (source,) = rule["from"]
     assert source == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}}
-    assert rule["ports"] == [{"protocol": "TCP", "port": 3000}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 3000}, {"protocol": "TCP", "port": "http"}]
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "140.82.112.3", "2606:4700::1111"])

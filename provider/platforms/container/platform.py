@@ -217,7 +217,7 @@ class ContainerPlatform:
         prefix = self._traffic.strip_prefix(revision)
         return Candidate(f"http://{address}:{work.port}", prefix, http2=work.http2)
 
-    async def expose(self, slug: str, revision: Revision) -> None:
+    async def expose(self, slug: str, revision: Revision, log: LogSink) -> None:
         """See `Platform`."""
         await self._traffic.send(slug, revision)
 

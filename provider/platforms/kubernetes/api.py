@@ -179,8 +179,8 @@ class Api:
         self, resource: Resource, pod: str, *, follow: bool = False, previous: bool = False, tail: int | None = None,
         since: datetime | None = None,
     ) -> AsyncIterator[aiohttp.StreamReader]:  # fmt: skip
-        """The log of a pod's only container, as a stream of lines."""
-        query = {"follow": json.dumps(follow), "previous": json.dumps(previous)}
+        """The log of a pod's container, as a stream of lines."""
+        query = {"container": resource.container, "follow": json.dumps(follow), "previous": json.dumps(previous)}
         if tail is not None:
             query["tailLines"] = str(tail)
         if since is not None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import partial
 from typing import Any
 
+from provider import names
 from provider.errors import PreviewError
 from provider.models import Revision
 from provider.platforms.kubernetes import objects, takeover
 from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.beside import Beside
 from provider.platforms.kubernetes.fence import ABSENT, FENCED, GENERATION, TRIES, Anchors, Fence
+from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
 from provider.platforms.kubernetes.resources import CONFIG_MAPS, DEPLOYMENTS, INGRESSES, SERVICES, Resource
 from provider.platforms.kubernetes.watches import Watches
@@ -20,6 +22,8 @@ from provider.settings import Settings
 
 OPTIONAL = (CONFIG_MAPS, INGRESSES)
 """Kinds of which a preview has more objects in one generation than in another."""
+HOST_SECONDS = 0.5
+"""Until an ingress's webhook may know that a host is free: it reads a cache of its own."""
 
 
 class Outcome(StrEnum):
@@ -28,6 +32,14 @@ class Outcome(StrEnum):
     CREATED = "created"
     CONFIGURED = "configured"
     UNCHANGED = "unchanged"
+
+
+class Part(Enum):
+    """Of a preview's objects: what runs the app, and what leads its URL there as the revision says."""
+
+    ALL = objects.ORDER
+    APP = tuple(one for one in objects.ORDER if one not in objects.TRAFFIC)
+    TRAFFIC = objects.TRAFFIC
 
 
 class Applier:
@@ -59,33 +71,46 @@ class Applier:
             asked = [
                 group.create_task(self._would_take(resource, body))
                 for resource, body in wanted
-                if not self._is_theirs(resource, body)
+                if not self._is_theirs(resource, body) and not self._moves_a_host(resource, body)
             ]
         for error in (one.result() for one in asked):
             if error is not None:
                 raise error
 
-    async def apply(self, fence: Fence, revision: Revision, *, anew: bool = True) -> list[str]:
-        """Apply every object of the revision, and remove what an earlier one had beside them.
+    async def apply(self, fence: Fence, revision: Revision, part: Part = Part.ALL, *, anew: bool = True) -> list[str]:
+        """Apply the objects of the revision; with the traffic, remove what an earlier one had beside them.
 
         Returns a line for each, `deployment/my-app configured`.
 
         Args:
             fence: the right to do so.
             revision: what is applied.
+            part: which of them.
             anew: begin anew where an earlier deploy of just this left no pod that is available.
         """
         wanted = objects.objects(revision, self._settings)
         noted = [(one, objects.noted(body, revision) if one is DEPLOYMENTS else body) for one, body in wanted]
-        lines = [await self._apply(fence, resource, body, anew) for resource, body in noted]
         kept = {(resource.kind, body["metadata"]["name"]) for resource, body in wanted}
         kept.add(("ConfigMap", fence.anchor["metadata"]["name"]))
-        return lines + [line for resource in FENCED for line in await self._prune(fence, resource, kept)]
+        traffic = INGRESSES in part.value
+        # First, since another Ingress may get a host of theirs: webhooks of ingresses refuse one that two have.
+        gone = await self._prune(fence, INGRESSES, kept) if traffic else []
+        lines = [await self._apply(fence, resource, body, anew) for resource, body in noted if resource in part.value]
+        gone += [line for resource in FENCED for line in await self._prune(fence, resource, kept)] if traffic else []
+        return lines + gone
 
     def _is_theirs(self, resource: Resource, body: Object) -> bool:
         """Another client's object: until it is taken over, what that set would be merged with what we set."""
         present = self._watches.of(resource).get(body["metadata"]["name"])
         return present is not None and not takeover.is_ours(present)
+
+    def _moves_a_host(self, resource: Resource, body: Object) -> bool:
+        """An Ingress with a host that another one of the preview's still has; an ingress's webhook refuses that."""
+        if resource is not INGRESSES:
+            return False
+        name, slug = body["metadata"]["name"], body["metadata"]["labels"]["app"]
+        others = [one for one in self._watches.ingresses.of(slug) if one["metadata"]["name"] != name]
+        return any(set(hosts_of(body)) & set(hosts_of(one)) for one in others)
 
     async def _would_take(self, resource: Resource, body: Object) -> PreviewError | None:
         try:
@@ -101,7 +126,7 @@ class Applier:
         before = self._watches.of(resource).get(name)
         version = fence.version(resource, name)
         if before is not None and resource is SERVICES:
-            body = objects.with_present_port_name(body, before)
+            body = objects.over_present(body, before)
         if before is not None and not takeover.is_ours(before):
             version = await takeover.take_over(self._api, resource, name) or ABSENT
             await self._anchors.check(fence)
@@ -114,6 +139,9 @@ class Applier:
             try:
                 after = await (self._add(fence, resource, wanted) if extra else self._api.apply(resource, wanted))
             except Refused as error:
+                if resource is INGRESSES and _is_own_host(error, fence.slug):
+                    await asyncio.sleep(HOST_SECONDS)
+                    continue
                 if error.code != 409:
                     raise not_taken(error, _title(body)) from error
                 version = await self._present_version(resource, name)
@@ -173,6 +201,12 @@ class Applier:
     async def _unmake(self, resource: Resource, made: Object) -> None:
         metadata = made["metadata"]
         await self._api.delete(resource, metadata["name"], uid=metadata["uid"], version=metadata["resourceVersion"])
+
+
+def _is_own_host(error: Refused, slug: str) -> bool:
+    """Whether ingress-nginx's webhook still believes that another Ingress of the preview has a host."""
+    own = (slug, names.alias_ingress(slug))
+    return "already defined in ingress" in error.message and error.message.rpartition("/")[2].strip() in own
 
 
 def _is_stuck(present: Object, wanted: Object, generation: int) -> bool:

@@ -88,7 +88,7 @@ class Comparison:
         if fields == cache.applied_fields(name):
             return ""
         if resource is SERVICES:
-            body = objects.with_present_port_name(body, present)
+            body = objects.over_present(body, present)
         edited = lost(objects.owned(body, owner, generation, ""), json.loads(fields or "{}"))
         return f"edited: {', '.join(edited)}" if edited else ""
 

@@ -12,13 +12,17 @@ import re
 from provider import names, render
 from provider.errors import Code, Permanent
 from provider.platforms.kubernetes.api import Object
-from provider.platforms.kubernetes.watches import annotation
+from provider.platforms.kubernetes.watches import annotation, label
 from provider.settings import Settings
 
 NGINX = "nginx.ingress.kubernetes.io/"
 TRAEFIK = "traefik.ingress.kubernetes.io/"
 _HEADER = re.compile(r"[A-Za-z0-9_-]+")
+_HEADER_VALUE = re.compile(r"[a-zA-Z\d_ :;.,\\/\"'?!(){}\[\]@<>=\-+*#$&`|~^%]+")
+"""Of any other the controller answers nothing at all at that path (ingress-nginx, annotation custom-headers)."""
 ISSUER = "cert-manager.io/cluster-issuer"
+_SOLVER = "acme.cert-manager.io/http01-solver"
+"""cert-manager labels the Ingresses so that it makes to prove a host, and removes: they have the alias's host."""
 
 
 def controller(settings: Settings) -> str:
@@ -57,6 +61,9 @@ def _for_nginx(service: Object, ingress: Object) -> list[Object]:
         return []
     if strange := [name for name in headers if not _HEADER.fullmatch(name)]:
         raise unsupported("additionalHeaders", "ingress-nginx", f"it knows no header {strange[0]}")
+    if strange := [name for name, value in headers.items() if not _HEADER_VALUE.fullmatch(value)]:
+        why = f"of {strange[0]} it takes no such value: it may not be empty, nor have letters beyond ASCII"
+        raise unsupported("additionalHeaders", "ingress-nginx", why)
     metadata = ingress["metadata"]
     name = names.header_config(metadata["name"])
     notes[NGINX + "custom-headers"] = f"{metadata['namespace']}/{name}"
@@ -100,7 +107,9 @@ def _with_alias_issuer(ingress: Object) -> list[Object]:
 
 
 def hosts_of(ingress: Object) -> list[str]:
-    """The hosts that an Ingress claims."""
+    """The hosts that an Ingress claims; none where it only proves that somebody else has one."""
+    if label(ingress, _SOLVER):
+        return []
     rules = (ingress.get("spec") or {}).get("rules") or []
     return [rule["host"] for rule in rules if rule.get("host")]
 

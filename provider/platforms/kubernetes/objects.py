@@ -7,6 +7,7 @@ network policy, and the marks by which an applied object is recognised.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 
 from provider import names, render, templates
 from provider.models import Revision
@@ -19,6 +20,14 @@ from provider.platforms.kubernetes.watches import annotation
 from provider.settings import Settings
 
 CHECKSUM = render.PREFIX + "checksum"
+PRIVATE = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3",
+)  # fmt: skip
+"""Private, shared, link-local (metadata services), loopback or reserved."""
+PUBLIC_IPV6 = IPv6Network("2000::/3")
+CONTAINER_PORT = "http"
+"""What `templates/deployment.yaml.j2` calls the app's port."""
 ORDER = (
     resources.CONFIG_MAPS,
     resources.NETWORK_POLICIES,
@@ -27,6 +36,9 @@ ORDER = (
     resources.INGRESSES,
 )
 """Walls before the app, the app before its traffic: that is made while the app starts."""
+TRAFFIC = (resources.CONFIG_MAPS, resources.INGRESSES)
+"""Where a URL leads to an earlier revision these wait until the new one is ready: path, headers, protocol and hosts are
+the earlier one's until then. The Service leads to both (see `over_present`)."""
 
 
 def objects(revision: Revision, settings: Settings) -> list[tuple[Resource, Object]]:
@@ -75,16 +87,20 @@ def noted(deployment: Object, revision: Revision) -> Object:
     return {**deployment, "metadata": {**metadata, "annotations": {**metadata["annotations"], notes.NOTE: note}}}
 
 
-def with_present_port_name(service: Object, present: Object) -> Object:
-    """The Service with its port named as it is already.
+def over_present(service: Object, present: Object) -> Object:
+    """The Service as it may be applied over one that serves, which goes on serving.
 
-    A port that gets another name has no endpoints until their slices are written anew: half a second (seen).
+    Its port is named as it is already: one that gets another name has no endpoints until their slices are written anew,
+    half a second (seen). To another port of the app it leads by the name that our pods give theirs: old ones and new
+    ones each get their own. (A number stays where it is the same: another client's pods need not name their port.)
     """
     (port,), there = service["spec"]["ports"], present["spec"].get("ports", [])
-    named = next((one for one in there if (one["port"], one["protocol"]) == (port["port"], port["protocol"])), port)
+    before = next((one for one in there if (one["port"], one["protocol"]) == (port["port"], port["protocol"])), port)
     kept = {key: value for key, value in port.items() if key != "name"}
-    if "name" in named:
-        kept["name"] = named["name"]
+    if "name" in before:
+        kept["name"] = before["name"]
+    if before.get("targetPort") != port["targetPort"]:
+        kept["targetPort"] = CONTAINER_PORT
     return {**service, "spec": {**service["spec"], "ports": [kept]}}
 
 
@@ -101,6 +117,7 @@ def is_applied(found: Object | None, mark: str, generation: int) -> bool:
 def _network_policy(deployment: Object, settings: Settings) -> Object:
     metadata = deployment["metadata"]
     container = deployment["spec"]["template"]["spec"]["containers"][0]
+    more = settings.private_networks
     return templates.manifest(
         "network-policy",
         {
@@ -112,6 +129,8 @@ def _network_policy(deployment: Object, settings: Settings) -> Object:
             "ingress_namespace": settings.ingress_namespace,
             "port": container["ports"][0]["containerPort"],
             "internet": metadata["annotations"].get(render.EGRESS) != "none",
+            "private_ipv4": [*PRIVATE, *(str(one) for one in more if one.version == 4)],
+            "private_ipv6": [str(one) for one in more if one.version == 6 and one.subnet_of(PUBLIC_IPV6)],
         },
     )
 

@@ -24,14 +24,14 @@ from provider.platforms.base import (
 )
 from provider.platforms.kubernetes import access, takeover
 from provider.platforms.kubernetes.api import Api
-from provider.platforms.kubernetes.apply import Applier
+from provider.platforms.kubernetes.apply import Applier, Part
 from provider.platforms.kubernetes.builds import Builds
 from provider.platforms.kubernetes.cache import Restarted
 from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.inspector import KubernetesInspector
-from provider.platforms.kubernetes.objects import is_marked, mark_of, objects
+from provider.platforms.kubernetes.objects import TRAFFIC, is_applied, is_marked, mark_of, objects
 from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
@@ -190,14 +190,20 @@ class KubernetesPlatform:
         fence = self._fences.pop(slug, None)
         if fence is None or fence.generation != revision.generation:
             raise fenced("its anchor was not taken for it")
+        serves = self._watches.ingresses.get(slug) is not None
+        await self._apply(fence, revision, Part.APP if serves else Part.ALL, log)
+        if serves:
+            self._fences[slug] = fence  # for `expose`
+        return revision
+
+    async def _apply(self, fence: Fence, revision: Revision, part: Part, log: LogSink) -> None:
         self._check_others(revision)
         try:
-            log(await self._applier.apply(fence, revision))
+            log(await self._applier.apply(fence, revision, part))
             self._check_others(revision)  # two that were checked at once may both want a host
         except PreviewError:
             self._taken_shapes.clear()  # a quota or a policy is another one now
             raise
-        return revision
 
     async def rollout(self, slug: str, revision: Revision, log: LogSink) -> None:
         """See `Platform`."""
@@ -207,8 +213,22 @@ class KubernetesPlatform:
         """None: pods are not reached from here, only the ingress is. Readiness probes ask them first."""
         return None
 
-    async def expose(self, slug: str, revision: Revision) -> None:
-        """Nothing to do: the Service sends traffic to what is ready, and the rollout waited until that is alone."""
+    async def expose(self, slug: str, revision: Revision, log: LogSink) -> None:
+        """The Ingress as the revision wants it, where another was served by it until now.
+
+        The Service sends traffic to what is ready, and the rollout waited until that is alone.
+        """
+        fence = self._fences.pop(slug, None)
+        if fence is None or fence.generation != revision.generation:
+            if self._is_exposed(revision):
+                return
+            fence = await self._anchors.take(slug, revision.generation)
+        await self._apply(fence, revision, Part.TRAFFIC, log)
+
+    def _is_exposed(self, revision: Revision) -> bool:
+        mark, wanted = mark_of(revision), objects(revision, self._settings)
+        traffic = [(self._watches.of(one), body["metadata"]["name"]) for one, body in wanted if one in TRAFFIC]
+        return all(is_applied(watched.get(name), mark, revision.generation) for watched, name in traffic)
 
     async def public_address(self) -> PublicAddress:
         """The ingress as the settings name it; endpoints that are the new revision's alone stand for its header."""
@@ -222,6 +242,7 @@ class KubernetesPlatform:
         A failed first deploy keeps its pods, so that they can be looked at, but gets no traffic.
         """
         deployment = self._watches.deployments.get(slug)
+        self._fences.pop(slug, None)
         if failed is None and (last_good is None or is_marked(deployment, mark_of(last_good))):
             return
         fence = await self._anchors.take(slug, generation)

@@ -23,6 +23,7 @@ class Resource:
 
     Args:
         selector: labels of the objects that are ours there; "" where the namespace holds nothing else.
+        container: of a log, whose: service meshes and agents for secrets put containers of their own into each pod.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Resource:
     where: Where
     verbs: tuple[str, ...]
     selector: str = ""
+    container: str = ""
 
     @property
     def api_version(self) -> str:
@@ -58,14 +60,14 @@ INGRESSES = Resource("Ingress", "networking.k8s.io", "ingresses", Where.PREVIEWS
 NETWORK_POLICIES = Resource("NetworkPolicy", "networking.k8s.io", "networkpolicies", Where.PREVIEWS, APPLY)
 REPLICA_SETS = Resource("ReplicaSet", "apps", "replicasets", Where.PREVIEWS, READ)
 PODS = Resource("Pod", "", "pods", Where.PREVIEWS, READ)
-POD_LOGS = Resource("Pod", "", "pods/log", Where.PREVIEWS, ("get",))
+POD_LOGS = Resource("Pod", "", "pods/log", Where.PREVIEWS, ("get",), container="app")
 EVENTS = Resource("Event", "", "events", Where.PREVIEWS, READ)
 ENDPOINT_SLICES = Resource("EndpointSlice", "discovery.k8s.io", "endpointslices", Where.PREVIEWS, READ)
 
 JOBS = Resource("Job", "batch", "jobs", Where.BUILDS, ("get", "list", "watch", "create", "delete"), OUR_BUILDS)
 CLONE_SECRETS = Resource("Secret", "", "secrets", Where.BUILDS, ("create", "patch", "delete"))
 BUILD_PODS = Resource("Pod", "", "pods", Where.BUILDS, READ, OUR_BUILDS)
-BUILD_LOGS = Resource("Pod", "", "pods/log", Where.BUILDS, ("get",))
+BUILD_LOGS = Resource("Pod", "", "pods/log", Where.BUILDS, ("get",), container="kaniko")
 BUILD_EVENTS = Resource("Event", "", "events", Where.BUILDS, READ)
 
 ALL = (

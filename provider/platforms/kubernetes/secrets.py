@@ -130,11 +130,13 @@ class SecretObjects:
                 present = await self._api.get(SECRETS, name)
                 if present is not None and _same(present, body):
                     return
+                if present is not None and annotation(present, PLATFORM) != self._platform_id:
+                    break
                 await self._api.delete(SECRETS, name)  # of a generation that was lost with its records
             else:
                 return
         raise Permanent(
-            Code.CONFLICT, f"Somebody else makes a Secret {name}.", reason="SecretTaken", whose=Whose.PLATFORM,
+            Code.CONFLICT, f"Somebody else has a Secret {name}.", reason="SecretTaken", whose=Whose.PLATFORM,
             hint="Remove it, or give this provider a PREVIEW_NAMESPACE of its own.",
         )  # fmt: skip
 

@@ -66,8 +66,25 @@ class EndpointSliceController(Controller):
         if service is None or is_going(service) or not service["spec"].get("selector"):
             return
         pods = [pod for pod in self.tools.cache.labelled("Pod", key[0], service["spec"]["selector"]) if _has_place(pod)]
-        wanted = {"ports": ports(service, pods), "endpoints": [endpoint(service, pod) for pod in pods]}
-        known = next(iter(self.tools.cache.owned("EndpointSlice", service["metadata"]["uid"])), None)
+        known = list(self.tools.cache.owned("EndpointSlice", service["metadata"]["uid"]))
+        groups: dict[str, list[Object]] = {}
+        for pod in pods:
+            groups.setdefault(str(ports(service, [pod])), []).append(pod)
+        wanted = [
+            {"ports": ports(service, group), "endpoints": [endpoint(service, pod) for pod in group]}
+            for group in groups.values()
+        ] or [{"ports": ports(service, []), "endpoints": []}]
+        for one in wanted:
+            present = next((old for old in known if old.get("ports") == one["ports"]), None) or (
+                known[0] if known and len(wanted) == 1 else None
+            )
+            if present is not None:
+                known.remove(present)
+            self._write(service, present, one)
+        for old in known:
+            self._write(service, old, {"ports": old.get("ports", []), "endpoints": []})
+
+    def _write(self, service: Object, known: Object | None, wanted: Object) -> None:
         if known is None:
             self.tools.store.create({**self._empty(service), **wanted}, manager=MANAGER)
         elif any(known.get(name) != value for name, value in wanted.items() if value or known.get(name)):
