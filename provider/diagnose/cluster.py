@@ -31,6 +31,13 @@ BUILD_PODS = Table(
         Whose.PLATFORM,
     ),
     Case(
+        "build-volume",
+        r"MountVolume\.SetUp failed for volume [^\n]*: secret \\?\"(?P<secret>[^\"\\]+)\\?\" not found",
+        "FailedMount",
+        "Make the Secret {secret} in BUILD_NAMESPACE (BUILD_REGISTRY_SECRET), or correct that setting.",
+        Whose.PLATFORM,
+    ),
+    Case(
         "build-secret",
         r"secret \\?\"(?P<secret>[^\"\\]+)\\?\" not found",
         "CreateContainerConfigError",
@@ -70,6 +77,15 @@ CLUSTER = Table(
         code=Code.POLICY_DENIED,
     ),
     Case(
+        "webhook-away",
+        r"failed calling webhook \\?\"(?P<webhook>[^\"\\]+)\\?\"",
+        "WebhookUnavailable",
+        "The admission webhook {webhook} did not answer: ask again; if it stays so, the cluster's operator has to look"
+        " at what serves it.",
+        Whose.PLATFORM,
+        retryable=True,
+    ),
+    Case(
         "webhook",
         r"admission webhook \\?\"(?P<webhook>[^\"\\]+)\\?\" denied the request:? ?(?P<what>[^\n]*)",
         "AdmissionDenied",
@@ -105,6 +121,48 @@ CLUSTER = Table(
         Whose.PLATFORM,
         retryable=True,
         code=Code.IMAGE_UNPULLABLE,
+    ),
+    Case(
+        "node-shutdown",
+        r"in response to imminent node shutdown",
+        "NodeShutdown",
+        "The node was shut down under the pod: ask again.",
+        Whose.PLATFORM,
+        retryable=True,
+    ),
+    Case(
+        "pod-rejected",
+        r"Pod was rejected: (?P<why>[^\n]*)",
+        "PodRejected",
+        "The node did not take the pod ({why}): ask again; if it stays so, it lacks what the scheduler thinks it has.",
+        Whose.PLATFORM,
+        retryable=True,
+    ),
+    Case(
+        "sandbox",
+        r"(?i:failed to create pod sandbox|FailedCreatePodSandBox)",
+        "PodNetwork",
+        "The node can't make the pod's network or sandbox: ask again; if it stays so, the evidence is for the cluster's"
+        " operator (addresses, the network plugin).",
+        Whose.PLATFORM,
+        retryable=True,
+    ),
+    Case(
+        "pulling",
+        r"^Pulling: Pulling image",
+        "StillPulling",
+        "The node was still pulling the image, and goes on with it: ask again. If that is usual, make the image"
+        " smaller, or have ROLLOUT_TIMEOUT raised.",
+        Whose.PLATFORM,
+        retryable=True,
+    ),
+    Case(
+        "paused",
+        r"^Paused: ",
+        "Paused",
+        "Somebody paused the Deployment: `kubectl rollout resume` it, and ask again.",
+        Whose.PLATFORM,
+        retryable=True,
     ),
     Case(
         "node-pressure",

@@ -22,6 +22,12 @@ _LISTENS = re2.compile(
     r"(?P<address>localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|::)?:(?P<port>\d{2,5})\b|(?i)port:? (?P<port2>\d{2,5})\b"
 )
 """How servers say where they listen; only told, as what the log says."""
+_WORD = re2.compile(r"[A-Za-z0-9_]+")
+_COMPLAINS = re2.compile(
+    r"(?i)not set|unset|missing|required?\b|undefined|\bmust\b|empty|invalid|not found|not present|keyerror|cannot"
+    r"|can't|\bneeds?\b|expected|please|provide|error|panic|fatal|exception|\bnone\b|\bnull\b"
+)
+"""How programs say that they lack something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,16 +152,19 @@ def not_placed(reason: str, words: str, *, requests: str = "", told: tuple[str, 
         requests: what the pod asks for.
         told: more evidence.
     """
-    found = CLUSTER.find([f"{reason}: {words}"]) or STARTS.find([words])
+    said = words if reason == "NotBegun" else f"{reason}: {words}"  # the cluster's own words begin with a reason then
+    found = CLUSTER.find([said]) or STARTS.find([words])
     evidence = (f"{reason}: {words}", requests and f"the pod asks for {requests}", *told)
     if found is None:
+        refused, stuck = is_refusal(words), reason in {"FailedCreate", "NotBegun"}
         return Finding(
-            code=Code.POLICY_DENIED if reason == "FailedCreate" else Code.DEPLOYMENT_NOT_READY,
-            reason="AdmissionDenied" if reason == "FailedCreate" else reason or "NotReady",
+            code=Code.POLICY_DENIED if refused else Code.DEPLOYMENT_NOT_READY,
+            reason="AdmissionDenied" if refused else reason or "NotReady",
             message=f"The pod did not become ready: {words or reason}",
             hint="What that means is not known here; the evidence has the cluster's own words, for its operator.",
             evidence=evidence,
-            whose=Whose.PLATFORM if reason == "FailedCreate" else Whose.USER,
+            whose=Whose.PLATFORM if refused or stuck else Whose.USER,
+            retryable=stuck and not refused,
         )
     values = found.values
     asks = f" (asked {values['asked']}; used {values['used']} of {values['limited']})" if values.get("used") else ""
@@ -171,15 +180,20 @@ def not_placed(reason: str, words: str, *, requests: str = "", told: tuple[str, 
     )
 
 
+def is_refusal(words: str) -> bool:
+    """Whether the cluster's words say that somebody decided so: quota, Pod Security, limits, a policy."""
+    return "denied the request" in words or ("is forbidden" in words and "error looking up" not in words)
+
+
 def lacks_secret(log: Sequence[str], empty: Mapping[str, str]) -> tuple[str, str] | None:
-    """(env name, secret name) of a secret that nobody sent, where the app's last words name it.
+    """(env name, secret name) of a secret that nobody sent, where the app's last words complain of it.
 
     Args:
         log: its last lines.
         empty: by env name, the secrets that are empty since nobody sent them.
     """
-    text = "\n".join(log)
-    return next((pair for pair in empty.items() if pair[0] in text or pair[1] in text), None)
+    words = {word for line in log if _COMPLAINS.search(line) for word in _WORD.findall(line)}
+    return next((pair for pair in empty.items() if words & set(pair)), None)
 
 
 def _ended(app: App, reason: str, message: str, hint: str, found: Match | None = None) -> Finding:

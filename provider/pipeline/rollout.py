@@ -7,6 +7,9 @@ from provider.errors import Code, Permanent
 from provider.models import DeployRecord, Revision
 from provider.pipeline.context import Context
 
+NO_CAUSE = ("CrashLoop", "SettingMissing", "Unhealthy")
+"""Reasons that say what happened, not why."""
+
 
 async def rollout(ctx: Context, record: DeployRecord) -> DeployRecord:
     """Ends when the revision is ready; a terminal failure ends it at once."""
@@ -21,12 +24,12 @@ async def rollout(ctx: Context, record: DeployRecord) -> DeployRecord:
 
 
 def _blame_secret(ctx: Context, record: DeployRecord, error: Permanent) -> None:
-    """Where the app's last words name a secret that nobody sent, that is why."""
+    """Where the app's last words complain of a secret that nobody sent, that is why, unless more is known."""
     sent = {*record.request.secret_names, *record.request.extra_env_names}
     entries = ctx.spec_of(record).body.env
     empty = {one.name: one.secret for one in entries if one.secret is not None and not {one.name, one.secret} & sent}
     found = rollouts.lacks_secret(error.log_tail, empty) if error.code is Code.DEPLOYMENT_NOT_READY else None
-    if found is not None:
+    if found is not None and error.reason in NO_CAUSE:
         name, secret = found
         error.reason = "SecretMissing"
         error.hint = (

@@ -236,4 +236,6 @@ def test_whose_it_is_can_be_read_from_it() -> None:
     assert (labels["app"], labels["component"]) == ("x1agent", "preview-build")
     assert max(map(len, labels.values())) <= 63
     assert (notes[kaniko.INPUTS], notes[kaniko.DEPLOY_ID], notes[kaniko.GENERATION]) == ("i" * 64, "d-1", "3")
-    assert made["spec"]["template"]["metadata"]["labels"] == labels
+    pod = made["spec"]["template"]["metadata"]
+    assert pod["labels"] == {**labels, "sidecar.istio.io/inject": "false"}
+    assert pod["annotations"] == {**notes, "linkerd.io/inject": "disabled"}

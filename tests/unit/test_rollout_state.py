@@ -10,7 +10,7 @@ import yaml
 
 from provider.errors import Code, Whose
 from provider.platforms.kubernetes.rollout import error_of
-from provider.platforms.kubernetes.rollout_state import Broken, Ready, Seen, State, Waiting, judge
+from provider.platforms.kubernetes.rollout_state import Broken, Ready, Seen, State, Waiting, judge, overdue
 
 Object = dict[str, Any]
 
@@ -179,7 +179,7 @@ def test_the_first_failed_pull_may_be_chance() -> None:
 def test_a_crash_is_told_with_its_code() -> None:
     error = error_of(broken(seen(pods=[crashed()])), ("last words",))
     assert (error.code, error.reason, error.whose) == (Code.DEPLOYMENT_NOT_READY, "CrashLoop", Whose.USER)
-    assert "exited 2 times with code 3" in error.message
+    assert "exited 3 times with code 3" in error.message, "restarted twice"
     assert error.log_tail == ("last words",)
 
 
@@ -239,9 +239,12 @@ def test_a_pod_waits_for_a_node_so_long(age: float, ended: bool) -> None:
         assert "Insufficient cpu" in error.message
 
 
+REFUSED = 'pods "shop-1" is forbidden: exceeded quota: small'
+
+
 def refused_set() -> Object:
     found: Object = load(NEW_SET)
-    found["status"] = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "the condition's words"}]}
+    found["status"] = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": REFUSED}]}
     return found
 
 
@@ -267,7 +270,7 @@ def test_who_refused_it_is_told(words: str, code: Code, reason: str, whose: Whos
 
 
 def test_without_an_event_the_condition_speaks() -> None:
-    assert broken(seen(replica_sets=[refused_set()], pods=[]), age=5.0).message == "the condition's words"
+    assert broken(seen(replica_sets=[refused_set()], pods=[]), age=5.0).message == REFUSED
 
 
 def late(*events: Object) -> Broken:
@@ -284,7 +287,7 @@ def test_the_progress_deadline_ends_it_in_the_probes_words() -> None:
 
 def test_or_in_its_own() -> None:
     found = late()
-    assert (found.reason, found.message) == ("ProgressDeadlineExceeded", "timed out")
+    assert (found.reason, found.message) == ("NotBegun", "timed out")
 
 
 def test_what_may_have_passed_by_itself_is_the_cause_once_the_deadline_passed() -> None:
@@ -295,8 +298,10 @@ def test_what_may_have_passed_by_itself_is_the_cause_once_the_deadline_passed() 
 
 
 def test_an_evicted_pod_says_why() -> None:
+    """Where nothing took its place in all the time that there was."""
     evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
-    error = error_of(broken(seen(slices=[], pods=[evicted])), ())
+    assert isinstance(state(seen(slices=[], pods=[evicted])), Waiting)
+    error = error_of(overdue(seen(slices=[], pods=[evicted]), "a pod"), ())
     assert (error.code, error.reason) == (Code.DEPLOYMENT_NOT_READY, "Evicted")
     assert "low on resource" in error.message
 

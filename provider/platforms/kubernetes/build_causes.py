@@ -13,7 +13,7 @@ from provider.errors import Code, Permanent, PreviewError, Temporary
 from provider.models import LOG_TAIL_LINES
 from provider.platforms import pushes
 from provider.platforms.base import BuildPlan, Written
-from provider.platforms.kubernetes.build_state import LACKS_SECRET, Failed
+from provider.platforms.kubernetes.build_state import DEADLINE, LACKS_SECRET, NOT_PREPARED, Failed
 
 _PUSH = re.compile(r"error checking push permissions|failed to push to destination|error pushing image")
 PUSH_AGAIN_SECONDS = 15.0
@@ -40,7 +40,7 @@ def failure(
         limits: memory and disk that a build may use.
     """
     log_tail, last = tuple(log[-LOG_TAIL_LINES:]), _last_error(errors or log)
-    if failed.reason == "DeadlineExceeded":
+    if failed.reason == DEADLINE:
         return Permanent(
             Code.JOB_TIMEOUT,
             f"The build did not end within {plan.timeout_seconds:.0f} s and was stopped.",
@@ -98,7 +98,7 @@ def _of_the_pod(failed: Failed, plan: BuildPlan, limits: tuple[str, str]) -> Fin
 
 def _not_run(failed: Failed, log_tail: tuple[str, ...]) -> PreviewError:
     """The build did not come to run, or was taken away in the middle."""
-    again = failed.reason in {"JobGone", "NoDigest", "BackoffLimitExceeded", LACKS_SECRET}
+    again = failed.reason in {"JobGone", "NoDigest", "BackoffLimitExceeded", LACKS_SECRET, *NOT_PREPARED}
     kind = Temporary if again else Permanent
     found = BUILD_PODS.find([failed.message])
     return kind(

@@ -22,6 +22,13 @@ VERDICT_GRACE = 5.0
 """Seconds by which the watch of pods may be behind that of Jobs: the pod knows why, the Job only that."""
 CANNOT_START = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")
 LACKS_SECRET = "CreateContainerConfigError"  # noqa: S105 - a reason of the kubelet's
+NOT_PREPARED = ("FailedMount", "FailedCreatePodSandBox")
+"""Events of a pod whose volumes or network cannot be made; the kubelet tries again for ever."""
+PREPARED_GRACE = 30.0
+"""Seconds for which that may pass by itself: a Secret that is only just being made, an address that becomes free."""
+DEADLINE = "DeadlineExceeded"
+NOT_STARTED = "NotStarted"
+"""Ours, of a Job whose deadline passed while nothing ran yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +106,9 @@ def judge(
         return _failed("NoDigest", "The build ended well, but left no digest.", pod)
     if pod is None:
         return _not_created(job, events, age)
-    if _container(pod).get("state", {}).keys() & {"running", "terminated"}:
+    if _has_run(pod):
         return Running(pod["metadata"]["name"])
-    return _not_started(pod, age, schedule_grace)
+    return _not_started(pod, events, age, schedule_grace)
 
 
 def _done(pod: Object) -> Done | None:
@@ -115,7 +122,7 @@ def _done(pod: Object) -> Done | None:
 def _explains(pod: Object | None, job: Object) -> bool:
     """Whether the pod, as it is known here, can be what the Job was judged by."""
     failed = _condition(job, "Failed")
-    if failed is not None and failed.get("reason") == "DeadlineExceeded":
+    if failed is not None and failed.get("reason") == DEADLINE:
         return True  # whatever its pod did
     ended = (_container(pod).get("state", {}).get("terminated") if pod is not None else None) or {}
     if failed is None:
@@ -128,7 +135,7 @@ def _failed(reason: str, message: str, pod: Object | None) -> Failed:
         return Failed(reason, message)
     ended = _container(pod).get("state", {}).get("terminated") or {}
     status = pod.get("status", {})
-    if status.get("reason") and reason != "DeadlineExceeded":  # Evicted, and the like
+    if status.get("reason") and reason != DEADLINE:  # Evicted, and the like
         reason, message = status["reason"], status.get("message", message)
     return Failed(
         reason,
@@ -150,7 +157,7 @@ def _not_created(job: Object, events: Sequence[Object], age: Callable[[Object], 
     return Waiting(message)
 
 
-def _not_started(pod: Object, age: Callable[[Object], float], schedule_grace: float) -> State:
+def _not_started(pod: Object, events: Sequence[Object], age: Callable[[Object], float], schedule_grace: float) -> State:
     name = pod["metadata"]["name"]
     waiting = _container(pod).get("state", {}).get("waiting", {})
     reason = waiting.get("reason")
@@ -161,7 +168,26 @@ def _not_started(pod: Object, age: Callable[[Object], float], schedule_grace: fl
         message = str(scheduled.get("message", ""))
         late = age(pod) > schedule_grace
         return Failed("Unschedulable", message, name) if late else Waiting(message)
-    return Waiting(str(waiting.get("message") or waiting.get("reason") or "the pod starts"))
+    unprepared = [event for event in _about(pod, events) if event.get("reason") in NOT_PREPARED]
+    if unprepared and age(pod) > PREPARED_GRACE:
+        return Failed(str(unprepared[-1]["reason"]), str(unprepared[-1].get("message", "")), name)
+    return Waiting(_last_words(pod, events))
+
+
+def _has_run(pod: Object) -> bool:
+    return bool(_container(pod).get("state", {}).keys() & {"running", "terminated"})
+
+
+def _last_words(pod: Object, events: Sequence[Object]) -> str:
+    """What was said last of a pod that did not begin."""
+    waiting = _container(pod).get("state", {}).get("waiting", {})
+    told = [f"{event.get('reason')}: {event.get('message', '')}" for event in _about(pod, events)]
+    return str(told[-1] if told else waiting.get("message") or waiting.get("reason") or "nothing is known of its pod")
+
+
+def _about(pod: Object, events: Sequence[Object]) -> list[Object]:
+    uid = pod["metadata"]["uid"]
+    return [event for event in events if event.get("involvedObject", {}).get("uid") == uid]
 
 
 def _container(pod: Object) -> dict[str, Any]:

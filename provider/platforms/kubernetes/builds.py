@@ -23,7 +23,17 @@ from provider.platforms.base import BuildPlan, LogSink
 from provider.platforms.kubernetes import build_causes, kaniko, resources
 from provider.platforms.kubernetes.api import Api, Deletion, Object
 from provider.platforms.kubernetes.beside import Beside
-from provider.platforms.kubernetes.build_state import Done, Failed, Running, State, is_finished, judge
+from provider.platforms.kubernetes.build_state import (
+    DEADLINE,
+    NOT_STARTED,
+    Done,
+    Failed,
+    Running,
+    State,
+    Waiting,
+    is_finished,
+    judge,
+)
 from provider.platforms.kubernetes.fence import taken_by_another
 from provider.platforms.kubernetes.pod_log import Follower, last_lines
 from provider.platforms.kubernetes.refusals import Refused, not_taken, refused
@@ -235,18 +245,22 @@ class Builds:
         """Follow a build to its end; returns that, the log's last lines, and the last of them that are errors."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         follower: Follower | None = None
-        verdict = _Verdict()
+        verdict, waiting = _Verdict(), Waiting()
         try:
             while True:
                 following = follower.pod if follower is not None else None
 
                 def news(following: str | None = following) -> State | None:
+                    nonlocal waiting
                     state = self._state(name, uid, verdict)
+                    waiting = state if isinstance(state, Waiting) else waiting
                     if isinstance(state, Running) and state.pod != following:
                         return state
                     return state if isinstance(state, Done | Failed) else None
 
                 state = await self._watches.changes.until(job_key(name), news)
+                if isinstance(state, Failed) and state.reason == DEADLINE and follower is None and waiting.why:
+                    return Failed(NOT_STARTED, waiting.why), [], []
                 pod = getattr(state, "pod", None)
                 if pod is not None and pod != following:
                     if follower is not None:

@@ -41,18 +41,22 @@ def job(plan: BuildPlan, settings: Settings, created: datetime, *, private: bool
     Raises:
         Permanent: `kaniko_create_failed`, where GIT_BASE_URL is nothing that a cluster can clone from.
     """
+    labels = _labels(plan, settings)
+    annotations = {
+        INPUTS: plan.build_inputs,
+        DEPLOY_ID: plan.deploy_id,
+        GENERATION: str(plan.generation),
+        PLATFORM: settings.platform_id,
+    }
     return templates.manifest(
         "build-job",
         {
             "name": plan.job_name,
             "namespace": settings.build_namespace,
-            "labels": _labels(plan, settings),
-            "annotations": {
-                INPUTS: plan.build_inputs,
-                DEPLOY_ID: plan.deploy_id,
-                GENERATION: str(plan.generation),
-                PLATFORM: settings.platform_id,
-            },
+            "labels": labels,
+            "annotations": annotations,
+            "pod_labels": {**labels, "sidecar.istio.io/inject": "false"},
+            "pod_annotations": {**annotations, "linkerd.io/inject": "disabled"},
             "deadline_seconds": math.ceil(plan.timeout_seconds),
             "keep_seconds": settings.build_keep_seconds,
             "service_account": settings.build_service_account,

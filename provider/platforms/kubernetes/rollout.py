@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 
 from provider.diagnose import rollouts
 from provider.errors import PreviewError
-from provider.models import LOG_TAIL_LINES, Revision
+from provider.models import LOG_TAIL_LINES, Revision, now
 from provider.platforms.kubernetes import resources
 from provider.platforms.kubernetes.api import Api, Object
 from provider.platforms.kubernetes.objects import is_applied, mark_of
 from provider.platforms.kubernetes.pod_log import last_lines
 from provider.platforms.kubernetes.rollout_state import (
+    APP,
     Broken,
     Ready,
     Seen,
@@ -20,6 +22,7 @@ from provider.platforms.kubernetes.rollout_state import (
     Waiting,
     judge,
     newest_replica_set,
+    overdue,
     pods_of,
 )
 from provider.platforms.kubernetes.watches import Watches
@@ -28,6 +31,8 @@ from provider.settings import Settings
 LOG_SECONDS = 3.0
 """How long the log of what failed is waited for: a phase has not much more time left when its own is over."""
 STEADY_SECONDS = 10.0
+CLOCKS_APART = 60.0
+"""Seconds by which machines' clocks may differ."""
 
 
 class Rollouts:
@@ -45,12 +50,12 @@ class Rollouts:
             Permanent: `image_unpullable`, `quota_exceeded`, `policy_denied`, `deployment_not_ready`.
         """
         last, mark = Waiting("nothing yet"), mark_of(revision)
-        steady = _Steadiness()
+        steady, ages = _Steadiness(), _Ages(self._watches)
 
         def ended() -> State | None:
             nonlocal last
-            state = judge(self._seen(slug, mark, generation), self._age, self._settings.unschedulable_grace)
-            if isinstance(state, Ready) and not steady.enough(state.restarts):
+            state = judge(self._seen(slug, mark, generation), ages.of, self._settings.unschedulable_grace)
+            if isinstance(state, Ready) and not steady.enough(state):
                 state = Waiting(f"the app was restarted {state.restarts} times; it has to stay up for a while")
             if isinstance(state, Waiting):
                 last = state
@@ -61,7 +66,7 @@ class Rollouts:
             async with asyncio.timeout(self._settings.rollout_timeout):
                 state = await self._watches.changes.until(slug, ended)
         except TimeoutError:
-            state = self._never_ready(slug, last)
+            state = overdue(self._seen(slug, mark, generation), last.why)  # our own deadline came before the cluster's
         if not isinstance(state, Ready):
             assert isinstance(state, Broken), "only these end the wait"
             raise await self._error(state, slug)
@@ -98,9 +103,6 @@ class Rollouts:
             events=watches.events_of(about),
         )
 
-    def _age(self, found: Object) -> float:
-        return (self._watches.replica_sets if found["kind"] == "ReplicaSet" else self._watches.pods).age(found)
-
     def _newest_pods(self, slug: str) -> list[Object]:
         deployment = self._watches.deployments.get(slug)
         if deployment is None:
@@ -109,18 +111,26 @@ class Rollouts:
         pods = pods_of(newest, self._watches.pods.of(slug)) if newest is not None else []
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
-    def _never_ready(self, slug: str, last: Waiting) -> Broken:
-        """Our own deadline came before the cluster's: its probes' last words, else what was waited for."""
-        pods = self._newest_pods(slug)
-        told = [event for event in self._watches.events_of(pods) if event.get("reason") == "Unhealthy"]
-        name = str(pods[-1]["metadata"]["name"]) if pods else None
-        return Broken("Unhealthy", str(told[-1].get("message")) if told else last.why, name)
-
     async def _error(self, broken: Broken, slug: str) -> PreviewError:
         tail: tuple[str, ...] = ()
         if broken.pod is not None:
             tail = await self._tail(broken.pod, LOG_TAIL_LINES, before=bool(broken.restarts))
         return error_of(broken, tail, self._watches.deployments.get(slug))
+
+
+class _Ages:
+    """For how long what may pass by itself is known, by our own clock; see `rollout_state.Ages`."""
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self._since: dict[str, float] = {}
+
+    def of(self, found: Object) -> float:
+        """Seconds since the pod is there; since one that ends, or a ReplicaSet whose pods are refused, was seen so."""
+        if found["kind"] == "Pod" and "deletionTimestamp" not in found["metadata"]:
+            return self._watches.pods.age(found)
+        present = time.monotonic()
+        return present - self._since.setdefault(str(found["metadata"]["uid"]), present)
 
 
 class _Steadiness:
@@ -130,11 +140,19 @@ class _Steadiness:
         self._restarts = 0
         self._since = time.monotonic()
 
-    def enough(self, restarts: int) -> bool:
+    def enough(self, ready: Ready) -> bool:
         """Whether it was restarted never, or not for a while."""
-        if restarts != self._restarts:
-            self._restarts, self._since = restarts, time.monotonic()
-        return not restarts or time.monotonic() - self._since >= STEADY_SECONDS
+        if ready.restarts != self._restarts:
+            self._restarts, self._since = ready.restarts, time.monotonic()
+        return not ready.restarts or time.monotonic() - self._since >= STEADY_SECONDS or _is_long_ago(ready.since)
+
+
+def _is_long_ago(moment: str) -> bool:
+    """Whether it is, by whichever of two machines' clocks."""
+    try:
+        return (now() - datetime.fromisoformat(moment)).total_seconds() > STEADY_SECONDS + CLOCKS_APART
+    except (ValueError, TypeError):
+        return False  # not told, or without a zone
 
 
 def error_of(broken: Broken, tail: tuple[str, ...], deployment: Object | None = None) -> PreviewError:
@@ -155,7 +173,7 @@ def error_of(broken: Broken, tail: tuple[str, ...], deployment: Object | None = 
         path=str(probe.get("httpGet", {}).get("path", "/")),
         probe=broken.message,
         timeout=float(probe.get("timeoutSeconds", 1)),
-        exits=max(broken.restarts, 1),
+        exits=broken.restarts + 1,  # it has ended once more than it was restarted
         exit_code=broken.exit_code,
         oom=broken.reason == "OOMKilled",
         memory=str(resources.get("limits", {}).get("memory", "")),
@@ -174,4 +192,4 @@ def error_of(broken: Broken, tail: tuple[str, ...], deployment: Object | None = 
 def _container(deployment: Object | None) -> Object:
     """The app's, as it was asked for."""
     spec = (deployment or {}).get("spec", {}).get("template", {}).get("spec", {})
-    return dict(next(iter(spec.get("containers") or []), {}))
+    return next((dict(one) for one in spec.get("containers") or [] if one["name"] == APP), {})

@@ -11,10 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from provider.diagnose.rollouts import is_refusal
 from provider.platforms.kubernetes.api import Object
 
 REVISION = "deployment.kubernetes.io/revision"
 POD_HASH = "pod-template-hash"
+APP = "app"
+"""The app's container: others may have been put beside it."""
+LOST_SECONDS = 20.0
+"""After which a pod that neither serves nor ends is one of a lost node: it would have been killed long since."""
 REFUSED_GRACE = 3.0
 """Seconds for which a pod's refusal may pass by itself: quota is given back while the old pod ends."""
 CONFIG_GRACE = 10.0
@@ -44,9 +49,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The revision serves, alone; its app was restarted so many times before."""
+    """The revision serves, alone; its app was restarted so many times, and runs since then (the kubelet's RFC 3339)."""
 
     restarts: int = 0
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Broken:
 
 State = Ready | Waiting | Broken
 Ages = Callable[[Object], float]
-"""For how many seconds an object is there."""
+"""For how many seconds what may pass by itself is known: a pod is there, or ends; a ReplicaSet is refused its pods."""
 
 
 def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
@@ -95,13 +101,38 @@ def judge(seen: Seen, age: Ages, schedule_grace: float) -> State:
     pods = pods_of(newest, seen.pods)
     late = _condition(deployment, "Progressing", "False")
     if late is not None:
-        age, schedule_grace = _for_ever, 0.0  # whatever might have passed by itself did not
-    broken = _refused(newest, seen.events, age) or _first_broken(pods, age, schedule_grace)
+        return overdue(seen, str(late.get("message", "")))
+    broken = _refused(newest, seen.events, age) or _first_broken(_active(pods), age, schedule_grace)
     if broken is not None:
         return _killed_by_probe(broken, pods, seen.events) or broken
-    if late is not None:
-        return _late(late, pods, seen.events)
-    return _progress(deployment, pods, seen.slices)
+    return _progress(deployment, pods, seen, age)
+
+
+def overdue(seen: Seen, waited_for: str) -> Broken:
+    """Why a rollout is not over that has had all its time: whatever might have passed by itself did not.
+
+    Args:
+        seen: what the caches hold of it.
+        waited_for: what is told where the cluster says nothing of it.
+    """
+    if seen.deployment is None:
+        return Broken("NotBegun", waited_for)
+    if seen.deployment["spec"].get("paused"):
+        return Broken("Paused", "the Deployment is paused")
+    newest = newest_replica_set(seen.deployment, seen.replica_sets)
+    if newest is None:
+        return Broken("NotBegun", waited_for)
+    pods = pods_of(newest, seen.pods)
+    active = _active(pods)
+    broken = _refused(newest, seen.events, _for_ever, whatever=True) or _first_broken(active or pods, _for_ever, 0.0)
+    if broken is not None:
+        return _killed_by_probe(broken, pods, seen.events) or broken
+    name = str(active[-1]["metadata"]["name"]) if active else None
+    if probes := _told(active, seen.events, "Unhealthy"):
+        return Broken("Unhealthy", probes[-1], name)
+    if any("running" in one.get("state", {}) and not one.get("ready") for one in map(_container, active)):
+        return Broken("Unhealthy", waited_for, name)
+    return Broken("NotBegun", _last_words(active, seen.events) or waited_for, name)
 
 
 def newest_replica_set(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
@@ -117,7 +148,7 @@ def pods_of(replica_set: Object, pods: Sequence[Object]) -> list[Object]:
     return [pod for pod in pods if replica_set["metadata"]["uid"] in _owners(pod)]
 
 
-def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Object]) -> State:
+def _progress(deployment: Object, pods: Sequence[Object], seen: Seen, age: Ages) -> State:
     spec, status = deployment["spec"], deployment.get("status", {})
     wanted = int(spec.get("replicas", 1))
     if int(status.get("updatedReplicas", 0)) < wanted:
@@ -127,18 +158,25 @@ def _progress(deployment: Object, pods: Sequence[Object], slices: Sequence[Objec
     if int(status.get("replicas", 0)) > int(status.get("updatedReplicas", 0)):
         return Waiting("an old pod is still there")
     own = {pod["metadata"]["name"] for pod in pods}
-    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or []]
+    lost = {pod["metadata"]["name"] for pod in seen.pods if _is_ending(pod) and age(pod) > LOST_SECONDS}
+    every = [endpoint for one in seen.slices for endpoint in one.get("endpoints") or []]
+    endpoints = [one for one in every if not (_serves_no_more(one) and _pod_name(one) in lost)]
     if not own & {_pod_name(endpoint) for endpoint in endpoints if _is_ready(endpoint)}:
         return Waiting("the Service has no endpoint of the new pod yet")
     # Proxies and ingresses follow the endpoints with a lag, and a pod that is ending still answers for a while (seen):
     # the URL is known to be the new revision's only when no old endpoint is left at all.
     if not own >= set(map(_pod_name, endpoints)):
         return Waiting("an old pod has not ended yet")
-    return Ready(sum(_restarts(pod) for pod in pods if pod.get("status", {}).get("phase") != "Failed"))
+    active = _active(pods)
+    return Ready(sum(map(_restarts, active)), max(map(_running_since, active), default=""))
 
 
 def _restarts(pod: Object) -> int:
-    return sum(int(one.get("restartCount", 0)) for one in pod.get("status", {}).get("containerStatuses") or [])
+    return int(_container(pod).get("restartCount", 0))
+
+
+def _running_since(pod: Object) -> str:
+    return str(_container(pod).get("state", {}).get("running", {}).get("startedAt", ""))
 
 
 def _is_ready(endpoint: Object) -> bool:
@@ -146,24 +184,47 @@ def _is_ready(endpoint: Object) -> bool:
     return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
+def _serves_no_more(endpoint: Object) -> bool:
+    conditions = endpoint.get("conditions") or {}
+    return conditions.get("terminating") is True and conditions.get("serving") is False
+
+
 def _pod_name(endpoint: Object) -> str:
     return str((endpoint.get("targetRef") or {}).get("name", ""))
 
 
-def _refused(replica_set: Object, events: Sequence[Object], age: Ages) -> Broken | None:
-    """Pods that admission or quota refuses show only in the ReplicaSet (seen; facts.md)."""
+def _refused(replica_set: Object, events: Sequence[Object], age: Ages, *, whatever: bool = False) -> Broken | None:
+    """Pods that admission or quota refuses show only in the ReplicaSet (seen; facts.md).
+
+    Anything else, which counts with `whatever`, passes by itself, for pods are tried to be made again and again: a
+    webhook that does not answer, a service account that is not there yet.
+    """
     failing = _condition(replica_set, "ReplicaFailure", "True")
     if failing is None or age(replica_set) < REFUSED_GRACE:
         return None
     told = [event for event in events if event.get("reason") == "FailedCreate"]
-    return Broken("FailedCreate", str(told[-1].get("message") if told else failing.get("message", "")))
+    words = str(told[-1].get("message") if told else failing.get("message", ""))
+    return Broken("FailedCreate", words) if whatever or is_refusal(words) else None
+
+
+def _active(pods: Sequence[Object]) -> list[Object]:
+    """Without those that end, and those that failed: they stay for ever, beside the one that takes their place."""
+    return [pod for pod in pods if not _is_ending(pod) and pod.get("status", {}).get("phase") != "Failed"]
+
+
+def _is_ending(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _last_words(pods: Sequence[Object], events: Sequence[Object]) -> str:
+    """What was said last of pods that do not run: their network is made, or their image pulled."""
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    about = [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
+    return f"{about[-1].get('reason')}: {about[-1].get('message', '')}" if about else ""
 
 
 def _first_broken(pods: Sequence[Object], age: Ages, schedule_grace: float) -> Broken | None:
-    present = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    # What was evicted once stays as a failed pod for ever, beside the one that took its place.
-    alive = [pod for pod in present if pod.get("status", {}).get("phase") != "Failed"] or present
-    found = (_pod_broken(pod, age(pod), schedule_grace) for pod in alive)
+    found = (_pod_broken(pod, age(pod), schedule_grace) for pod in pods)
     return next((broken for broken in found if broken is not None), None)
 
 
@@ -174,8 +235,12 @@ def _pod_broken(pod: Object, age: float, schedule_grace: float) -> Broken | None
     unscheduled = _condition(pod, "PodScheduled", "False")
     if unscheduled is not None and age > schedule_grace:
         return Broken("Unschedulable", str(unscheduled.get("message", "")), name)
-    container: dict[str, Any] = next(iter(status.get("containerStatuses") or []), {})
-    return _container_broken(container, name, age)
+    return _container_broken(_container(pod), name, age)
+
+
+def _container(pod: Object) -> dict[str, Any]:
+    found = pod.get("status", {}).get("containerStatuses") or []
+    return next((one for one in found if one["name"] == APP), {})
 
 
 def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken | None:
@@ -200,14 +265,6 @@ def _container_broken(container: dict[str, Any], pod: str, age: float) -> Broken
 
 def _for_ever(_: Object) -> float:
     return math.inf
-
-
-def _late(condition: dict[str, Any], pods: Sequence[Object], events: Sequence[Object]) -> Broken:
-    """The progress deadline passed: what the probes saw last says more than that."""
-    probes = _told(pods, events, "Unhealthy")
-    name = str(pods[-1]["metadata"]["name"]) if pods else None
-    message = probes[-1] if probes else str(condition.get("message", ""))
-    return Broken("Unhealthy" if probes else str(condition.get("reason", "")), message, name)
 
 
 def _killed_by_probe(broken: Broken, pods: Sequence[Object], events: Sequence[Object]) -> Broken | None:
