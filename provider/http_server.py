@@ -11,10 +11,16 @@ SHUTDOWN_SECONDS = 1.0
 
 
 class HttpServer:
-    """A small HTTP server on `address` (host:port; port 0: any free one), for the routes of several parts."""
+    """A small HTTP server for the routes of several parts.
+
+    Args:
+        address: host:port; no host: every address; port 0: any free one.
+        routes: what is answered.
+    """
 
     def __init__(self, address: str, routes: Iterable[web.AbstractRouteDef]) -> None:
-        self._host, _, self._port = address.rpartition(":")
+        host, _, self._port = address.rpartition(":")
+        self._host = host.removeprefix("[").removesuffix("]")
         app = web.Application()
         app.add_routes(routes)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -24,7 +30,7 @@ class HttpServer:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, int(self._port)).start()
         host, port = self._runner.addresses[0][:2]
-        return f"{host}:{port}"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def close(self) -> None:
         """Stop listening."""

@@ -11,7 +11,7 @@ import structlog
 
 from provider.errors import PreviewError, Temporary
 from provider.models import DeployRecord, EventType, Phase, PhaseTiming, PreviewRecord, PreviewState, now
-from provider.pipeline import publish
+from provider.pipeline import publish, report
 from provider.pipeline.context import Context
 from provider.pipeline.restore import restore
 from provider.pipeline.steps import FIRST_PAUSE, LONGEST_PAUSE, Running
@@ -121,8 +121,7 @@ class Ending:
         except Exception as error:  # also a bug: whoever asked gets the answer all the same
             said = self._ctx.logbook.masker(running.record.deploy_id).text(str(error))  # it may quote the app
             log.error("restore.failed", error=said, exc_info=not isinstance(error, PreviewError | TimeoutError))
-            warning = "the last good revision could not be put back yet; that is tried again and again"
-            update["warnings"] = (*running.record.warnings, warning)
+            update["warnings"] = (*running.record.warnings, report.NOT_PUT_BACK)
         seconds = time.monotonic() - began
         update["timings"] = with_time(running.record, seconds)
         data = {"ok": "warnings" not in update, "seconds": round(seconds, 4)}

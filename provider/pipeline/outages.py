@@ -158,7 +158,7 @@ class Outages:
         if part is None or not isinstance(error, Temporary):
             return
         outage = self._parts[part]
-        outage.last = error
+        outage.last = _for_others(part, error)
         outage.phases.add(phase)
         present = time.monotonic()
         # A push was tried many times before it was given up.
@@ -192,7 +192,7 @@ class Outages:
             if probe is not None:
                 await probe()
         except Temporary as error:
-            outage.last = error
+            outage.last = _for_others(outage.part, error)
             self._again(outage)
 
     def _again(self, outage: Outage) -> None:
@@ -202,6 +202,11 @@ class Outages:
         outage.until, outage.probing = time.monotonic() + pause, None
         log.warning("outage", part=outage.part, failures=outage.away, pause=pause, error=str(outage.last))
         outage.news()
+
+
+def _for_others(part: Part, error: PreviewError) -> Temporary:
+    """What those who wait for the part are told: not whose failure it was, nor what that one's log said."""
+    return Temporary(error.code, f"The {part} does not answer.", reason=error.reason, hint=error.hint)
 
 
 def _uses(record: DeployRecord, part: Part) -> bool:

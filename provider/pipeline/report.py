@@ -5,6 +5,9 @@ from __future__ import annotations
 from provider import names
 from provider.models import DeployRecord, Failure, PreviewRecord, PreviewState, Report, Revision, now
 
+NOT_PUT_BACK = "the last good revision could not be put back yet; that is tried again and again"
+"""Among a deploy's warnings: what its URL serves is not known."""
+
 
 def success(record: DeployRecord, revision: Revision, url: str) -> Report:
     """The reply of a deploy that is up."""
@@ -27,7 +30,8 @@ def success(record: DeployRecord, revision: Revision, url: str) -> Report:
 def failure(record: DeployRecord, cause: Failure, preview: PreviewRecord | None) -> Report:
     """The reply of a deploy that failed; it names what the URL still serves."""
     going = preview is None or preview.removed_at is not None or preview.state is PreviewState.REMOVING
-    serving = preview.last_good if preview is not None and not going else None
+    known = preview is not None and not going and NOT_PUT_BACK not in record.warnings
+    serving = preview.last_good if preview is not None and known else None
     own = preview is not None and preview.repo_full_name.casefold() == record.request.repo_full_name.casefold()
     return Report(
         ok=False,

@@ -234,7 +234,12 @@ class Runner:
             await self._steps.attempt(running, Phase.DEPLOY, turn, self._steps.clock(running.record))
         except PreviewError as error:
             cause = Failure.of(error, running.record.phase)
-            running.record = running.record.model_copy(update={"failure": cause, "phase": Phase.BUILD})
+            running.record = record = running.record.model_copy(update={"failure": cause})
+            preview = await repeat(lambda: self._ctx.preview_of(record))
+            if preview is not None and preview.current is not None and preview.current.deploy_id == record.deploy_id:
+                await turn(self._ctx, record)  # an earlier owner has begun to change it: that is put right
+            else:
+                running.record = record.model_copy(update={"phase": Phase.BUILD})
 
     async def _phases(self, running: Running, steps: dict[Phase, PhaseStep]) -> None:
         for phase, step in steps.items():

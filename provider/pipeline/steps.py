@@ -103,9 +103,8 @@ class Steps:
         """One try, when nothing that it needs is known to be away."""
         outage = self.outages.away(running.record, phase)
         if outage is not None:
-            last = outage.last
             self._ctx.emit(running.record, EventType.WARNING, _waiting(outage))
-            await self.attempt(running, phase, self._back(phase), clock, last)
+            await self.attempt(running, phase, self._back(phase), clock, outage.last)
         try:
             record = await self.attempt(running, phase, step, clock, last)
         except PreviewError as error:

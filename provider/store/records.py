@@ -122,12 +122,13 @@ class Store:
 
     async def unfinished_deploys(self) -> list[DeployRecord]:
         """Deploys without an end, or with somebody who has not got the answer; oldest first."""
-        found = []
+        found, listed = [], {}
         for entry in await self._deploys.entries("deploy."):
             record = self._readable(entry, DeployRecord)
             if record and _unfinished(record):
                 found.append(self._deploy(record, entry))
-                self._listed[record.deploy_id] = entry.revision
+                listed[record.deploy_id] = entry.revision
+        self._listed = listed  # what was listed before is over, or here again
         return sorted(found, key=lambda record: record.order or 0)
 
     async def deploys(self) -> list[DeployRecord]:

@@ -186,6 +186,23 @@ def test_the_wildcard_certificate_is_where_previews_look_for_it() -> None:
     assert "dns01" in solver, "no other challenge gives wildcards"
 
 
+def test_aliases_can_be_proven_beside_what_the_base_forbids() -> None:
+    """By HTTP-01: a pod labelled so on port 8089, below a Service that is a NodePort unless the issuer says so."""
+    objects = built("overlays/production")
+    issuer = named(objects, "ClusterIssuer", _environment(objects)["ALIAS_CLUSTER_ISSUER"])
+    (solver,) = issuer["spec"]["acme"]["solvers"]
+    assert solver["http01"]["ingress"]["serviceType"] == "ClusterIP", "the quota allows no node ports"
+    assert named(objects, "ResourceQuota", "x1-previews")["spec"]["hard"]["services.nodeports"] == "0"
+    policy = named(objects, "NetworkPolicy", "x1-previews-acme-solver")
+    assert policy["metadata"]["namespace"] == PREVIEWS
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"acme.cert-manager.io/http01-solver": "true"}
+    (rule,) = policy["spec"]["ingress"]
+    (source,) = rule["from"]
+    labels = source["namespaceSelector"]["matchLabels"]
+    assert labels == {"kubernetes.io/metadata.name": Settings().ingress_namespace}
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
+
+
 # ------------------------------------------------------------------------- parts
 
 

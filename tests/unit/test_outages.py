@@ -67,7 +67,10 @@ async def test_three_failures_are_an_outage() -> None:
     failing(found, GIT, Phase.RESOLVE, times=1)
     outage = found.away(deploy(1), Phase.RESOLVE)
     assert outage is not None
-    assert (outage.part, outage.last) == (Part.GIT, GIT)
+    assert outage.part is Part.GIT
+    assert outage.last is not None
+    assert (outage.last.code, outage.last.reason) == (GIT.code, GIT.reason)
+    assert (outage.last.message, outage.last.evidence) == ("The git host does not answer.", ()), "nobody's own words"
     assert found.away(deploy(1), Phase.BUILD) is None, "builds do without it"
 
 

@@ -7,19 +7,21 @@ what their kinds have is for those who judge them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
 from provider.errors import Temporary
-from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable
+from provider.platforms.kubernetes.refusals import Expired, Refused, unreachable, webhook_away
 
 Object = dict[str, Any]
 
 MOST_SAID = 4000
 """Characters of a refusal that are kept: the API server names every mistake of an object in one message."""
 LONGEST_DELAY = 60.0
+_WEBHOOK = re.compile(r'failed calling webhook "([^"]{1,253})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def refusal(status: int, pause: str, data: bytes) -> Refused | Temporary | Expir
     message = str(told.get("message") or data[:300].decode(errors="replace"))[:MOST_SAID]
     if status == 410:
         return Expired(message)
+    if status >= 500 and (webhook := _WEBHOOK.search(message)):
+        return webhook_away(webhook[1], message)
     if status == 429 or status >= 500:
         seconds = pause.isascii() and pause.isdecimal()
         return unreachable(f"{status} {message}", min(float(pause), LONGEST_DELAY) if seconds else None)

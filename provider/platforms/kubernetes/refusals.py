@@ -36,9 +36,28 @@ def unreachable(evidence: str, delay: float | None = None) -> Temporary:
     )
 
 
+def webhook_away(webhook: str, evidence: str) -> Temporary:
+    """The API server did answer: who had to be asked by it did not."""
+    return Temporary(
+        Code.PLATFORM_UNREACHABLE,
+        f"The cluster's admission webhook {webhook} did not answer.",
+        reason="WebhookUnavailable",
+        hint=f"Ask again; if it stays so, the cluster's operator has to look at what serves {webhook}.",
+        evidence=(evidence[:500],),
+    )
+
+
 def refused(error: Refused, what: str) -> PreviewError:
     """A refusal that nobody expected, as an error that callers may see."""
-    if error.code in {401, 403} and "is forbidden: User" in error.message:
+    if error.code == 401:
+        return Temporary(
+            Code.PLATFORM_UNREACHABLE,
+            f"The cluster does not take the provider's credentials: {what}.",
+            reason="Unauthorized",
+            hint="Renew the credentials: the token or login of KUBECONFIG, or the ServiceAccount of manifests/base.",
+            evidence=(error.message,),
+        )
+    if error.code == 403 and "is forbidden: User" in error.message:
         return Permanent(
             Code.PLATFORM_UNREACHABLE,
             f"The provider may not do that in the cluster: {what}.",

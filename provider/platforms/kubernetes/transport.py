@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.sslproto import SSLProtocol
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config.kube_config import KubeConfigLoader
 
 from provider.errors import Code, Permanent, Whose
 from provider.platforms.kubernetes import answers
@@ -61,7 +62,8 @@ class Transport:
                 load_incluster_config(client_configuration=configuration)
             else:
                 kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
-                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+                loader = await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+                configuration.refresh_api_key_hook = _renewal(loader)  # type: ignore[assignment]
         except (ConfigException, OSError) as error:
             raise Permanent(
                 Code.PLATFORM_UNREACHABLE,
@@ -132,6 +134,23 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         return await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+
+
+def _renewal(loader: KubeConfigLoader) -> Callable[[Configuration], Awaitable[None]] | None:
+    """Makes a login's token anew before it ends, where a program of the kubeconfig makes it and says when that is.
+
+    The client runs this before each request, and has no other way: without it the first token is used for ever.
+    """
+    if not hasattr(loader, "exec_plugin_expiry"):
+        return None
+    one_at_a_time = asyncio.Lock()
+
+    async def renew(configuration: Configuration) -> None:
+        async with one_at_a_time, asyncio.timeout(TIMEOUT):
+            await loader.load_from_exec_plugin()  # nothing, while the present one holds
+        configuration.api_key["BearerToken"] = loader.token
+
+    return renew
 
 
 async def _refusal(response: RESTResponse) -> Exception:
