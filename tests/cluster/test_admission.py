@@ -59,11 +59,12 @@ async def test_what_the_ingress_cannot_give_is_named_before_the_build(
 
 
 async def applied(world: ClusterWorld, slug: str, sha: str) -> list[str]:
-    """What a deploy did to each object, as its events tell."""
+    """What a deploy did to each object, as its events tell: to the Ingress of what serves when the rollout is over."""
     async with deploying(world, slug, sha) as asker:
         answer = await asker.answer()
         assert answer["ok"], answer
-        return [line for one in asker.events if one["phase"] == "deploy" for line in one["data"].get("lines", ())]
+        told = [one for one in asker.events if one["phase"] in {"deploy", "verify"}]
+        return [line for one in told for line in one["data"].get("lines", ())]
 
 
 async def test_what_was_done_to_each_object_is_told(cluster: ClusterWorld) -> None:
