@@ -22,6 +22,8 @@ _LISTENS = re2.compile(
     r"(?P<address>localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|::)?:(?P<port>\d{2,5})\b|(?i)port:? (?P<port2>\d{2,5})\b"
 )
 """How servers say where they listen; only told, as what the log says."""
+INCOMPLETE = "RolloutIncomplete"
+"""Ours, of one that had all its time and was not said to have failed."""
 _WORD = re2.compile(r"[A-Za-z0-9_]+")
 _COMPLAINS = re2.compile(
     r"(?i)not set|unset|missing|required?\b|undefined|\bmust\b|empty|invalid|not found|not present|keyerror|cannot"
@@ -152,11 +154,11 @@ def not_placed(reason: str, words: str, *, requests: str = "", told: tuple[str, 
         requests: what the pod asks for.
         told: more evidence.
     """
-    said = words if reason == "NotBegun" else f"{reason}: {words}"  # the cluster's own words begin with a reason then
+    said = words if reason == INCOMPLETE else f"{reason}: {words}"  # the cluster's own words begin with a reason then
     found = CLUSTER.find([said]) or STARTS.find([words])
     evidence = (f"{reason}: {words}", requests and f"the pod asks for {requests}", *told)
     if found is None:
-        refused, stuck = is_refusal(words), reason in {"FailedCreate", "NotBegun"}
+        refused, stuck = is_refusal(words), reason in {"FailedCreate", INCOMPLETE}
         return Finding(
             code=Code.POLICY_DENIED if refused else Code.DEPLOYMENT_NOT_READY,
             reason="AdmissionDenied" if refused else reason or "NotReady",

@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.apps import App
 from tests.cluster.standin.script import AppScript
 from tests.cluster.standin.world import World
+from tests.cluster.watching import deploying
 from tests.cluster.world import ClusterWorld
 from tests.e2e.helpers import refused, steady_load
 
@@ -53,3 +54,21 @@ async def test_a_revision_that_never_gets_ready_takes_nothing_away(
         failed = await refused(cluster.deploy(slug, sha))
     assert (failed.code, failed.reply["still_serving"]) == ("deployment_not_ready", done.commit_sha)
     assert load.failed == [], f"{len(load.failed)} of {len(load.answers)}"
+
+
+async def test_who_goes_on_after_a_kill_leads_the_url_to_the_new_revision(own_cluster: ClusterWorld) -> None:
+    """Its Ingress is not applied yet when the provider is killed: another process has to do that."""
+    slug = "led-on"
+    await own_cluster.deploy(slug, await own_cluster.commit(slug, App(body="old\n")))
+    sha = await own_cluster.commit(slug, App(body="new\n", slow=True, spec={"runtime": {"path": "/app"}}))
+    async with deploying(own_cluster, slug, sha) as asker:
+        await asker.phase("rollout")
+        await own_cluster.provider.kill()
+        await own_cluster.provider.start()
+        answer = await asker.answer()
+    assert answer["ok"], answer
+    ingress = await own_cluster.place.api.get("Ingress", own_cluster.place.previews, slug)
+    assert ingress is not None
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert path["path"].startswith("/app"), path
+    assert ingress["metadata"]["annotations"]["preview.x1agent.io/generation"] == "2"

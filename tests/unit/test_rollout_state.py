@@ -287,7 +287,7 @@ def test_the_progress_deadline_ends_it_in_the_probes_words() -> None:
 
 def test_or_in_its_own() -> None:
     found = late()
-    assert (found.reason, found.message) == ("NotBegun", "timed out")
+    assert (found.reason, found.message) == ("RolloutIncomplete", "timed out")
 
 
 def test_what_may_have_passed_by_itself_is_the_cause_once_the_deadline_passed() -> None:

@@ -223,6 +223,9 @@ class KubernetesPlatform:
             if self._is_exposed(revision):
                 return
             fence = await self._anchors.take(slug, revision.generation)
+            if fence.made:
+                await self._anchors.undo(fence)
+                raise fenced("its anchor is gone: the preview was torn down")
         await self._apply(fence, revision, Part.TRAFFIC, log)
 
     def _is_exposed(self, revision: Revision) -> bool:
@@ -289,6 +292,7 @@ class KubernetesPlatform:
 
     async def teardown(self, slug: str, up_to: int | None) -> Removed:
         """See `Platform`."""
+        self._fences.pop(slug, None)
         return await self._removal.teardown(slug, up_to)
 
     async def orphans(self, known: Known) -> list[Orphan]:

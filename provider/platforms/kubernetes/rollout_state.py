@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provider.diagnose.rollouts import is_refusal
+from provider.diagnose.rollouts import INCOMPLETE, is_refusal
 from provider.platforms.kubernetes.api import Object
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -116,12 +116,12 @@ def overdue(seen: Seen, waited_for: str) -> Broken:
         waited_for: what is told where the cluster says nothing of it.
     """
     if seen.deployment is None:
-        return Broken("NotBegun", waited_for)
+        return Broken(INCOMPLETE, waited_for)
     if seen.deployment["spec"].get("paused"):
         return Broken("Paused", "the Deployment is paused")
     newest = newest_replica_set(seen.deployment, seen.replica_sets)
     if newest is None:
-        return Broken("NotBegun", waited_for)
+        return Broken(INCOMPLETE, waited_for)
     pods = pods_of(newest, seen.pods)
     active = _active(pods)
     broken = _refused(newest, seen.events, _for_ever, whatever=True) or _first_broken(active or pods, _for_ever, 0.0)
@@ -130,9 +130,11 @@ def overdue(seen: Seen, waited_for: str) -> Broken:
     name = str(active[-1]["metadata"]["name"]) if active else None
     if probes := _told(active, seen.events, "Unhealthy"):
         return Broken("Unhealthy", probes[-1], name)
-    if any("running" in one.get("state", {}) and not one.get("ready") for one in map(_container, active)):
+    running = [one for one in map(_container, active) if "running" in one.get("state", {})]
+    if not all(one.get("ready") for one in running):
         return Broken("Unhealthy", waited_for, name)
-    return Broken("NotBegun", _last_words(active, seen.events) or waited_for, name)
+    words = "" if running else _last_words(active, seen.events)
+    return Broken(INCOMPLETE, words or waited_for, name)
 
 
 def newest_replica_set(deployment: Object, replica_sets: Sequence[Object]) -> Object | None:
