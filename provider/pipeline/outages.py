@@ -206,7 +206,8 @@ class Outages:
 
 def _for_others(part: Part, error: PreviewError) -> Temporary:
     """What those who wait for the part are told: not whose failure it was, nor what that one's log said."""
-    return Temporary(error.code, f"The {part} does not answer.", reason=error.reason, hint=error.hint)
+    said = f"{error.code} {error.reason}, when it was asked for another deploy"
+    return Temporary(error.code, f"The {part} does not answer.", reason=error.reason, hint=error.hint, evidence=(said,))
 
 
 def _uses(record: DeployRecord, part: Part) -> bool:

@@ -104,7 +104,7 @@ class Steps:
         outage = self.outages.away(running.record, phase)
         if outage is not None:
             self._ctx.emit(running.record, EventType.WARNING, _waiting(outage))
-            await self.attempt(running, phase, self._back(phase), clock, outage.last)
+            await self.attempt(running, phase, self._back(phase), clock, last or outage.last)
         try:
             record = await self.attempt(running, phase, step, clock, last)
         except PreviewError as error:
