@@ -105,6 +105,8 @@ class Steps:
         if outage is not None:
             self._ctx.emit(running.record, EventType.WARNING, _waiting(outage))
             await self.attempt(running, phase, self._back(phase), clock, last or outage.last)
+            if phase is Phase.RESOLVE:  # nothing but the host and its credentials is asked there: what is late is they
+                last = last or outage.last
         try:
             record = await self.attempt(running, phase, step, clock, last)
         except PreviewError as error:
