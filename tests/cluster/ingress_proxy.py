@@ -35,8 +35,10 @@ async def ingress_proxy(api: Admin, namespace: str, domain: str, folder: Path) -
     ca_file = folder / "ingress-ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     # Cluster addresses are given out again: a connection that is kept may lead to another preview's pod.
-    limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(trust_env=False, timeout=10, limits=limits) as http:
+    # And one that began before its address led anywhere never will: another one may.
+    transport = httpx.AsyncHTTPTransport(retries=3, limits=httpx.Limits(max_keepalive_connections=0))
+    timeout = httpx.Timeout(10, connect=1)
+    async with httpx.AsyncClient(trust_env=False, timeout=timeout, transport=transport) as http:
         app = web.Application()
 
         async def handle(request: web.Request) -> web.Response:

@@ -59,7 +59,8 @@ def _network() -> Iterator[Step]:
         201, "slice by controller", "endpointslices", _slice("by-label", {"kubernetes.io/service-name": "web"})
     )
     query = {"labelSelector": "kubernetes.io/service-name=web"}
-    yield listing(200, "slices of a service", "endpointslices", query=query)
+    # That of the Service's own controller is collected when it is.
+    yield listing(200, "slices of a service", "endpointslices", query=query, until=lambda a: len(a.body["items"]) == 1)
     yield from _life("services", service("headless", clusterIP="None"), "spec.ports.0.port", 81)
     yield from _life("services", service("node", type="NodePort"), "metadata.labels.a", "b")
     yield from _life("ingresses", ingress("web"), "spec.rules.0.host", "other.preview.test")
