@@ -58,10 +58,10 @@ async def test_a_revision_that_never_gets_ready_takes_nothing_away(
 
 async def test_who_goes_on_after_a_kill_leads_the_url_to_the_new_revision(own_cluster: ClusterWorld) -> None:
     """Its Ingress is not applied yet when the provider is killed: another process has to do that."""
-    slug = "led-on"
+    slug, alias = "led-on", "led-on.example.org"
     await own_cluster.deploy(slug, await own_cluster.commit(slug, App(body="old\n")))
-    sha = await own_cluster.commit(slug, App(body="new\n", slow=True, spec={"runtime": {"path": "/app"}}))
-    async with deploying(own_cluster, slug, sha) as asker:
+    sha = await own_cluster.commit(slug, App(body="new\n", slow=True))
+    async with deploying(own_cluster, slug, sha, alias_hosts=[alias]) as asker:
         await asker.phase("rollout")
         await own_cluster.provider.kill()
         await own_cluster.provider.start()
@@ -69,6 +69,5 @@ async def test_who_goes_on_after_a_kill_leads_the_url_to_the_new_revision(own_cl
     assert answer["ok"], answer
     ingress = await own_cluster.place.api.get("Ingress", own_cluster.place.previews, slug)
     assert ingress is not None
-    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
-    assert path["path"].startswith("/app"), path
+    assert alias in [rule["host"] for rule in ingress["spec"]["rules"]]
     assert ingress["metadata"]["annotations"]["preview.x1agent.io/generation"] == "2"
