@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.cluster.kustomize import BASES, built
 from tests.cluster.places import ACCOUNT, BUILDS, DOMAIN, PREVIEWS, USER
 from tests.cluster.standin.world import World
 from tests.cluster.world import ClusterWorld
-from tests.e2e.helpers import refused
+from tests.e2e.helpers import eventually, refused
 
 Grant = tuple[str, str, str, str]
 NAMESPACES = {Where.PREVIEWS: PREVIEWS, Where.BUILDS: BUILDS}
@@ -50,20 +51,28 @@ async def test_every_permission_is_used_and_none_is_missing(cluster: ClusterWorl
     """One life of a preview, over objects of somebody else's, takes every line of the table."""
     slug = "allowed"
     sha = await cluster.commit(slug, App(spec={"ingress": {"additionalHeaders": {"X-One": "1"}}}))
-    standin.api.faults.slow_watch(2.0, resource="jobs")
+    late = standin.api.faults.slow_watch(2.0, resource="jobs")
     for body in _somebody_elses(slug, names.build_job(slug, sha)):
         await cluster.place.api.create(body)
-    await cluster.deploy(slug, sha, extra_env={"A": "1"})
+    first = asyncio.create_task(cluster.deploy(slug, sha, extra_env={"A": "1"}))
+    await eventually(lambda: _is_used(standin, "jobs", "get"), what="the Job that the watch does not show is looked at")
+    standin.api.faults.lift(late)  # all that other tests leave comes late, too
+    await first
     await refused(cluster.app(slug, App(crash=3)))
     await cluster.deploy("allowed-anew")
     await _changed_unseen(cluster, standin, "allowed-anew")
     await cluster.client.teardown(slug)
-    used = {
-        (one.namespace, one.group, one.resource, one.verb)
-        for one in standin.api.metrics.used
-        if one.user == USER and one.namespace
-    }
-    assert used == _table()
+    assert _used(standin) == _table()
+
+
+def _used(standin: World) -> set[Grant]:
+    """What the provider has asked for in its namespaces."""
+    every = (one for one in standin.api.metrics.used if one.user == USER and one.namespace)
+    return {(one.namespace, one.group, one.resource, one.verb) for one in every}
+
+
+async def _is_used(standin: World, resource: str, verb: str) -> bool:
+    return any((one[2], one[3]) == (resource, verb) for one in _used(standin))
 
 
 async def _changed_unseen(cluster: ClusterWorld, standin: World, slug: str) -> None:
