@@ -71,10 +71,15 @@ class LineWriter:
     async def watch(self) -> None:
         """Learn what others write; for ever. What is not there yet, no watch would tell."""
         with contextlib.suppress(Temporary):
-            self._see(await self._records.get())
+            self._learn(await self._records.get())
         async for known in self._records.watch():
-            if known.revision == 0 or self._known is None or known.revision > self._known.revision:
-                self._see(known)
+            if known.revision == 0:  # it was deleted; what was written since then may be there already
+                before = self._known
+                with contextlib.suppress(Temporary):
+                    known = await self._records.get()
+                if known.revision == 0 and self._known is before:
+                    self._known = None
+            self._learn(known)
 
     def write(self, change: rules.Change, done: asyncio.Future[None] | None = None) -> None:
         """Have a change written as soon as can be; `done` gets the outcome."""
@@ -98,6 +103,11 @@ class LineWriter:
             await asyncio.gather(self._task, return_exceptions=True)
 
     # ---------------------------------------------------------------------------- parts
+
+    def _learn(self, known: Known) -> None:
+        """Take in what is newer than what is known: a change that was judged by an older line would be lost."""
+        if self._known is None or known.revision > self._known.revision:
+            self._see(known)
 
     def _see(self, known: Known) -> None:
         self._known = known

@@ -30,8 +30,11 @@ from provider.models import (
 from provider.pipeline import line_check
 from provider.pipeline.clock import Clock
 from provider.pipeline.line import Line
+from provider.pipeline.line_writer import LineWriter
 from provider.store import Store, memory_store, open_store
+from provider.store import line as rules
 from provider.store.line import Limits
+from provider.store.line_records import Known
 from tests.bus.conftest import NatsServer
 from tests.e2e.helpers import eventually
 
@@ -395,3 +398,34 @@ def test_a_ticket_says_little() -> None:
     ticket = Ticket(deploy_id="d" * 32, order=10**6, repo="a" * 12, instance="i" * 12, stage=Stage.BUILD_WAITING)
     line = LineRecord(platform_id="here", tickets=(ticket,) * 600)
     assert len(line.model_dump_json()) < 100_000
+
+
+async def test_what_was_read_before_undoes_nothing_that_was_written_since() -> None:
+    """Else a place that is given back is not there, by the line that is known, and stays."""
+    records, asked, answered = memory_store("here").line, asyncio.Event(), asyncio.Event()
+    get = records.get
+
+    async def late() -> Known:
+        known = await get()
+        if not asked.is_set():
+            asked.set()
+            await answered.wait()
+        return known
+
+    async def silent() -> AsyncIterator[Known]:
+        await asyncio.Event().wait()
+        yield await get()
+
+    records.get, records.watch = late, silent  # type: ignore[method-assign]
+    writer = LineWriter(records, NARROW, seen=lambda _: None, failed=lambda _: None)
+    watching = asyncio.create_task(writer.watch())
+    await asked.wait()
+    ticket = Ticket(deploy_id="d1", order=1, repo="acme/app", instance="one", stage=Stage.WAITING)
+    for change in (rules.entered(ticket), rules.left(("d1",))):
+        done = asyncio.get_running_loop().create_future()
+        writer.write(change, done)
+        await done
+        answered.set()
+        await asyncio.sleep(0.01)
+    assert (await get()).line.tickets == ()
+    await ended([watching])
