@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import Browser, Error, Page, async_playwright, expect
 
 EXECUTABLE = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -22,6 +22,9 @@ DESKTOP, PHONE = (1280, 860), (390, 844)
 OF_THE_MACHINE = "ERR_NETWORK_CHANGED"
 INTERRUPTED = "is interrupted by another navigation"
 """Chromium drops connections whenever this machine gets or loses a network, as it does with every preview."""
+
+# Beside three other workers a page takes longer than the usual five seconds.
+expect.set_options(timeout=15_000)
 
 
 @asynccontextmanager
