@@ -145,6 +145,7 @@ class Cache:
 
     async def discard(self) -> None:
         """Delete it. What is cut off in the middle is found damaged, and deleted, when it is next used."""
+        self.holding = None
         await asyncio.to_thread(shutil.rmtree, self.path, ignore_errors=True)
 
     def sweep(self) -> None:

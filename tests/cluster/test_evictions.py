@@ -13,7 +13,9 @@ from tests.cluster.places import Place
 from tests.cluster.standin.world import World
 from tests.cluster.watching import deploying
 from tests.cluster.world import ClusterWorld, cluster_world
+from tests.e2e.helpers import eventually
 
+BUDGET = 15.0
 MEMORY = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi."
 
 
@@ -23,12 +25,14 @@ def pods(world: World, slug: str, namespace: str) -> list[dict[str, Any]]:
 
 
 async def serving_pod(world: World, slug: str, namespace: str) -> str:
-    for _ in range(400):
-        live = [one for one in pods(world, slug, namespace) if one.get("status", {}).get("phase") == "Running"]
-        if live:
-            return str(live[-1]["metadata"]["name"])
-        await asyncio.sleep(0.01)
-    raise AssertionError("no pod")
+    live: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        live[:] = [one for one in pods(world, slug, namespace) if one.get("status", {}).get("phase") == "Running"]
+        return bool(live)
+
+    await eventually(there, what=f"a pod of {slug} runs")
+    return str(live[-1]["metadata"]["name"])
 
 
 async def test_an_eviction_of_long_ago_does_not_end_going_back_to_that_commit(
@@ -38,11 +42,11 @@ async def test_an_eviction_of_long_ago_does_not_end_going_back_to_that_commit(
     slug, where = "evicted-once", cluster.place.previews
     first = await cluster.app(slug, App(body="A\n"))
     standin.kubelet.evict(where, await serving_pod(standin, slug, where), MEMORY)
-    for _ in range(500):
-        if {one["status"]["phase"] for one in pods(standin, slug, where)} == {"Failed", "Running"}:
-            break
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(1)
+
+    async def replaced() -> bool:
+        return {one["status"]["phase"] for one in pods(standin, slug, where)} == {"Failed", "Running"}
+
+    await eventually(replaced, what="another pod took its place")
     await cluster.app(slug, App(body="B\n"))
     slow = standin.api.faults.slow_watch(5.0, resource="pods")  # a little behind the others, as watches are
     try:
@@ -77,15 +81,13 @@ async def test_a_first_deploy_whose_budget_ends_while_no_provider_is_there_gets_
     slug = "late-takeover"
     sha = await mortal.commit(slug, App(body="never verified\n", late=True))
     acceptance = [{"path": "/late.html"}, {"path": "/is-not-there.html", "status": 200}]
-    async with deploying(mortal, slug, sha, acceptance=acceptance, budget_seconds=15) as asker:
+    async with deploying(mortal, slug, sha, acceptance=acceptance, budget_seconds=BUDGET) as asker:
         await asker.phase("verify")
         await mortal.provider.kill()
         try:
-            await asyncio.sleep(16)
+            await asyncio.sleep(BUDGET + 1)  # what has to pass is time
         finally:
             await mortal.provider.start()
         answer = await asker.answer()
         assert answer["code"] == "budget_exceeded", answer
-    await asyncio.sleep(3)
-    left = await mortal.leftovers(slug)
-    assert f"Ingress/{slug}" not in left, (answer["phase"], (await mortal.client.status(slug=slug)).state, left)
+    assert f"Ingress/{slug}" not in await mortal.leftovers(slug), "it is put right before it is answered"

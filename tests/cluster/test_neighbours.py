@@ -19,7 +19,7 @@ from tests.cluster.standin.status import bad_request
 from tests.cluster.standin.world import World
 from tests.cluster.test_takeover import theirs
 from tests.cluster.world import ClusterWorld
-from tests.e2e.helpers import eventually
+from tests.e2e.helpers import eventually, refused
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -64,10 +64,8 @@ async def test_somebody_elses_secret_is_not_deleted_for_its_name(cluster: Cluste
         "data": {"THEIRS": base64.b64encode(b"only here").decode()},
     }
     before = await place.api.create(body)
-    try:
-        await cluster.deploy("keeps", extra_env={"A": "1"})
-    except Exception as error:  # a refusal would be right
-        print(error)
+    failed = await refused(cluster.deploy("keeps", extra_env={"A": "1"}))
+    assert (failed.code, failed.reason, failed.whose) == ("conflict", "SecretTaken", "platform")
     after = await place.api.get("Secret", place.previews, name)
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"], "it was deleted, and its values with it"

@@ -99,6 +99,12 @@ class Applier:
         gone += [line for resource in FENCED for line in await self._prune(fence, resource, kept)] if traffic else []
         return lines + gone
 
+    def has_applied(self, revision: Revision, part: Part) -> bool:
+        """Whether the watches show these objects of the revision, at its generation."""
+        mark, wanted = objects.mark_of(revision), objects.objects(revision, self._settings)
+        seen = [self._watches.of(one).get(body["metadata"]["name"]) for one, body in wanted if one in part.value]
+        return all(objects.is_applied(found, mark, revision.generation) for found in seen)
+
     def _is_theirs(self, resource: Resource, body: Object) -> bool:
         """Another client's object: until it is taken over, what that set would be merged with what we set."""
         present = self._watches.of(resource).get(body["metadata"]["name"])
@@ -133,13 +139,13 @@ class Applier:
         if anew and resource is DEPLOYMENTS and before is not None and _is_stuck(before, body, fence.generation):
             await self.remove(fence, resource, name)
             before, version = None, ABSENT
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             wanted = objects.owned(body, fence.owner, fence.generation, version)
             extra = resource in OPTIONAL and name != fence.slug
             try:
                 after = await (self._add(fence, resource, wanted) if extra else self._api.apply(resource, wanted))
             except Refused as error:
-                if resource is INGRESSES and _is_own_host(error, fence.slug):
+                if left and resource is INGRESSES and _is_own_host(error, fence.slug):
                     await asyncio.sleep(HOST_SECONDS)
                     continue
                 if error.code != 409:

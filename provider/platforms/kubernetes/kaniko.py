@@ -13,6 +13,7 @@ from provider import names, render, templates
 from provider.errors import Code, Permanent, Whose
 from provider.platforms.base import BuildPlan
 from provider.platforms.kubernetes.api import Object
+from provider.platforms.kubernetes.resources import BUILD_LOGS
 from provider.settings import Settings
 from provider.spec.quantities import amount
 
@@ -21,7 +22,7 @@ DEPLOY_ID = render.PREFIX + "deploy-id"
 GENERATION = render.PREFIX + "generation"
 PLATFORM = render.PREFIX + "platform-id"
 SLUG = render.PREFIX + "slug"
-CONTAINER = "kaniko"
+CONTAINER = BUILD_LOGS.container
 CLONE = "/kaniko/buildcontext"
 """Where Kaniko clones a git context to."""
 RETRIES = 3

@@ -31,7 +31,7 @@ from provider.platforms.kubernetes.drift import Comparison
 from provider.platforms.kubernetes.fence import FENCED, Anchors, Fence, fenced
 from provider.platforms.kubernetes.ingress import hosts_of
 from provider.platforms.kubernetes.inspector import KubernetesInspector
-from provider.platforms.kubernetes.objects import TRAFFIC, is_applied, is_marked, mark_of, objects
+from provider.platforms.kubernetes.objects import is_marked, mark_of, objects
 from provider.platforms.kubernetes.orphans import Orphans
 from provider.platforms.kubernetes.removal import Removal
 from provider.platforms.kubernetes.resources import INGRESSES, SECRETS
@@ -220,18 +220,13 @@ class KubernetesPlatform:
         """
         fence = self._fences.pop(slug, None)
         if fence is None or fence.generation != revision.generation:
-            if self._is_exposed(revision):
+            if self._applier.has_applied(revision, Part.TRAFFIC):
                 return
             fence = await self._anchors.take(slug, revision.generation)
             if fence.made:
                 await self._anchors.undo(fence)
                 raise fenced("its anchor is gone: the preview was torn down")
         await self._apply(fence, revision, Part.TRAFFIC, log)
-
-    def _is_exposed(self, revision: Revision) -> bool:
-        mark, wanted = mark_of(revision), objects(revision, self._settings)
-        traffic = [(self._watches.of(one), body["metadata"]["name"]) for one, body in wanted if one in TRAFFIC]
-        return all(is_applied(watched.get(name), mark, revision.generation) for watched, name in traffic)
 
     async def public_address(self) -> PublicAddress:
         """The ingress as the settings name it; endpoints that are the new revision's alone stand for its header."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from provider.diagnose.rollouts import INCOMPLETE, is_refusal
 from provider.platforms.kubernetes.api import Object
+from provider.platforms.kubernetes.resources import POD_LOGS
 
 REVISION = "deployment.kubernetes.io/revision"
 POD_HASH = "pod-template-hash"
-APP = "app"
+APP = POD_LOGS.container
 """The app's container: others may have been put beside it."""
 LOST_SECONDS = 20.0
 """After which a pod that neither serves nor ends is one of a lost node: it would have been killed long since."""
@@ -220,8 +221,7 @@ def _is_ending(pod: Object) -> bool:
 
 def _last_words(pods: Sequence[Object], events: Sequence[Object]) -> str:
     """What was said last of pods that do not run: their network is made, or their image pulled."""
-    uids = {pod["metadata"]["uid"] for pod in pods}
-    about = [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
+    about = _about(pods, events)
     return f"{about[-1].get('reason')}: {about[-1].get('message', '')}" if about else ""
 
 
@@ -290,9 +290,12 @@ def _was_ready(pod: Object) -> bool:
 
 def _told(pods: Sequence[Object], events: Sequence[Object], reason: str) -> list[str]:
     """What events of that reason say about these pods."""
+    return [str(event.get("message", "")) for event in _about(pods, events) if event.get("reason") == reason]
+
+
+def _about(pods: Sequence[Object], events: Sequence[Object]) -> list[Object]:
     uids = {pod["metadata"]["uid"] for pod in pods}
-    about = [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
-    return [str(event.get("message", "")) for event in about if event.get("reason") == reason]
+    return [event for event in events if event.get("involvedObject", {}).get("uid") in uids]
 
 
 def _condition(found: Object, kind: str, status: str) -> dict[str, Any] | None:

@@ -62,7 +62,8 @@ class Transport:
                 load_incluster_config(client_configuration=configuration)
             else:
                 kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
-                loader = await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+                async with asyncio.timeout(TIMEOUT):  # it may run a program
+                    loader = await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
                 configuration.refresh_api_key_hook = _renewal(loader)  # type: ignore[assignment]
         except (ConfigException, OSError) as error:
             raise Permanent(
@@ -70,7 +71,7 @@ class Transport:
                 "There is no configuration for a Kubernetes cluster.",
                 reason="NotConfigured",
                 hint="Run inside a cluster, set KUBECONFIG, or set PLATFORM=container.",
-                evidence=(str(error),),
+                evidence=(str(error) or f"reading it took more than {TIMEOUT:g} s",),
                 whose=Whose.PLATFORM,
             ) from error
         SSLProtocol.max_size = READ_BYTES  # for the process: asyncio takes it from nowhere else
@@ -146,7 +147,7 @@ def _renewal(loader: KubeConfigLoader) -> Callable[[Configuration], Awaitable[No
     one_at_a_time = asyncio.Lock()
 
     async def renew(configuration: Configuration) -> None:
-        async with one_at_a_time, asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(TIMEOUT), one_at_a_time:  # with the wait for others: this is a part of a request
             await loader.load_from_exec_plugin()  # nothing, while the present one holds
         configuration.api_key["BearerToken"] = loader.token
 
